@@ -1,0 +1,42 @@
+# The commands of pg_steward. `make demo` and `make test` install what is missing by themselves.
+SHELL := /bin/bash
+export PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
+
+.PHONY: help tools demo demo-stop test bench install clean
+
+help:
+	@echo 'make demo     a school e-card database under policy, in a throw-away cluster'
+	@echo 'make test     every test; the last line counts them'
+	@echo 'make install  build and install into the server that PG_CONFIG names'
+	@echo 'make bench    pgbench side by side with plain PostgreSQL'
+	@echo 'make clean    remove what was built'
+
+tools:
+	@pg_test/tools
+
+demo: tools
+	@sql/packs/education_ecard/demo/run
+
+demo-stop:
+	@sql/packs/education_ecard/demo/run stop
+
+test: tools
+	@pg_test/run
+
+bench: tools
+	@benches/overhead/run
+
+install: tools
+	@. pg_test/server.sh && install_extension
+	@echo
+	@echo 'Installed. Put these lines into postgresql.conf (keep other preloaded libraries, pg_steward last),'
+	@echo 'restart the server, and run CREATE EXTENSION pg_steward in the database that you name:'
+	@echo
+	@echo "    shared_preload_libraries = 'pg_steward'"
+	@echo "    steward.database = 'school'"
+	@echo "    steward.mode = 'enforce'"
+	@echo
+	@echo 'Nothing is refused until SELECT steward.activate().'
+
+clean:
+	cargo clean

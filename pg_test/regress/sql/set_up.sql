@@ -1,0 +1,47 @@
+-- The set-up calls, and what they say to a mistake. Ends with the small school of the cluster tests, active.
+\set ECHO none
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set school :abs_srcdir '/../cluster/school.sql'
+\o /dev/null
+\i :school
+\o
+\set ECHO all
+
+-- Tables only.
+CREATE VIEW app.student_view AS SELECT id FROM app.student;
+SELECT steward.protect('app.student_view');
+SELECT steward.protect('app.no_such_table');
+-- Setting up again changes nothing.
+SELECT steward.protect('app.student');
+SELECT steward.unprotect('app.scratch');
+
+-- Rules.
+SELECT steward.set_rule('x', 'extreme');
+SELECT steward.set_rule('x', 'critical', commands => '{FROBNICATE}');
+SELECT steward.set_rule('x', 'critical', relation_pattern => '(');
+SELECT steward.set_rule('x', 'critical', min_rows => 0);
+SELECT steward.set_rule('', 'critical');
+SELECT steward.drop_rule('no_such_rule');
+SELECT name, tier, commands, classes, min_rows FROM steward.rule ORDER BY tier DESC, name;
+
+-- Persons.
+SELECT steward.register_person('Ghost', 'wizard', roles => '{teacher_wang}');
+SELECT steward.register_person('Second', 'teacher', roles => '{teacher_wang}');
+SELECT steward.suspend_person('Nobody', 'left');
+
+-- Data classes.
+SECURITY LABEL FOR pg_steward ON COLUMN app.student.phone IS 'phone';
+SECURITY LABEL FOR pg_steward ON TABLE app.student IS 'phone';
+SECURITY LABEL FOR pg_steward ON COLUMN app.student.phone IS NULL;
+
+-- What this version does not build is refused, not ignored.
+SELECT steward.set_tier_policy('critical', second_factor => true);
+SELECT steward.set_tier_policy('critical', pre_image => true);
+SELECT steward.set_tier_policy('critical', approvals => -1);
+
+-- Activation tells what is missing.
+CREATE ROLE stranger LOGIN;
+SELECT steward.activate();
+DROP ROLE stranger;
+SELECT steward.activate();
+SELECT steward.activate();

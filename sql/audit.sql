@@ -1,0 +1,166 @@
+-- The audit trail: where records wait, the chain, and the views people read. Written by the hooks and the sequencer only.
+
+CREATE TABLE steward.ledger (
+    ledger            uuid PRIMARY KEY,
+    started_at        timestamptz NOT NULL,
+    system_identifier text NOT NULL,
+    ancestor          uuid,
+    ancestor_head     text,
+    boot              uuid,
+    head              text
+);
+COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database names its ancestor.';
+COMMENT ON COLUMN steward.ledger.system_identifier IS 'Of the cluster it began in; record 1 is bound to it.';
+COMMENT ON COLUMN steward.ledger.ancestor_head IS 'Last checkpoint line known of the ancestor.';
+COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded last.';
+COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';
+SELECT pg_extension_config_dump('steward.ledger', '');
+
+-- Emptied by TRUNCATE as soon as one is left alone; autovacuum is for the time when a long transaction forbids that.
+CREATE TABLE steward.journal_0 (batch bytea NOT NULL)
+    WITH (autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+          autovacuum_analyze_threshold = 2147483647, vacuum_truncate = false);
+CREATE TABLE steward.journal_1 (batch bytea NOT NULL)
+    WITH (autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+          autovacuum_analyze_threshold = 2147483647, vacuum_truncate = false);
+ALTER TABLE steward.journal_0 ALTER COLUMN batch SET STORAGE EXTERNAL;
+ALTER TABLE steward.journal_1 ALTER COLUMN batch SET STORAGE EXTERNAL;
+COMMENT ON TABLE steward.journal_0 IS 'Records of committed transactions on their way to the chain; takes turns with journal_1.';
+COMMENT ON TABLE steward.journal_1 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0.';
+
+CREATE TABLE steward.spool_offset (
+    file_id      uuid PRIMARY KEY,
+    boot         uuid NOT NULL,
+    slot         int NOT NULL,
+    generation   int NOT NULL,
+    byte_offset  bigint NOT NULL,
+    next_counter bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE steward.spool_offset IS 'How far each spool file is chained, by the random id in its header.';
+COMMENT ON COLUMN steward.spool_offset.boot IS 'The server start whose directory the file lies in.';
+COMMENT ON COLUMN steward.spool_offset.next_counter IS 'Counter that the next record of the file must have.';
+
+CREATE TABLE steward.chain (
+    id        bigint PRIMARY KEY,
+    record    bytea NOT NULL,
+    prev_hash bytea NOT NULL CHECK (octet_length(prev_hash) = 32),
+    hash      bytea NOT NULL CHECK (octet_length(hash) = 32)
+);
+COMMENT ON TABLE steward.chain IS 'The audit records in their canonical bytes, each linked to the one before. Read it through steward.audit_log.';
+COMMENT ON COLUMN steward.chain.id IS 'Position in the chain, without gaps from 1; not the order of time.';
+COMMENT ON COLUMN steward.chain.hash IS 'SHA-256(0x02 || ledger || id || prev_hash || SHA-256(0x00 || record)).';
+
+REVOKE ALL ON steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.chain FROM PUBLIC;
+
+-- Fields of a record, by their number in the record's format.
+CREATE FUNCTION steward._record_text(record bytea, field int) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_text_wrapper';
+CREATE FUNCTION steward._record_bigint(record bytea, field int) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_bigint_wrapper';
+CREATE FUNCTION steward._record_time(record bytea) RETURNS timestamptz
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_time_wrapper';
+CREATE FUNCTION steward._record_inet(record bytea) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_inet_wrapper';
+CREATE FUNCTION steward._record_texts(record bytea, field int) RETURNS text[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_texts_wrapper';
+CREATE FUNCTION steward._record_table(record bytea) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_table_wrapper';
+CREATE FUNCTION steward._record_details(record bytea) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_details_wrapper';
+COMMENT ON FUNCTION steward._record_text(bytea, int) IS 'A text field of an audit record, kind, tier and outcome by name; NULL if absent or unreadable. For the audit views.';
+COMMENT ON FUNCTION steward._record_bigint(bytea, int) IS 'A number field of an audit record; NULL if absent or unreadable. For the audit views.';
+COMMENT ON FUNCTION steward._record_time(bytea) IS 'The time of an audit record; NULL if unreadable. For the audit views.';
+COMMENT ON FUNCTION steward._record_inet(bytea) IS 'The client address of an audit record; NULL if absent or no address. For the audit views.';
+COMMENT ON FUNCTION steward._record_texts(bytea, int) IS 'A list field of an audit record; NULL if absent or unreadable. For the audit views.';
+COMMENT ON FUNCTION steward._record_table(bytea) IS 'The first relation of an audit record; NULL if there is none. For the audit views.';
+COMMENT ON FUNCTION steward._record_details(bytea) IS 'What the manual''s audit_logs keeps in details, as JSON text. For the audit views.';
+
+-- Who has the capability audit may read the views audit_log, audit_logs and audit_status; register_person grants that.
+CREATE VIEW steward.audit_log AS SELECT
+    id,
+    steward._record_time(record)              AS operation_time,
+    steward._record_text(record, 3)           AS user_id,
+    steward._record_text(record, 4)           AS effective_user,
+    steward._record_text(record, 5)           AS person,
+    steward._record_inet(record)              AS client_ip,
+    steward._record_text(record, 7)           AS application_name,
+    steward._record_text(record, 9)           AS operation_type,
+    steward._record_table(record)             AS table_name,
+    steward._record_texts(record, 10)         AS relations,
+    steward._record_text(record, 11)::steward.tier AS tier,
+    steward._record_text(record, 12)          AS rule,
+    steward._record_text(record, 13)          AS op_no,
+    steward._record_text(record, 14)          AS result,
+    steward._record_text(record, 15)          AS sqlstate,
+    steward._record_bigint(record, 16)        AS rows,
+    steward._record_bigint(record, 17)        AS repeats,
+    steward._record_bigint(record, 18)        AS duration_us,
+    steward._record_text(record, 19)          AS statement,
+    steward._record_text(record, 20)          AS details,
+    prev_hash,
+    hash
+FROM steward.chain;
+COMMENT ON VIEW steward.audit_log IS 'Every audit record, read from the bytes that are hashed. For auditors (capability audit). What was recorded just now appears after steward.flush_audit().';
+COMMENT ON COLUMN steward.audit_log.id IS 'Position in the chain, without gaps; not the order of time.';
+COMMENT ON COLUMN steward.audit_log.operation_time IS 'When the statement began.';
+COMMENT ON COLUMN steward.audit_log.user_id IS 'Authenticated login; pg_steward for records of the server''s own life.';
+COMMENT ON COLUMN steward.audit_log.effective_user IS 'Role whose privileges were used, where it is another.';
+COMMENT ON COLUMN steward.audit_log.client_ip IS 'NULL for a unix socket.';
+COMMENT ON COLUMN steward.audit_log.operation_type IS 'Command tag, or the step of an operation or of the server''s life.';
+COMMENT ON COLUMN steward.audit_log.table_name IS 'First of the relations.';
+COMMENT ON COLUMN steward.audit_log.result IS 'SUCCESS, FAILURE, DENIED or ROLLED_BACK.';
+COMMENT ON COLUMN steward.audit_log.repeats IS 'How many equal nested statements this record stands for.';
+COMMENT ON COLUMN steward.audit_log.duration_us IS 'Microseconds.';
+COMMENT ON COLUMN steward.audit_log.statement IS 'Text with constants replaced.';
+COMMENT ON COLUMN steward.audit_log.details IS 'JSON.';
+
+CREATE VIEW steward.audit_logs AS SELECT
+    id,
+    steward._record_text(record, 3)    AS user_id,
+    steward._record_text(record, 9)    AS operation_type,
+    steward._record_table(record)      AS table_name,
+    steward._record_time(record)       AS operation_time,
+    steward._record_inet(record)       AS client_ip,
+    CASE steward._record_text(record, 14) WHEN 'SUCCESS' THEN 'SUCCESS' ELSE 'FAILURE' END AS result,
+    steward._record_details(record)    AS details,
+    encode(prev_hash, 'hex')           AS prev_hash
+FROM steward.chain;
+COMMENT ON VIEW steward.audit_logs IS 'The audit table of the manual (4.3) over the same records as steward.audit_log. For auditors (capability audit).';
+COMMENT ON COLUMN steward.audit_logs.result IS 'SUCCESS or FAILURE; denied and rolled back count as FAILURE.';
+COMMENT ON COLUMN steward.audit_logs.details IS 'JSON: tier, rule, operation, person, rows, statement and what else is known.';
+COMMENT ON COLUMN steward.audit_logs.prev_hash IS 'Hash of the record before, 64 hexadecimal digits.';
+
+CREATE FUNCTION steward._audit_status(
+    OUT sequencer_alive boolean, OUT sequencer_pid int, OUT lag interval, OUT last_id bigint, OUT last_chained_at timestamptz,
+    OUT journal_bytes bigint, OUT spool_files int, OUT spool_bytes bigint, OUT spool_pending_bytes bigint, OUT lost bigint,
+    OUT last_verified_id bigint, OUT last_verified_at timestamptz)
+    RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_audit_status_wrapper';
+COMMENT ON FUNCTION steward._audit_status() IS 'The state of the audit trail. For steward.audit_status.';
+
+CREATE VIEW steward.audit_status AS SELECT * FROM steward._audit_status();
+COMMENT ON VIEW steward.audit_status IS 'One row: is the audit trail alive. For auditors (capability audit).';
+COMMENT ON COLUMN steward.audit_status.lag IS 'Since the sequencer last came to rest: everything recorded before that is chained. NULL while it does not run.';
+COMMENT ON COLUMN steward.audit_status.journal_bytes IS 'Size of both journals, taken rows included that are not emptied yet.';
+COMMENT ON COLUMN steward.audit_status.spool_pending_bytes IS 'Bytes of spool files that are not chained.';
+COMMENT ON COLUMN steward.audit_status.lost IS 'Records that could not be written and are not yet chained as LOST.';
+COMMENT ON COLUMN steward.audit_status.last_verified_id IS 'Last record of the newest good verification from the beginning of the chain.';
+
+CREATE FUNCTION steward.verify_chain(
+    from_id bigint DEFAULT NULL, to_id bigint DEFAULT NULL, anchor text DEFAULT NULL,
+    OUT ok boolean, OUT checked bigint, OUT from_id bigint, OUT to_id bigint, OUT kind text, OUT first_bad_id bigint, OUT anchored_to text)
+    RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'verify_chain_wrapper';
+COMMENT ON FUNCTION steward.verify_chain(bigint, bigint, text) IS 'Reads the chain in order and recomputes every link; one row. from_id NULL: from record 1; to_id NULL: to the end. anchor: a line that steward.chain_head() gave earlier. ok: consistent, and equal to the anchor if one is given; false for no records. kind: ok not_anchored edited missing inserted reordered truncated forked unknown_format empty; without an anchor a good chain is not_anchored, and a cut tail cannot be seen. 22023 for a bad range or anchor. Everybody may call it; it shows no record.';
+
+CREATE FUNCTION steward.chain_head() RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'chain_head_wrapper';
+COMMENT ON FUNCTION steward.chain_head() IS 'Checkpoint line of the last chained record, to be kept outside the database and passed to steward.verify_chain() as anchor. 55000 if there is no chain yet. Everybody may call it.';
+
+CREATE FUNCTION steward.flush_audit(timeout interval DEFAULT '10 s') RETURNS boolean
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'flush_audit_wrapper';
+COMMENT ON FUNCTION steward.flush_audit(interval) IS 'True once everything recorded before the call is in the chain, except the records of the caller''s own open transaction. 55000 if the sequencer does not run or the timeout is over; waits no longer than that. Everybody may call it.';
+
+REVOKE ALL ON steward.audit_log, steward.audit_logs, steward.audit_status FROM PUBLIC;
+-- The views call these with the rights of whoever reads them. None shows anything that its caller does not already hold.
+GRANT EXECUTE ON FUNCTION steward._record_text(bytea, int), steward._record_bigint(bytea, int), steward._record_time(bytea),
+    steward._record_inet(bytea), steward._record_texts(bytea, int), steward._record_table(bytea), steward._record_details(bytea),
+    steward._audit_status(), steward.verify_chain(bigint, bigint, text), steward.chain_head(), steward.flush_audit(interval) TO PUBLIC;

@@ -1,0 +1,1 @@
+-- Last: what is left of PUBLIC's rights on internal objects goes.

@@ -1,0 +1,167 @@
+-- Operations: what somebody wants to run, who agreed to it, and what became of it.
+
+CREATE SEQUENCE steward.operation_number AS bigint;
+COMMENT ON SEQUENCE steward.operation_number IS 'Last part of operation numbers. Never blocks; a gap is a request that was rolled back.';
+
+CREATE TABLE steward._operation (
+    op_no             text PRIMARY KEY,
+    origin            text NOT NULL CHECK (origin IN ('request', 'statement')),
+    script            text NOT NULL,
+    digest            bytea NOT NULL CHECK (octet_length(digest) = 32),
+    tier              steward.tier NOT NULL,
+    rule              text,
+    purpose           text NOT NULL,
+    impact            text,
+    expected_rows     bigint CHECK (expected_rows >= 0),
+    rollback_plan     text,
+    applicant         text NOT NULL REFERENCES steward.person,
+    applicant_login   text NOT NULL,
+    run_as            regrole,
+    database          text NOT NULL,
+    system_identifier text NOT NULL,
+    not_before        timestamptz NOT NULL,
+    not_after         timestamptz NOT NULL CHECK (not_after > not_before),
+    runs_allowed      int NOT NULL CHECK (runs_allowed >= 1),
+    runs_done         int NOT NULL DEFAULT 0 CHECK (runs_done BETWEEN 0 AND runs_allowed),
+    approvals_needed  int NOT NULL CHECK (approvals_needed >= 0),
+    witness_needed    boolean NOT NULL,
+    status            text NOT NULL CHECK (status IN
+        ('submitted', 'approved', 'executed', 'closed', 'rejected', 'cancelled', 'expired', 'failed')),
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    confirmed_by      text REFERENCES steward.person,
+    confirmed_at      timestamptz,
+    executed_by       text REFERENCES steward.person,
+    executed_at       timestamptz,
+    rows_done         bigint,
+    review_due        timestamptz,
+    reviewed_by       text REFERENCES steward.person,
+    reviewed_at       timestamptz,
+    review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
+    CHECK (origin = 'statement' OR run_as IS NOT NULL)
+);
+CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
+CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
+COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
+COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
+COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
+
+CREATE TABLE steward._operation_event (
+    n       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    op_no   text NOT NULL REFERENCES steward._operation,
+    at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    event   text NOT NULL,
+    person  text,
+    login   text,
+    comment text,
+    digest  bytea,
+    details jsonb
+);
+CREATE INDEX _operation_event_op_no ON steward._operation_event (op_no);
+CREATE UNIQUE INDEX _operation_event_one_approval ON steward._operation_event (op_no, person) WHERE event = 'APPROVE';
+COMMENT ON TABLE steward._operation_event IS 'Every step of every operation, appended only; read through steward.operation_trail. person NULL: the policy itself.';
+
+REVOKE ALL ON steward._operation, steward._operation_event, steward.operation_number FROM PUBLIC;
+
+CREATE VIEW steward.operation WITH (security_barrier) AS
+    SELECT o.op_no,
+        CASE WHEN o.status NOT IN ('submitted', 'approved', 'failed') OR o.not_after > clock_timestamp() THEN o.status
+             WHEN o.runs_done = 0 THEN 'expired' WHEN o.review_due IS NOT NULL THEN 'executed' ELSE 'closed' END AS status,
+        o.tier, o.rule, o.purpose, o.impact, o.script, encode(o.digest, 'hex') AS digest, o.expected_rows, o.rollback_plan,
+        o.applicant, o.applicant_login, o.run_as, o.origin,
+        o.approvals_needed,
+        (SELECT count(*) FROM steward._operation_event e WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person IS NOT NULL)::int
+            AS approvals_given,
+        o.witness_needed, o.confirmed_by, o.confirmed_at, o.not_before, o.not_after AS expires_at,
+        o.runs_allowed, o.runs_done, o.created_at, o.executed_by, o.executed_at, o.rows_done,
+        o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict
+    FROM steward._operation o
+    WHERE o.applicant = (SELECT steward.current_person())
+        OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
+            OR steward.has_capability('audit') OR steward.has_capability('configure')
+            OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. Everybody may read it.';
+
+CREATE VIEW steward.inbox WITH (security_barrier) AS
+    SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
+        format(w.call, o.op_no, left(o.digest, 12)) AS next_command
+    FROM steward.operation o
+    CROSS JOIN LATERAL (
+        SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
+            WHERE o.status = 'submitted' AND (SELECT steward.has_capability('approve'))
+                AND o.applicant <> (SELECT steward.current_person())
+                AND NOT EXISTS (SELECT FROM steward._operation_event e
+                    WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
+        UNION ALL
+        SELECT 'confirmation', o.expires_at, 'SELECT steward.confirm(%L, %L);'
+            WHERE o.status IN ('approved', 'failed') AND o.witness_needed AND (SELECT steward.has_capability('witness'))
+                AND o.not_before <= clock_timestamp()
+                AND coalesce(o.confirmed_at, '-infinity') <= clock_timestamp() - interval '10 minutes'
+                AND o.applicant <> (SELECT steward.current_person())
+                AND NOT EXISTS (SELECT FROM steward._operation_event e
+                    WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
+        UNION ALL
+        SELECT 'execution', o.expires_at, 'SELECT * FROM steward.execute(%L);'
+            WHERE o.status IN ('approved', 'failed') AND o.not_before <= clock_timestamp()
+                AND (NOT o.witness_needed OR o.confirmed_at > clock_timestamp() - interval '10 minutes')
+                AND o.applicant = (SELECT steward.current_person())
+        UNION ALL
+        SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
+            WHERE o.status = 'executed' AND (SELECT steward.has_capability('approve'))
+                AND o.applicant <> (SELECT steward.current_person())
+                AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())) w;
+COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
+
+CREATE VIEW steward.operation_trail WITH (security_barrier) AS
+    SELECT e.op_no, e.n, e.at, e.event, e.person, e.login, e.comment, encode(e.digest, 'hex') AS digest, e.details
+    FROM steward._operation_event e
+    WHERE EXISTS (SELECT FROM steward.operation o WHERE o.op_no = e.op_no);
+COMMENT ON VIEW steward.operation_trail IS 'Every step of the operations that the caller may see; ordered by n it is their history. person NULL: the policy itself. Steps that were refused or rolled back are in steward.audit_log. Everybody may read it.';
+
+GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUBLIC;
+
+CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
+    rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
+    runs int DEFAULT 1, run_as regrole DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+
+CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
+    STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';
+COMMENT ON FUNCTION steward._known_operation IS 'The number itself if such an operation exists, else error 42704. Everybody may call it, through steward.show.';
+
+CREATE FUNCTION steward.show(op_no text) RETURNS SETOF steward.operation ROWS 1 STRICT
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+        SELECT o.* FROM steward.operation o WHERE o.op_no = steward._known_operation(show.op_no);
+    END;
+COMMENT ON FUNCTION steward.show IS 'One operation as an approver reads it, with the exact script and its digest; no row where the caller may not see it. Errors: 42704 unknown number. Everybody may call it.';
+
+CREATE FUNCTION steward.approve(op_no text, digest text, comment text DEFAULT NULL) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'approve_wrapper';
+COMMENT ON FUNCTION steward.approve IS 'Approves the script that the caller read. digest: at least 12 leading hexadecimal digits of its SHA-256 as steward.show tells it. Errors: 42501 own operation, second approval by one person, changed digest, no capability; 55000 wrong status or expired; 22023 malformed digest; 42704 unknown number. May be called by persons whose post gives the capability approve.';
+
+CREATE FUNCTION steward.reject(op_no text, comment text) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'reject_wrapper';
+COMMENT ON FUNCTION steward.reject IS 'Ends an operation that has not run, also after its approval. Errors: 42501 own operation or no capability, 22023 without a comment, 55000 wrong status, 42704 unknown number. May be called by persons whose post gives the capability approve.';
+
+CREATE FUNCTION steward.cancel(op_no text) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'cancel_wrapper';
+COMMENT ON FUNCTION steward.cancel IS 'Takes an operation back. What it already did still waits for its review. Errors: 42501 somebody else''s operation, 55000 wrong status, 42704 unknown number. May be called by the applicant and by persons whose post gives the capability configure.';
+
+CREATE FUNCTION steward.confirm(op_no text, digest text) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'confirm_wrapper';
+COMMENT ON FUNCTION steward.confirm IS 'Stands by as the second person, from a session of their own: the applicant may execute within 10 minutes, once. digest as for steward.approve. Errors: 42501 own operation, an approver of it, changed digest, no capability; 55000 not approved, expired, or no second person needed; 22023 malformed digest; 42704 unknown number. May be called by persons whose post gives the capability witness.';
+
+CREATE FUNCTION steward.execute(op_no text)
+    RETURNS TABLE (step int, statement text, rows bigint, duration_ms double precision)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'execute_wrapper';
+COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Errors: 55000 not approved, not confirmed, no run left, not yet or no longer valid, or already executing; 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
+
+CREATE FUNCTION steward.review(op_no text, verdict text, comment text) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'review_wrapper';
+COMMENT ON FUNCTION steward.review IS 'Closes an executed operation after somebody else looked at what it did. verdict: accepted or rejected; rejected needs a comment. Errors: 42501 own work or no capability, 22023 unknown verdict, 55000 nothing to review, 42704 unknown number. May be called by persons whose post gives the capability approve.';
+
+REVOKE ALL ON FUNCTION steward.request, steward.show, steward.approve, steward.reject, steward.cancel, steward.confirm,
+    steward.execute, steward.review, steward._known_operation FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION steward.request, steward.show, steward.approve, steward.reject, steward.cancel, steward.confirm,
+    steward.execute, steward.review, steward._known_operation TO PUBLIC;

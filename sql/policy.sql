@@ -1,0 +1,121 @@
+-- The policy as data: protected tables, rules, tier policies. Written by the functions below only.
+CREATE TABLE steward.protected (
+    relation     regclass PRIMARY KEY,
+    row_images   boolean NOT NULL DEFAULT false,
+    protected_at timestamptz NOT NULL DEFAULT now(),
+    protected_by text NOT NULL DEFAULT session_user
+);
+COMMENT ON TABLE steward.protected IS 'Tables under policy, each with its partitions, present and future.';
+
+CREATE TABLE steward.rule (
+    name             text PRIMARY KEY CHECK (name <> ''),
+    tier             steward.tier NOT NULL,
+    commands         text[],
+    relation_pattern text,
+    classes          text[],
+    columns          name[],
+    min_rows         bigint CHECK (min_rows > 0),
+    roles            regrole[],
+    except_roles     regrole[],
+    except_relations text,
+    note             text,
+    installed        boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE steward.rule IS 'Which commands on which relations, columns, numbers of rows and roles have which tier. NULL = any; the highest matching tier wins; what no rule matches is critical.';
+COMMENT ON COLUMN steward.rule.installed IS 'Came with the extension (manual 1.1).';
+
+INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, installed) VALUES
+    ('read',             'normal',    '{READ}',       NULL, NULL, 'Queries and reports (requirement 20).', true),
+    ('write',            'normal',    '{WRITE}',      NULL, NULL, 'Changes of data that no other rule names (requirement 20).', true),
+    ('upkeep',           'normal',    '{UPKEEP}',     NULL, NULL, 'LOCK, ANALYZE, VACUUM, REINDEX, CREATE INDEX, COMMENT, own password.', true),
+    ('bulk_write',       'critical',  '{WRITE}',      50,   NULL, '50 rows or more (requirement 5).', true),
+    ('sensitive_column', 'important', '{WRITE}',      NULL, '{id_card,address,guardian_contact}', 'Identity numbers, addresses, guardians (requirement 13).', true),
+    ('export',           'important', '{EXPORT}',     NULL, NULL, 'Rows that leave protected tables.', true),
+    ('structure',        'critical',  '{DDL}',        NULL, NULL, 'DROP, TRUNCATE, ALTER, CLUSTER, VACUUM FULL of protected tables (requirement 6).', true),
+    ('partition',        'important', '{PARTITION}',  NULL, NULL, 'A new partition of a protected table.', true),
+    ('privilege',        'critical',  '{PRIVILEGE}',  NULL, NULL, 'Privileges of administrators, of everybody and of unknown roles (requirement 3).', true),
+    ('account',          'important', '{ACCOUNT}',    NULL, NULL, 'Accounts and privileges of roles known to be no administrators (requirement 15).', true),
+    ('config',           'critical',  '{CONFIG}',     NULL, NULL, 'Settings, extensions, files, libraries (requirement 2).', true),
+    ('audit',            'critical',  '{AUDIT}',      NULL, NULL, 'The extension''s own objects (requirement 4).', true);
+
+CREATE TABLE steward.tier_policy (
+    tier          steward.tier NOT NULL,
+    post          text NOT NULL DEFAULT '',
+    approvals     int NOT NULL DEFAULT 0 CHECK (approvals BETWEEN 0 AND 9),
+    witness       boolean NOT NULL DEFAULT false,
+    review_within interval,
+    second_factor boolean NOT NULL DEFAULT false CHECK (NOT second_factor),
+    idle_timeout  interval CHECK (idle_timeout IS NULL),
+    pre_image     boolean NOT NULL DEFAULT false CHECK (NOT pre_image),
+    PRIMARY KEY (tier, post)
+);
+COMMENT ON TABLE steward.tier_policy IS 'What a tier demands: approvals before, a second person at execution, a review within a term. A row for a post wins over the row for every post ('''').';
+COMMENT ON COLUMN steward.tier_policy.second_factor IS 'Not built yet: cannot be switched on.';
+COMMENT ON COLUMN steward.tier_policy.idle_timeout IS 'Not built yet: cannot be set.';
+COMMENT ON COLUMN steward.tier_policy.pre_image IS 'Not built yet: cannot be switched on.';
+
+INSERT INTO steward.tier_policy (tier, approvals, witness, review_within) VALUES
+    ('critical', 1, true, '24 hours'),
+    ('important', 0, false, '24 hours'),
+    ('normal', 0, false, NULL);
+
+CREATE TABLE steward.activation (
+    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+    activated_at timestamptz NOT NULL DEFAULT now(),
+    activated_by text NOT NULL
+);
+COMMENT ON TABLE steward.activation IS 'One row while the policy is active. Not dumped: a restored database is set up but not active.';
+
+REVOKE ALL ON steward.protected, steward.rule, steward.tier_policy, steward.activation FROM PUBLIC;
+GRANT SELECT ON steward.protected, steward.rule, steward.tier_policy, steward.activation TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('steward.protected', '');
+SELECT pg_catalog.pg_extension_config_dump('steward.rule', 'WHERE NOT installed');
+
+CREATE FUNCTION steward.protect(relation regclass, row_images boolean DEFAULT false) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'protect_wrapper';
+COMMENT ON FUNCTION steward.protect(regclass, boolean) IS
+    'Puts a table with its partitions, present and future, under policy. 42809 for views, foreign tables and partitions. Before activate(): superuser or a person who may configure; afterwards inside an approved critical operation.';
+
+CREATE FUNCTION steward.unprotect(relation regclass) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'unprotect_wrapper';
+COMMENT ON FUNCTION steward.unprotect(regclass) IS
+    'Takes a table out of the policy. 42704 if it is not protected. Callers as steward.protect.';
+
+CREATE FUNCTION steward.set_rule(name text, tier steward.tier, commands text[] DEFAULT NULL, relation_pattern text DEFAULT NULL,
+    classes text[] DEFAULT NULL, columns name[] DEFAULT NULL, min_rows bigint DEFAULT NULL, roles regrole[] DEFAULT NULL,
+    except_roles regrole[] DEFAULT NULL, except_relations text DEFAULT NULL, note text DEFAULT NULL) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'set_rule_wrapper';
+COMMENT ON FUNCTION steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text) IS
+    'Creates or replaces a rule; NULL = any. Commands are tags or the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT; patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect.';
+
+CREATE FUNCTION steward.drop_rule(name text) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_rule_wrapper';
+COMMENT ON FUNCTION steward.drop_rule(text) IS 'Removes a rule. 42704 if there is none. What no rule matches is critical. Callers as steward.protect.';
+
+CREATE FUNCTION steward.set_tier_policy(tier steward.tier, approvals int DEFAULT NULL, witness boolean DEFAULT NULL,
+    review_within interval DEFAULT NULL, second_factor boolean DEFAULT NULL, idle_timeout interval DEFAULT NULL,
+    pre_image boolean DEFAULT NULL, post text DEFAULT NULL) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'set_tier_policy_wrapper';
+COMMENT ON FUNCTION steward.set_tier_policy(steward.tier, int, boolean, interval, boolean, interval, boolean, text) IS
+    'Changes what a tier demands, for every post or for one; NULL = keep. 0A000 for second_factor, idle_timeout and pre_image, which are not built yet. Callers as steward.protect.';
+
+CREATE FUNCTION steward.classify(script text, OUT step int, OUT statement text, OUT command text, OUT tier text, OUT rule text,
+    OUT relations text[], OUT decision text, OUT reason text) RETURNS SETOF record
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'classify_wrapper';
+COMMENT ON FUNCTION steward.classify(text) IS
+    'Dry run: tier and decision of each statement of a script in this session. Executes nothing. Everybody may call it.';
+
+REVOKE ALL ON FUNCTION steward.protect(regclass, boolean), steward.unprotect(regclass),
+    steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text),
+    steward.drop_rule(text), steward.set_tier_policy(steward.tier, int, boolean, interval, boolean, interval, boolean, text)
+    FROM PUBLIC;
+
+CREATE FUNCTION steward.activate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'activate_wrapper';
+COMMENT ON FUNCTION steward.activate() IS
+    'Switches the policy on for everybody, from the commit on. 55000 with a DETAIL that lists what is missing: for every person who may apply or configure an approver and a witness, an auditor, a person for every login. Callers as steward.protect.';
+
+CREATE FUNCTION steward.deactivate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'deactivate_wrapper';
+COMMENT ON FUNCTION steward.deactivate() IS
+    'Switches the policy off: everything is recorded, nothing refused. While the policy is active, inside an approved critical operation only.';
+
+REVOKE ALL ON FUNCTION steward.activate(), steward.deactivate() FROM PUBLIC;

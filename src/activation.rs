@@ -1,0 +1,178 @@
+//! Switching the policy on and off: what must be there before, and how every process learns of it. The row in
+//! `steward.activation` is the truth; shared memory and the state file follow it at commit.
+
+use crate::cache::{self, Person, Policy};
+use crate::core::operation::{Candidate, missing};
+use crate::core::record::{Kind, Record};
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome, answer};
+use crate::person::texts;
+use crate::{audit::buffer, own, policy, session, shared, state_file};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::SeqCst;
+
+thread_local! {
+    /// This transaction touched the activation.
+    static TOUCHED: Cell<bool> = const { Cell::new(false) };
+    /// What it leaves behind if it commits, read from the table just before.
+    static DECIDED: Cell<Option<bool>> = const { Cell::new(None) };
+    /// The subtransaction in which the extension is dropped.
+    static DROPPING: Cell<Option<pg_sys::SubTransactionId>> = const { Cell::new(None) };
+}
+
+#[pg_extern(sql = false)]
+fn activate() {
+    answer(switch_on())
+}
+
+#[pg_extern(sql = false)]
+fn deactivate() {
+    answer(switch_off())
+}
+
+fn switch_on() -> Outcome<()> {
+    policy::require_configuration("activate")?;
+    if !cache::at_home() {
+        return Err(Fault::wrong_state("the policy is activated in the home database only")
+            .detail(format!("steward.database is \"{}\".", crate::settings::database())));
+    }
+    own::run(|client| {
+        // Held until after the commit is published, so that two switches cannot overtake each other.
+        own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
+        let lacks = lacking(client)?;
+        if !lacks.is_empty() {
+            return Err(incomplete("the policy cannot be activated yet", &lacks));
+        }
+        let row = "INSERT INTO steward.activation (activated_at, activated_by) VALUES (clock_timestamp(), $1) ON CONFLICT DO NOTHING";
+        own::execute(client, row, &[session::login_name().into()]).map(drop)
+    })?;
+    finish("ACTIVATE", true)
+}
+
+fn switch_off() -> Outcome<()> {
+    policy::require_configuration("deactivate")?;
+    own::run(|client| {
+        own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
+        own::execute(client, "DELETE FROM steward.activation", &[]).map(drop)
+    })?;
+    finish("DEACTIVATE", false)
+}
+
+fn finish(operation_type: &str, active: bool) -> Outcome<()> {
+    let mut record = Record::new(Kind::Policy, operation_type);
+    record.tier = Some(Tier::Critical);
+    buffer::push(record);
+    at_commit(active);
+    own::policy_changed()
+}
+
+/// Every requirement that is not met, one sentence each.
+fn lacking(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+    let policy = cache::policy();
+    let everybody: Vec<Rc<Person>> = policy.everybody().into_iter().filter(|person| person.usable()).collect();
+    let mut lacks = Vec::new();
+    let mut acting: Vec<_> = everybody.iter().filter(|person| person.may("apply") || person.may("configure")).collect();
+    acting.sort_by(|one, other| one.name.cmp(&other.name));
+    for person in acting {
+        // An approver and a witness at least, whatever the tiers demand today.
+        if let Some(what) =
+            missing(&person.name, approvals(&policy, &person.post).max(1), true, &candidates(&everybody))
+        {
+            lacks.push(format!("For operations of {} there is not {what}.", person.name));
+        }
+    }
+    if !everybody.iter().any(|person| person.may("audit")) {
+        lacks.push("There is no auditor.".to_owned());
+    }
+    let strangers = "SELECT format('Login %I has no person.', r.rolname) FROM pg_roles r WHERE r.rolcanlogin
+        AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = r.oid) ORDER BY r.rolname";
+    lacks.extend(texts(client, strangers, &[])?);
+    Ok(lacks)
+}
+
+/// The most approvals that any tier demands of a post.
+fn approvals(policy: &Policy, post: &str) -> u32 {
+    let tiers = [Tier::Normal, Tier::Important, Tier::Critical];
+    tiers.map(|tier| policy.tier_policy(tier, post).approvals.max(0) as u32).into_iter().max().unwrap_or(1)
+}
+
+/// Everybody who could take part in an operation now.
+pub fn candidates(persons: &[Rc<Person>]) -> Vec<Candidate<'_>> {
+    let usable = persons.iter().filter(|person| person.usable());
+    usable
+        .map(|person| Candidate { name: &person.name, approve: person.may("approve"), witness: person.may("witness") })
+        .collect()
+}
+
+/// An allowed command is dropping the extension: its objects go now, and the policy is off when that commits.
+pub fn extension_dropped() {
+    // Safe: plain getter inside a transaction.
+    DROPPING.set(Some(unsafe { pg_sys::GetCurrentSubTransactionId() }));
+    at_commit(false);
+}
+
+/// Whether the extension is being dropped right now; a drop that a savepoint took back does not count.
+pub fn dropping_extension() -> bool {
+    // Safe: walks the transaction stack.
+    DROPPING.get().is_some_and(|subtransaction| unsafe { pg_sys::SubTransactionIsActive(subtransaction) })
+}
+
+/// This transaction changes whether the policy is active: published at commit.
+fn at_commit(active: bool) {
+    TOUCHED.set(true);
+    DECIDED.set(Some(active));
+}
+
+/// PRE_COMMIT: reads what the transaction really leaves behind, rolled-back savepoints taken off. May raise.
+pub fn before_commit() {
+    if TOUCHED.get() {
+        let present = cache::policy_relation().is_some();
+        let active = present && !own::latest_rows(c"SELECT 1 FROM steward.activation").is_empty();
+        DECIDED.set(Some(active));
+    }
+}
+
+/// PRE_PREPARE: the outcome would be decided by another session. May raise.
+pub fn before_prepare() {
+    if TOUCHED.get() {
+        Fault::unsupported("a transaction that switches the policy on or off cannot be prepared").raise();
+    }
+}
+
+/// COMMIT: publishes. Never raises; a state file that cannot be written leaves the cluster in doubt, which counts as active.
+pub fn after_commit() {
+    if let (Some(active), Some(shared)) = (DECIDED.take(), shared::get()) {
+        shared.active.store(active, SeqCst);
+        if state_file::write(active).is_err() {
+            shared.doubtful.store(true, SeqCst);
+        }
+    }
+    after_abort();
+}
+
+/// ABORT: nothing changed.
+pub fn after_abort() {
+    TOUCHED.set(false);
+    DECIDED.set(None);
+    DROPPING.set(None);
+}
+
+/// After a tier demands more: what `activate()` asks for must still hold while the policy is active.
+pub fn recheck() -> Outcome<()> {
+    if !shared::active() {
+        return Ok(());
+    }
+    // Safe: makes the change before this call visible to the policy that is read next.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    let lacks = own::run(lacking)?;
+    if lacks.is_empty() { Ok(()) } else { Err(incomplete("the policy would demand what nobody can do", &lacks)) }
+}
+
+fn incomplete(message: &str, lacks: &[String]) -> Fault {
+    Fault::wrong_state(message)
+        .detail(lacks.join("\n"))
+        .hint("SELECT steward.register_person(name, post, roles => '{login}');")
+}

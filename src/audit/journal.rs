@@ -1,0 +1,242 @@
+//! The journal: records that live and die with the transaction that wrote them. A backend adds rows to one of two
+//! tables without an index; the sequencer takes them out again, and empties the other table when nobody uses it.
+//!
+//! A row is `u64 full transaction id ‖ u32 part ‖ { u32 length ‖ record }*`, big-endian.
+
+use crate::error::Outcome;
+use crate::{own, shared};
+use pgrx::pg_sys;
+use pgrx::varlena::{set_varsize_4b, varlena_to_byte_slice};
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::sync::atomic::Ordering::SeqCst;
+
+const TABLES: [&CStr; 2] = [c"journal_0", c"journal_1"];
+const TRUNCATE: [&str; 2] = ["TRUNCATE ONLY steward.journal_0", "TRUNCATE ONLY steward.journal_1"];
+const BATCH_HEADER: usize = 12;
+/// A row is closed before it grows beyond this; a single longer record gets a row of its own.
+const BATCH_MAX: usize = 256 << 10;
+/// A journal with more pages is emptied as soon as it can be.
+const ROTATE_AT_PAGES: u32 = (1 << 20) / pg_sys::BLCKSZ;
+
+thread_local! {
+    /// The transaction that wrote last and the part number of its next row.
+    static PART: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Whether the extension's journal is in this database. Needs a transaction; two catalog cache look-ups.
+pub fn exists() -> bool {
+    table(current()).is_some()
+}
+
+fn current() -> usize {
+    shared::get().map_or(0, |shared| shared.journal.load(SeqCst) as usize & 1)
+}
+
+fn table(which: usize) -> Option<pg_sys::Oid> {
+    // Safe: catalog cache look-ups inside a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
+        if schema == pg_sys::InvalidOid {
+            return None;
+        }
+        let table = pg_sys::get_relname_relid(TABLES[which].as_ptr(), schema);
+        (table != pg_sys::InvalidOid).then_some(table)
+    }
+}
+
+/// Adds encoded records to the journal in the current transaction, in order. For the pre-commit callback: no SPI, no
+/// snapshot, no user code. Raises what a heap insertion raises; does nothing if the journal is not there.
+pub fn write(records: &[Vec<u8>]) {
+    let Some(table) = table(current()) else { return };
+    if records.is_empty() {
+        return;
+    }
+    // Safe: inside a transaction that may write. The lock is kept to its end, so that an emptied journal has no writer.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let xid = pg_sys::GetTopFullTransactionId().value;
+        let mut batch = start_batch(xid);
+        for record in records {
+            if batch.len() > BATCH_HEADER && batch.len() + 4 + record.len() > BATCH_MAX {
+                insert(relation, &batch);
+                batch = start_batch(xid);
+            }
+            batch.extend_from_slice(&(record.len() as u32).to_be_bytes());
+            batch.extend_from_slice(record);
+        }
+        insert(relation, &batch);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+fn start_batch(xid: u64) -> Vec<u8> {
+    let (last, next) = PART.get();
+    let part = if last == xid { next } else { 0 };
+    PART.set((xid, part + 1));
+    let mut batch = Vec::with_capacity(1024);
+    batch.extend_from_slice(&xid.to_be_bytes());
+    batch.extend_from_slice(&part.to_be_bytes());
+    batch
+}
+
+unsafe fn insert(relation: pg_sys::Relation, batch: &[u8]) {
+    // Safe: `relation` is the open journal, whose one column is a bytea; everything formed here is freed here.
+    unsafe {
+        let size = pg_sys::VARHDRSZ + batch.len();
+        let value = pg_sys::palloc(size).cast::<pg_sys::varlena>();
+        set_varsize_4b(value, size as i32);
+        std::ptr::copy_nonoverlapping(batch.as_ptr(), value.cast::<u8>().add(pg_sys::VARHDRSZ), batch.len());
+        let (mut datum, mut is_null) = (pg_sys::Datum::from(value), false);
+        let row = pg_sys::heap_form_tuple((*relation).rd_att, &mut datum, &mut is_null);
+        pg_sys::simple_heap_insert(relation, row);
+        pg_sys::heap_freetuple(row);
+        pg_sys::pfree(value.cast());
+    }
+}
+
+/// What the sequencer took out of the journals.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// In the order of transactions, and of writing within each.
+    pub records: Vec<Vec<u8>>,
+    /// Rows that are no batch, as they are.
+    pub unreadable: Vec<Vec<u8>>,
+    /// A limit was reached before the end of a journal.
+    pub more: bool,
+}
+
+/// Deletes committed rows of both journals and returns their records: about `max_bytes`, never half a row.
+pub(super) fn take(max_bytes: usize) -> Taken {
+    let mut taken = Taken::default();
+    let mut batches: Vec<(u64, u32, Vec<u8>)> = Vec::new();
+    let mut left = max_bytes;
+    for table in (0..TABLES.len()).filter_map(table) {
+        taken.more |= visit(table, |batch| {
+            left = left.saturating_sub(batch.len());
+            match parse_header(batch) {
+                Some((xid, part)) => batches.push((xid, part, batch.to_vec())),
+                None => taken.unreadable.push(batch.to_vec()),
+            }
+            left > 0
+        });
+    }
+    batches.sort_by_key(|(xid, part, _)| (*xid, *part));
+    for (_, _, batch) in batches {
+        match parse_records(&batch) {
+            Some(records) => taken.records.extend(records),
+            None => taken.unreadable.push(batch),
+        }
+    }
+    taken
+}
+
+/// Hands each visible row to `each` and deletes it; stops early, and returns true, when `each` returns false.
+fn visit(table: pg_sys::Oid, mut each: impl FnMut(&[u8]) -> bool) -> bool {
+    let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+        | pg_sys::ScanOptions::SO_ALLOW_STRAT
+        | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+    // Safe: a transaction with an active snapshot is open; row and value are used before the scan moves on.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let (none, unshared) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, unshared, flags);
+        let mut stopped = false;
+        loop {
+            let row = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if row.is_null() || stopped {
+                break;
+            }
+            let (mut datum, mut is_null) = (pg_sys::Datum::from(0), true);
+            pg_sys::heap_deform_tuple(row, (*relation).rd_att, &mut datum, &mut is_null);
+            let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
+            stopped = !each(varlena_to_byte_slice(value));
+            if value != datum.cast_mut_ptr() {
+                pg_sys::pfree(value.cast());
+            }
+            pg_sys::simple_heap_delete(relation, &mut (*row).t_self);
+        }
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        stopped
+    }
+}
+
+fn parse_header(batch: &[u8]) -> Option<(u64, u32)> {
+    let (xid, rest) = batch.split_first_chunk::<8>()?;
+    let (part, _) = rest.split_first_chunk::<4>()?;
+    Some((u64::from_be_bytes(*xid), u32::from_be_bytes(*part)))
+}
+
+fn parse_records(batch: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut rest = batch.get(BATCH_HEADER..)?;
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let (length, tail) = rest.split_first_chunk::<4>()?;
+        let (record, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        records.push(record.to_vec());
+        rest = tail;
+    }
+    Some(records)
+}
+
+/// Lets backends write to the other journal once this one has grown, and empties the one they left as soon as its
+/// last writer has ended. Never waits: a lock that is not free is tried again after the next round. Needs a
+/// transaction of its own, since what it empties must have been taken and committed before.
+pub(super) fn rotate() -> Outcome<()> {
+    let (Some(shared), [Some(zero), Some(one)]) = (shared::get(), [table(0), table(1)]) else { return Ok(()) };
+    let tables = [zero, one];
+    let used = current();
+    let left = 1 - used;
+    if pages(tables[left]) > ROTATE_AT_PAGES {
+        empty(left, tables[left])
+    } else {
+        if pages(tables[used]) > ROTATE_AT_PAGES {
+            shared.journal.store(left as u32, SeqCst);
+        }
+        Ok(())
+    }
+}
+
+fn pages(table: pg_sys::Oid) -> u32 {
+    // Safe: inside a transaction; the lock conflicts with no writer.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        pages
+    }
+}
+
+fn empty(which: usize, table: pg_sys::Oid) -> Outcome<()> {
+    // Safe: inside a transaction with an active snapshot, which is replaced for the second look.
+    unsafe {
+        if !pg_sys::ConditionalLockRelationOid(table, pg_sys::AccessExclusiveLock as i32) {
+            return Ok(());
+        }
+        // Nobody writes any more; a row that was committed meanwhile is still to be taken.
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        let clean = is_empty(table);
+        pg_sys::PopActiveSnapshot();
+        if !clean {
+            return Ok(());
+        }
+    }
+    own::run(|client| own::execute(client, TRUNCATE[which], &[]).map(drop))
+}
+
+unsafe fn is_empty(table: pg_sys::Oid) -> bool {
+    let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
+        | pg_sys::ScanOptions::SO_ALLOW_STRAT
+        | pg_sys::ScanOptions::SO_ALLOW_PAGEMODE;
+    // Safe: called by `empty` under its lock and snapshot.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::NoLock as i32);
+        let (none, unshared) = (std::ptr::null_mut(), std::ptr::null_mut());
+        let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, unshared, flags);
+        let row = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+        pg_sys::heap_endscan(scan);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        row.is_null()
+    }
+}

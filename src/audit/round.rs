@@ -1,0 +1,432 @@
+//! One round of the sequencer: what is new in journal and spool goes to the end of the chain, in one transaction with
+//! the proof that it was taken. Then, after the commit, the files and shared counters that depend on it.
+
+use super::journal;
+use super::ledger::{self, Ledger};
+use super::sequencer::{server_record, transaction};
+use super::spool::{self, Harvest, Position, Spool};
+use crate::core::chain::Head;
+use crate::core::record::{Outcome as Result, Record};
+use crate::error::{Fault, Outcome};
+use crate::operation::review;
+use crate::settings::{self, Mode};
+use crate::shared::Shared;
+use crate::{own, state_file};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use pgrx::{PgTryBuilder, Uuid};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fs;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// Bytes of records that one round takes from each source: a bound for memory, not for the chain.
+const ROUND_BYTES: usize = 8 << 20;
+/// Microseconds between two head files.
+const HEAD_FILE_INTERVAL: i64 = 1_000_000;
+const HEAD_FILE: &str = "head";
+
+/// The sequencer's memory between rounds. All of it can be found again from the tables.
+pub(super) struct Rounds {
+    /// The extension this memory belongs to; another oid means it was dropped and created again.
+    extension: pg_sys::Oid,
+    spool: Option<Spool>,
+    ledger: Option<Ledger>,
+    /// The head of the last committed round.
+    head: Option<Head>,
+    /// Told about this start of server and sequencer.
+    announced: bool,
+    /// The table of activations was compared with shared memory and the state file.
+    settled: bool,
+    /// What that table says, where one of the two says something else.
+    activation: Option<bool>,
+    /// Notes for the next round.
+    notes: Vec<Record>,
+    filed: Option<Head>,
+    filed_at: i64,
+    logged: Option<Head>,
+    logged_at: i64,
+    head_file_failed: bool,
+}
+
+/// What a transaction did that must be followed up after its commit.
+struct Done {
+    harvest: Harvest,
+    forgot: usize,
+    head: Head,
+    more: bool,
+}
+
+impl Rounds {
+    pub fn new() -> Rounds {
+        Rounds {
+            extension: pg_sys::InvalidOid,
+            spool: None,
+            ledger: None,
+            head: None,
+            announced: false,
+            settled: false,
+            activation: None,
+            notes: Vec::new(),
+            filed: None,
+            filed_at: 0,
+            logged: None,
+            logged_at: 0,
+            head_file_failed: false,
+        }
+    }
+
+    /// One round; true if there is more to do at once.
+    pub fn run(&mut self, shared: &Shared) -> bool {
+        let ticket = shared.flush_requested.load(SeqCst);
+        report(pg_sys::BackendState::STATE_RUNNING);
+        let done = transaction(|| self.chain_what_is_new(shared));
+        if let Some(active) = self.activation.take() {
+            settle_activation(shared, active);
+        }
+        let more = match done {
+            Some(done) => self.follow_up(shared, done, ticket),
+            None => false,
+        };
+        self.publish();
+        report(pg_sys::BackendState::STATE_IDLE);
+        more
+    }
+
+    /// Chained with the next round.
+    pub fn mode_changed(&mut self, from: Mode, to: Mode) {
+        if from != to {
+            let details =
+                json!({ "from": mode_name(from), "to": mode_name(to), "in_force": mode_name(crate::shared::mode()) });
+            self.notes.push(server_record("MODE CHANGED", Result::Success, details));
+        }
+    }
+
+    fn chain_what_is_new(&mut self, shared: &Shared) -> Outcome<Option<Done>> {
+        // Safe: a catalog look-up inside a transaction.
+        let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
+        if extension == pg_sys::InvalidOid || !journal::exists() {
+            *self = Rounds::new();
+            return Ok(None);
+        }
+        if extension != self.extension {
+            *self = Rounds { extension, ..Rounds::new() };
+        }
+        own::run(|client| {
+            self.compare_activation(client, shared)?;
+            let Some((ledger, genesis)) = self.ledger(client)? else { return Ok(None) };
+            if self.spool.is_none() {
+                self.spool = Some(Spool::open(shared.boot_id, positions(client)?).map_err(spool_fault)?);
+            }
+            let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };
+            let taken = journal::take(ROUND_BYTES);
+            let harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
+            let mut head = ledger::head(client, &ledger)?;
+            let mut first: Vec<Record> = genesis.into_iter().collect();
+            if !self.announced {
+                first.extend(announcements(client, shared, spool, &head)?);
+            }
+            if let Some(mismatch) = self.moved(&head) {
+                first.push(mismatch);
+            }
+            let idle = taken.records.is_empty() && taken.unreadable.is_empty() && harvest.is_empty();
+            if first.is_empty() && self.notes.is_empty() && idle && spool.forgotten().is_empty() {
+                return Ok(Some(Done { harvest, forgot: 0, head, more: false }));
+            }
+            let more = taken.more || harvest.more;
+            first.append(&mut self.notes);
+            let mut entries: Vec<Entry> = first.into_iter().map(Entry::of).collect();
+            let told = entries.len();
+            entries.extend(harvest.notes.iter().cloned().map(Entry::of));
+            entries
+                .extend(harvest.lost.iter().map(|(slot, lost)| Entry::of(spool::lost(*lost, json!({ "slot": slot })))));
+            entries.extend(taken.unreadable.iter().map(|batch| Entry::unreadable(batch, "journal")));
+            entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, "journal")));
+            entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, "spool")));
+            entries[told..].sort_by_key(|entry| entry.0.time);
+            review_all(&mut entries)?;
+            ledger::append(client, &ledger, &mut head, entries.iter().map(|entry| entry.0.encode()).collect())?;
+            save(client, &harvest.positions)?;
+            let forgot = forget(client, spool.forgotten())?;
+            self.ledger = Some(ledger);
+            Ok(Some(Done { harvest, forgot, head, more }))
+        })
+    }
+
+    /// Once after a start: the table says whether the policy is active. What differs is put right after the commit.
+    fn compare_activation(&mut self, client: &mut SpiClient<'_>, shared: &Shared) -> Outcome<()> {
+        if self.settled {
+            return Ok(());
+        }
+        let active = !own::query(client, "SELECT FROM steward.activation LIMIT 1", &[])?.is_empty();
+        let file = if active { state_file::State::Active } else { state_file::State::Inactive };
+        if shared.doubtful.load(SeqCst) || shared.active.load(SeqCst) != active || state_file::read() != file {
+            let details = json!({ "active": active, "by": "steward.activation" });
+            self.notes.push(server_record("STATE RECONCILED", Result::Success, details));
+            self.activation = Some(active);
+        }
+        self.settled = true;
+        Ok(())
+    }
+
+    /// The ledger, with its genesis record if it begins now. None while nothing is protected: the chain begins then.
+    fn ledger(&self, client: &mut SpiClient<'_>) -> Outcome<Option<(Ledger, Option<Record>)>> {
+        if let Some(ledger) = &self.ledger {
+            return Ok(Some((ledger.clone(), None)));
+        }
+        if !own::query(client, "SELECT FROM steward.chain LIMIT 1", &[])?.is_empty() {
+            let ledger = ledger::current(client)?.ok_or_else(|| {
+                Fault::corrupted("table steward.ledger is empty and the chain does not say its ledger")
+                    .hint("Nothing can be chained before the row is restored; records wait in journal and spool.")
+            })?;
+            return Ok(Some((ledger, None)));
+        }
+        if own::query(client, "SELECT FROM steward.protected LIMIT 1", &[])?.is_empty() {
+            return Ok(None);
+        }
+        ledger::start(client).map(|(ledger, genesis)| Some((ledger, Some(genesis))))
+    }
+
+    /// Said if the end of the chain is not where the last round left it.
+    fn moved(&self, head: &Head) -> Option<Record> {
+        let last = self.head.filter(|last| last != head)?;
+        warning!("pg_steward: the chain ends at {} but was left at {}", head.id, last.id);
+        // Safe: reads the clock.
+        let kept = last.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() });
+        Some(mismatch("the chain changed while the sequencer ran", Some(&kept), head))
+    }
+
+    /// After the commit. True if there is more to do at once.
+    fn follow_up(&mut self, shared: &Shared, done: Done, ticket: u64) -> bool {
+        self.announced = true;
+        self.head = Some(done.head);
+        shared.chained_id.store(done.head.id as u64, SeqCst);
+        if let Some(spool) = &mut self.spool
+            && let Err(error) = spool.commit(shared, done.harvest, done.forgot)
+        {
+            // The table knows how far the files are chained, so nothing is chained twice; the next start removes them.
+            warning!("pg_steward: a chained spool file could not be removed: {error}");
+        }
+        if !done.more {
+            shared.flush_done.fetch_max(ticket, SeqCst);
+        }
+        done.more
+    }
+
+    /// Puts the head where a later start, and people outside the database, can compare it.
+    fn publish(&mut self) {
+        let Some(head) = self.head else { return };
+        // Safe: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        if self.filed != Some(head) && now - self.filed_at >= HEAD_FILE_INTERVAL {
+            match state_file::replace(HEAD_FILE, format!("{}\n", head.checkpoint(now)).as_bytes()) {
+                Ok(()) => {
+                    self.filed = Some(head);
+                    self.head_file_failed = false;
+                }
+                Err(error) if !self.head_file_failed => {
+                    self.head_file_failed = true;
+                    warning!("pg_steward: the head file could not be written: {error}");
+                }
+                Err(_) => (),
+            }
+            self.filed_at = now;
+        }
+        if head.id > 0 && now - self.logged_at >= settings::checkpoint_interval_s() * 1_000_000 {
+            let line = head.checkpoint(now);
+            log!("pg_steward chain head: {line}");
+            if self.logged != Some(head) {
+                transaction(|| own::run(|client| keep_head(client, &head, line)));
+                self.logged = Some(head);
+            }
+            self.logged_at = now;
+        }
+        transaction(journal::rotate);
+    }
+}
+
+fn report(state: pg_sys::BackendState::Type) {
+    // Safe: the time of the last change to idle is what `audit_status` shows as the lag.
+    unsafe { pg_sys::pgstat_report_activity(state, c"chaining audit records".as_ptr()) }
+}
+
+/// A record on its way to the chain.
+struct Entry(Record);
+
+impl Entry {
+    fn of(record: Record) -> Entry {
+        Entry(record)
+    }
+
+    /// What does not read as a record is not passed over: a record with its digest stands for it.
+    fn read(bytes: &[u8], source: &str) -> Entry {
+        Record::decode(bytes).map_or_else(|_| Entry::unreadable(bytes, source), Entry)
+    }
+
+    fn unreadable(bytes: &[u8], source: &str) -> Entry {
+        let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Entry(server_record(
+            "UNREADABLE",
+            Result::Failure,
+            json!({ "from": source, "sha256": sha256, "bytes": bytes.len() }),
+        ))
+    }
+}
+
+/// Lets the reviews see every record before it is hashed. What fails there must not stop the chain: then each record
+/// gets an attempt of its own, and one that fails again is chained as it came.
+fn review_all(entries: &mut [Entry]) -> Outcome<()> {
+    let came: Vec<Record> = entries.iter().map(|entry| entry.0.clone()).collect();
+    if attempt(|client| entries.iter_mut().try_for_each(|entry| review::on_record(client, &mut entry.0))).is_ok() {
+        return Ok(());
+    }
+    for (entry, came) in entries.iter_mut().zip(came) {
+        entry.0 = came.clone();
+        if let Err(reason) = attempt(|client| review::on_record(client, &mut entry.0)) {
+            warning!("pg_steward: a record is chained without its review: {reason}");
+            entry.0 = came;
+        }
+    }
+    Ok(())
+}
+
+/// Runs `body` in a subtransaction, which an error undoes. Returns the error's message.
+fn attempt(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<()>) -> std::result::Result<(), String> {
+    // Safe: the pattern of PL/pgSQL's exception blocks; context and owner are restored on both ways.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = context;
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+            own::run(body).unwrap_or_else(|fault| fault.raise());
+            Ok(())
+        }))
+        .catch_others(|error| Err(message(&error)))
+        .execute();
+        match result {
+            Ok(()) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::CurrentMemoryContext = context;
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
+}
+
+fn message(error: &pg_sys::panic::CaughtError) -> String {
+    use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
+    let (PostgresError(report) | ErrorReport(report) | RustPanic { ereport: report, .. }) = error;
+    report.message().to_owned()
+}
+
+/// The first records after a start.
+fn announcements(client: &mut SpiClient<'_>, shared: &Shared, spool: &Spool, head: &Head) -> Outcome<Vec<Record>> {
+    let boot = Uuid::from_bytes(shared.boot_id);
+    let first_of_server = own::execute(
+        client,
+        "UPDATE steward.ledger SET boot = $1 WHERE ledger = $2 AND boot IS DISTINCT FROM $1",
+        &[boot.into(), Uuid::from_bytes(head.ledger).into()],
+    )? > 0;
+    let what = if first_of_server { "SERVER START" } else { "SEQUENCER START" };
+    let started = own::query(client, "SELECT pg_postmaster_start_time()::text", &[])?.first().get_one::<String>()?;
+    let details = json!({
+        "boot": ledger::uuid_text(&shared.boot_id), "started_at": started, "mode": mode_name(settings::configured_mode()),
+        "spools_of_earlier_starts": spool.earlier_starts,
+    });
+    let mut records = vec![server_record(what, Result::Success, details)];
+    let kept = fs::read_to_string("pg_steward/head").ok();
+    if let Some(reason) = ledger::contradicts(client, kept.as_deref(), head)? {
+        warning!("pg_steward: {reason}; the chain ends at {}", head.id);
+        records.push(mismatch(reason, kept.as_deref(), head));
+    }
+    Ok(records)
+}
+
+fn mismatch(reason: &str, kept: Option<&str>, head: &Head) -> Record {
+    let details = json!({ "reason": reason, "kept": kept.map(str::trim_end), "found_id": head.id });
+    server_record("HEAD MISMATCH", Result::Failure, details)
+}
+
+/// The table wins, once it is read.
+fn settle_activation(shared: &Shared, active: bool) {
+    log!("pg_steward: the policy is {}, says steward.activation", if active { "active" } else { "not active" });
+    shared.active.store(active, SeqCst);
+    match state_file::write(active) {
+        Ok(()) => shared.doubtful.store(false, SeqCst),
+        Err(error) => warning!("pg_steward: the state file could not be written: {error}"),
+    }
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Observe => "observe",
+        Mode::Warn => "warn",
+        Mode::Enforce => "enforce",
+    }
+}
+
+/// A dump carries this line, so that a restored database can name the head of its ancestor.
+fn keep_head(client: &mut SpiClient<'_>, head: &Head, line: String) -> Outcome<()> {
+    let id = Uuid::from_bytes(head.ledger);
+    own::execute(client, "UPDATE steward.ledger SET head = $1 WHERE ledger = $2", &[line.into(), id.into()]).map(drop)
+}
+
+fn spool_fault(error: std::io::Error) -> Fault {
+    Fault::io(format!("the spool cannot be read: {error}"))
+        .hint("Records wait in journal and spool; the sequencer tries again.")
+}
+
+fn positions(client: &mut SpiClient<'_>) -> Outcome<Vec<Position>> {
+    let sql = "SELECT file_id, boot, slot, generation, byte_offset, next_counter FROM steward.spool_offset";
+    let mut positions = Vec::new();
+    for row in own::query(client, sql, &[])? {
+        let bad = || Fault::corrupted("a row of steward.spool_offset does not read back");
+        let number = |column| row.get::<i64>(column)?.and_then(|value| u64::try_from(value).ok()).ok_or_else(bad);
+        let small = |column| row.get::<i32>(column)?.and_then(|value| u32::try_from(value).ok()).ok_or_else(bad);
+        let id = |column| Ok::<_, Fault>(*row.get::<Uuid>(column)?.ok_or_else(bad)?.as_bytes());
+        positions.push(Position {
+            file_id: id(1)?,
+            boot: id(2)?,
+            slot: small(3)?,
+            generation: small(4)?,
+            byte_offset: number(5)?,
+            next_counter: number(6)?,
+        });
+    }
+    Ok(positions)
+}
+
+fn save(client: &mut SpiClient<'_>, positions: &[Position]) -> Outcome<()> {
+    // A copied file may occur twice; its last position counts.
+    let latest: HashMap<_, _> = positions.iter().map(|position| (position.file_id, *position)).collect();
+    if latest.is_empty() {
+        return Ok(());
+    }
+    let each = || latest.values();
+    own::execute(
+        client,
+        "INSERT INTO steward.spool_offset (file_id, boot, slot, generation, byte_offset, next_counter)
+         SELECT * FROM unnest($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (file_id) DO UPDATE SET byte_offset = excluded.byte_offset, next_counter = excluded.next_counter",
+        &[
+            each().map(|position| Uuid::from_bytes(position.file_id)).collect::<Vec<_>>().into(),
+            each().map(|position| Uuid::from_bytes(position.boot)).collect::<Vec<_>>().into(),
+            each().map(|position| position.slot as i32).collect::<Vec<_>>().into(),
+            each().map(|position| position.generation as i32).collect::<Vec<_>>().into(),
+            each().map(|position| position.byte_offset as i64).collect::<Vec<_>>().into(),
+            each().map(|position| position.next_counter as i64).collect::<Vec<_>>().into(),
+        ],
+    )
+    .map(drop)
+}
+
+fn forget(client: &mut SpiClient<'_>, files: &[spool::Id]) -> Outcome<usize> {
+    if !files.is_empty() {
+        let ids: Vec<Uuid> = files.iter().copied().map(Uuid::from_bytes).collect();
+        own::execute(client, "DELETE FROM steward.spool_offset WHERE file_id = ANY($1)", &[ids.into()])?;
+    }
+    Ok(files.len())
+}

@@ -1,0 +1,220 @@
+//! The one background worker that writes the chain. It lives in the home database, starts with the server, restarts by
+//! itself, and does nothing in recovery. All it must remember is in the transaction of each round, so whatever kills it
+//! (an ERROR included: the worker ends and comes back) it goes on exactly once.
+
+use super::round::Rounds;
+use crate::core::record::{Kind, Outcome, Record};
+use crate::error::{self, Outcome as Fallible};
+use crate::{settings, shared};
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::prelude::*;
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_int};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+/// `sequencer_pid` while the worker tries to connect: found by the next one, it means that this failed.
+const CONNECTING: i32 = -1;
+/// Between two looks for a home database that does not exist yet, milliseconds.
+const HOME_POLL: i64 = 1_000;
+/// The same after a connection failed although the database exists.
+const HOME_RETRY: i64 = 30_000;
+
+// Own declarations: the guarded ones of the bindings are not meant for signal handlers.
+unsafe extern "C-unwind" {
+    fn die(signal: c_int);
+    #[link_name = "SignalHandlerForConfigReload"]
+    fn reload(signal: c_int);
+}
+
+thread_local! {
+    static IS_SEQUENCER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True in the sequencer itself, whose own work is neither decided nor recorded.
+pub fn is_sequencer() -> bool {
+    IS_SEQUENCER.get()
+}
+
+/// Registers the worker. Once, while preloading.
+pub fn register() {
+    // Safe: plain globals of the starting server. pg_upgrade's servers must run nothing.
+    if unsafe { pg_sys::IsBinaryUpgrade || !pg_sys::process_shared_preload_libraries_in_progress } {
+        return;
+    }
+    BackgroundWorkerBuilder::new("pg_steward sequencer")
+        .set_type("pg_steward sequencer")
+        .set_library("pg_steward")
+        .set_function("pg_steward_sequencer_main")
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_restart_time(Some(Duration::from_secs(1)))
+        .load();
+}
+
+/// A record of the server's own life, stamped with the time and this database; its user is `pg_steward`, a name that
+/// no role can have.
+pub(super) fn server_record(what: &str, outcome: Outcome, details: serde_json::Value) -> Record {
+    let mut record = Record::new(Kind::Server, what);
+    record.outcome = outcome;
+    record.user_id = "pg_steward".into();
+    record.database = Some(settings::database());
+    record.details = Some(details.to_string());
+    // Safe: reads the clock and this process's id.
+    unsafe {
+        record.time = pg_sys::GetCurrentTimestamp();
+        record.backend = Some(i64::from(pg_sys::MyProcPid));
+    }
+    record
+}
+
+/// The worker's entry point.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
+    IS_SEQUENCER.set(true);
+    // Safe: start-up of a background worker, in the documented order.
+    unsafe {
+        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
+        pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(reload));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+    let Some(shared) = shared::get() else { return };
+    if shared.sequencer_pid.swap(CONNECTING, SeqCst) == CONNECTING {
+        wait_for_home();
+    }
+    let Ok(home) = CString::new(settings::database()) else { return };
+    // Safe: connects once, to the database by name, as the bootstrap superuser, even if it allows no connections.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnection(
+            home.as_ptr(),
+            std::ptr::null(),
+            pg_sys::BGWORKER_BYPASS_ALLOWCONN,
+        );
+        pg_sys::before_shmem_exit(Some(on_exit), pg_sys::Datum::from(0));
+        shared.home.store(pg_sys::MyDatabaseId.to_u32(), SeqCst);
+        shared.sequencer_pid.store(pg_sys::MyProcPid, SeqCst);
+    }
+    pin_settings();
+    let mut rounds = Rounds::new();
+    loop {
+        let more = rounds.run(shared);
+        // Safe: between two transactions.
+        unsafe { pg_sys::pgstat_report_stat(false) };
+        if !more {
+            sleep(settings::sequencer_interval_ms());
+        }
+        heed_signals(&mut rounds);
+    }
+}
+
+unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
+    if let Some(shared) = shared::get() {
+        shared.sequencer_pid.store(0, SeqCst);
+    }
+}
+
+fn sleep(milliseconds: i64) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // Safe: this process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+}
+
+fn heed_signals(rounds: &mut Rounds) {
+    pgrx::check_for_interrupts!();
+    // Safe: set by the signal handler, cleared here before the file is read.
+    unsafe {
+        if pg_sys::ConfigReloadPending != 0 {
+            pg_sys::ConfigReloadPending = 0;
+            let before = settings::configured_mode();
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+            rounds.mode_changed(before, settings::configured_mode());
+        }
+    }
+}
+
+/// The last attempt to connect failed. Waits without a database until there is one of that name, and ends, because a
+/// worker connects only once. Said once in the log, not each second.
+fn wait_for_home() -> ! {
+    let name = settings::database();
+    log!("pg_steward: the sequencer waits for database \"{name}\" (setting steward.database)");
+    let Ok(home) = CString::new(name) else { unreachable!("a setting holds no NUL") };
+    // Safe: connects to shared catalogs only; each look is a transaction of its own.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
+        let mut pause = if database_exists(&home) { HOME_RETRY } else { HOME_POLL };
+        loop {
+            sleep(pause);
+            pgrx::check_for_interrupts!();
+            if database_exists(&home) {
+                break;
+            }
+            pause = HOME_POLL;
+        }
+        if let Some(shared) = shared::get() {
+            shared.sequencer_pid.store(0, SeqCst);
+        }
+        pg_sys::proc_exit(1)
+    }
+}
+
+fn database_exists(name: &CStr) -> bool {
+    // Safe: `get_database_oid` reads a shared catalog.
+    transaction(|| Ok(unsafe { pg_sys::get_database_oid(name.as_ptr(), true) } != pg_sys::InvalidOid))
+}
+
+/// A transaction with an active snapshot. A fault is raised, which ends the worker and undoes everything.
+pub(super) fn transaction<T>(body: impl FnOnce() -> Fallible<T>) -> T {
+    // Safe: called outside any transaction; on an error the worker exits and nothing after it runs.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let value = error::answer(body());
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+        value
+    }
+}
+
+/// ALTER DATABASE … SET and ALTER ROLE … SET reach workers too: nothing that the chain depends on is left to them.
+fn pin_settings() {
+    const PINNED: [(&CStr, &CStr); 13] = [
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_deferrable", c"off"),
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"lock_timeout", c"2s"),
+        (c"statement_timeout", c"0"),
+        (c"idle_in_transaction_session_timeout", c"0"),
+        (c"row_security", c"on"),
+        (c"session_replication_role", c"origin"),
+        (c"client_min_messages", c"error"),
+        (c"log_min_messages", c"warning"),
+        (c"track_activities", c"on"),
+        (c"jit", c"off"),
+    ];
+    for (name, value) in PINNED {
+        pin(name, value);
+    }
+    // Safe: a plain global. A record counts as chained when its commit is on disk, whatever the site asks of others;
+    // what asks for more (a synchronous standby) stays.
+    if unsafe { pg_sys::synchronous_commit } == pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {
+        pin(c"synchronous_commit", c"on");
+    }
+}
+
+fn pin(name: &CStr, value: &CStr) {
+    // Safe: static strings; the source outranks the configuration file, the database and the role.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        )
+    }
+}

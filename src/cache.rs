@@ -1,0 +1,373 @@
+//! The policy as a backend sees it: read once, thrown away when anything it was built from changes.
+//!
+//! Changes reach every open session through relcache invalidation of the policy table in the changing transaction, so
+//! they are transactional and need no lock. Reading happens outside the hot path; deciding never runs SQL.
+
+use crate::core::rule::{Column, RelationRules, Rule, RuleSet};
+use crate::core::tier::Tier;
+use crate::error::Fault;
+use crate::own;
+use pgrx::pg_sys;
+use regex::Regex;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
+use std::rc::Rc;
+
+/// What stands behind a login.
+#[derive(Clone, Debug)]
+pub struct Person {
+    pub name: String,
+    pub post: String,
+    pub capabilities: Vec<String>,
+    /// Neither suspended nor expired when the policy was read; `valid_until` is checked again at use.
+    pub suspended: bool,
+    /// Microseconds since 2000-01-01 UTC.
+    pub valid_until: Option<i64>,
+}
+
+impl Person {
+    pub fn usable(&self) -> bool {
+        // Safe: reads the clock.
+        !self.suspended && self.valid_until.is_none_or(|until| until > unsafe { pg_sys::GetCurrentTimestamp() })
+    }
+    /// Whether the person's post gives a capability: apply approve witness audit configure break_glass never_alone.
+    pub fn may(&self, capability: &str) -> bool {
+        self.usable() && self.capabilities.iter().any(|own| own == capability)
+    }
+}
+
+/// What a tier demands (a row of `steward.tier_policy`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TierPolicy {
+    pub approvals: i32,
+    pub witness: bool,
+    /// Seconds; None: no review.
+    pub review_within_s: Option<i64>,
+}
+
+impl TierPolicy {
+    pub fn needs_operation(&self) -> bool {
+        self.approvals > 0 || self.witness
+    }
+}
+
+/// A relation that a statement can be stopped at.
+pub enum Watched {
+    /// A protected table or one of its partitions.
+    Protected(Rc<Member>),
+    /// A relation of schema `steward`.
+    Own(OwnKind),
+}
+
+/// Records are closed from the first moment, configuration from `activate()` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnKind {
+    Record,
+    Configuration,
+}
+
+/// One table of a protected tree with its own attribute numbers.
+pub struct Member {
+    pub root: Rc<Root>,
+    columns: Vec<Column>,
+    rules: OnceCell<RelationRules>,
+}
+
+/// A protected table with all its partitions.
+pub struct Root {
+    pub oid: pg_sys::Oid,
+    /// `schema.table`
+    pub name: String,
+    pub members: Vec<pg_sys::Oid>,
+}
+
+impl Member {
+    /// The rules that can match this table, resolved at first use.
+    pub fn rules(&self, set: &RuleSet) -> &RelationRules {
+        self.rules.get_or_init(|| set.for_relation(&self.root.name, &self.columns))
+    }
+}
+
+/// The whole policy.
+#[derive(Default)]
+pub struct Policy {
+    pub rules: RuleSet,
+    pub cluster_rules: RelationRules,
+    watched: HashMap<u32, Watched>,
+    tiers: HashMap<(Tier, String), TierPolicy>,
+    persons: HashMap<u32, Rc<Person>>,
+    /// Roles known to be no administrators: everything else counts as one.
+    plain_roles: HashSet<u32>,
+}
+
+impl Policy {
+    pub fn watched(&self, relation: pg_sys::Oid) -> Option<&Watched> {
+        self.watched.get(&relation.to_u32())
+    }
+    pub fn protected(&self, relation: pg_sys::Oid) -> Option<&Rc<Member>> {
+        match self.watched(relation) {
+            Some(Watched::Protected(member)) => Some(member),
+            _ => None,
+        }
+    }
+    pub fn roots(&self) -> impl Iterator<Item = &Rc<Member>> {
+        self.watched.iter().filter_map(|(oid, watched)| match watched {
+            Watched::Protected(member) if member.root.oid.to_u32() == *oid => Some(member),
+            _ => None,
+        })
+    }
+    /// What a tier demands of a post; a row for the post wins over the row for every post. No row: an operation with
+    /// one approval and a witness, since a missing policy must not open anything.
+    pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {
+        let row = self.tiers.get(&(tier, post.to_owned())).or_else(|| self.tiers.get(&(tier, String::new())));
+        row.cloned().unwrap_or(TierPolicy { approvals: 1, witness: true, review_within_s: None })
+    }
+    pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
+        self.persons.get(&login.to_u32()).cloned()
+    }
+    /// Everybody who is registered, once each.
+    pub fn everybody(&self) -> Vec<Rc<Person>> {
+        let mut seen = HashSet::new();
+        self.persons.values().filter(|person| seen.insert(person.name.clone())).cloned().collect()
+    }
+    /// True unless the role is known to be no administrator.
+    pub fn is_administrator(&self, role: pg_sys::Oid) -> bool {
+        !self.plain_roles.contains(&role.to_u32())
+    }
+}
+
+thread_local! {
+    static POLICY: RefCell<Option<Rc<Policy>>> = const { RefCell::new(None) };
+    static STALE: Cell<bool> = const { Cell::new(true) };
+    static HOME: Cell<Option<bool>> = const { Cell::new(None) };
+    static ANCHOR: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
+}
+
+/// Registers the invalidation callback in this backend's parent, once.
+pub fn init() {
+    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_change), pg_sys::Datum::from(0)) }
+}
+
+/// Runs inside invalidation processing: only flags, no catalog access, no allocation.
+unsafe extern "C-unwind" fn on_relcache_change(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    let concerns_us = relation == pg_sys::InvalidOid
+        || ANCHOR.get().is_none_or(|anchor| anchor == relation)
+        || POLICY.with(|policy| match policy.try_borrow() {
+            Ok(policy) => policy.as_ref().is_none_or(|policy| policy.watched.contains_key(&relation.to_u32())),
+            Err(_) => true,
+        });
+    if concerns_us {
+        STALE.set(true);
+    }
+}
+
+/// True in the governed database.
+pub fn at_home() -> bool {
+    if let Some(known) = HOME.get() {
+        return known;
+    }
+    // Safe: a transaction is open wherever a decision is made; the name is copied before it is freed with its context.
+    let name = unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
+    };
+    let home = name == crate::settings::database();
+    HOME.set(Some(home));
+    home
+}
+
+/// The relation whose invalidation means "the policy changed": `steward.rule`. None where the extension is missing.
+pub fn policy_relation() -> Option<pg_sys::Oid> {
+    // Safe: syscache look-ups inside a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
+        let relation = if schema == pg_sys::InvalidOid {
+            pg_sys::InvalidOid
+        } else {
+            pg_sys::get_relname_relid(c"rule".as_ptr(), schema)
+        };
+        (relation != pg_sys::InvalidOid).then_some(relation)
+    }
+}
+
+/// The policy as it stands now. Empty outside the home database and before `CREATE EXTENSION`.
+pub fn policy() -> Rc<Policy> {
+    // Safe: receives pending invalidations; inside a transaction.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+    if !STALE.get()
+        && let Some(policy) = POLICY.with(|policy| policy.borrow().clone())
+    {
+        return policy;
+    }
+    // Cleared before reading: a change that arrives while we read makes it stale again.
+    STALE.set(false);
+    ANCHOR.set(if at_home() { policy_relation() } else { None });
+    let fresh = Rc::new(match ANCHOR.get() {
+        Some(_) => load().unwrap_or_else(|fault| {
+            STALE.set(true);
+            fault.raise()
+        }),
+        None => Policy::default(),
+    });
+    POLICY.with(|policy| *policy.borrow_mut() = Some(fresh.clone()));
+    fresh
+}
+
+fn load() -> Result<Policy, Fault> {
+    let rules = RuleSet::new(load_rules()?);
+    Ok(Policy {
+        cluster_rules: rules.for_cluster(),
+        rules,
+        watched: load_watched()?,
+        tiers: load_tiers()?,
+        persons: load_persons()?,
+        plain_roles: own::latest_rows(PLAIN_ROLES).iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?,
+    })
+}
+
+const RULES: &CStr =
+    c"SELECT name, tier::text, array_to_json(commands)::text, relation_pattern, array_to_json(classes)::text,
+    array_to_json(columns)::text, min_rows::text, array_to_json(roles::oid[]::int8[])::text,
+    array_to_json(except_roles::oid[]::int8[])::text, except_relations FROM steward.rule";
+
+fn load_rules() -> Result<Vec<Rule>, Fault> {
+    own::latest_rows(RULES)
+        .iter()
+        .map(|row| {
+            Ok(Rule {
+                name: text(row, 0)?.to_owned(),
+                tier: Tier::from_name(text(row, 1)?).ok_or_else(|| odd("tier"))?,
+                commands: strings(row, 2)?.map(|names| crate::core::rule::CommandSet::new(&names)),
+                relations: pattern(row, 3)?,
+                classes: strings(row, 4)?,
+                columns: strings(row, 5)?,
+                min_rows: row[6].as_ref().map(|_| number(row, 6)).transpose()?.map(u64::from),
+                roles: oids(row, 7)?,
+                except_roles: oids(row, 8)?.unwrap_or_default(),
+                except_relations: pattern(row, 9)?,
+            })
+        })
+        .collect()
+}
+
+const MEMBERS: &CStr = c"WITH RECURSIVE member(root, relation) AS (
+        SELECT relation::oid, relation::oid FROM steward.protected
+        UNION SELECT m.root, i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.relation)
+    SELECT m.root::text, m.relation::text, n.nspname || '.' || r.relname,
+        (SELECT json_agg(json_build_array(a.attnum, a.attname, l.label))::text FROM pg_attribute a
+            LEFT JOIN pg_attribute ra ON ra.attrelid = m.root AND ra.attname = a.attname AND NOT ra.attisdropped
+            LEFT JOIN pg_seclabel l ON l.objoid = m.root AND l.classoid = 'pg_class'::regclass
+                AND l.objsubid = ra.attnum AND l.provider = 'pg_steward'
+            WHERE a.attrelid = m.relation AND a.attnum > 0 AND NOT a.attisdropped)
+    FROM member m JOIN pg_class r ON r.oid = m.root JOIN pg_namespace n ON n.oid = r.relnamespace
+    ORDER BY 1, 2";
+
+const OWN: &CStr = c"SELECT c.oid::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'steward' AND c.relkind IN ('r','p','v','m','S','f')";
+
+fn load_watched() -> Result<HashMap<u32, Watched>, Fault> {
+    let mut watched = HashMap::new();
+    let rows = own::latest_rows(MEMBERS);
+    for tree in rows.chunk_by(|a, b| a[0] == b[0]) {
+        let members = tree.iter().map(|row| number(row, 1).map(pg_sys::Oid::from)).collect::<Result<_, _>>()?;
+        let oid = pg_sys::Oid::from(number(&tree[0], 0)?);
+        let root = Rc::new(Root { oid, name: text(&tree[0], 2)?.to_owned(), members });
+        for row in tree {
+            let member = Member { root: root.clone(), columns: columns(row, 3)?, rules: OnceCell::new() };
+            watched.insert(number(row, 1)?, Watched::Protected(Rc::new(member)));
+        }
+    }
+    for row in own::latest_rows(OWN) {
+        let kind = match text(&row, 1)? {
+            "chain" | "journal_0" | "journal_1" | "spool_offset" | "audit_log" | "audit_logs" | "ledger" => {
+                OwnKind::Record
+            }
+            _ => OwnKind::Configuration,
+        };
+        watched.insert(number(&row, 0)?, Watched::Own(kind));
+    }
+    Ok(watched)
+}
+
+const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
+    trunc(extract(epoch FROM review_within))::int8::text FROM steward.tier_policy";
+
+fn load_tiers() -> Result<HashMap<(Tier, String), TierPolicy>, Fault> {
+    let mut tiers = HashMap::new();
+    for row in own::latest_rows(TIERS) {
+        let tier = Tier::from_name(text(&row, 0)?).ok_or_else(|| odd("tier"))?;
+        let policy = TierPolicy {
+            approvals: text(&row, 2)?.parse().map_err(|_| odd("approvals"))?,
+            witness: text(&row, 3)? == "true",
+            review_within_s: row[4]
+                .as_ref()
+                .map(|seconds| seconds.parse().map_err(|_| odd("review_within")))
+                .transpose()?,
+        };
+        tiers.insert((tier, text(&row, 1)?.to_owned()), policy);
+    }
+    Ok(tiers)
+}
+
+const PERSONS: &CStr = c"SELECT l.role::oid::text, p.name, p.post, array_to_json(o.capabilities)::text,
+    (p.suspended_at IS NOT NULL)::text,
+    (extract(epoch FROM p.valid_until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
+    FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post";
+
+fn load_persons() -> Result<HashMap<u32, Rc<Person>>, Fault> {
+    let mut persons = HashMap::new();
+    for row in own::latest_rows(PERSONS) {
+        let person = Person {
+            name: text(&row, 1)?.to_owned(),
+            post: text(&row, 2)?.to_owned(),
+            capabilities: strings(&row, 3)?.unwrap_or_default(),
+            suspended: text(&row, 4)? == "true",
+            valid_until: row[5].as_ref().map(|time| time.parse().map_err(|_| odd("valid_until"))).transpose()?,
+        };
+        persons.insert(number(&row, 0)?, Rc::new(person));
+    }
+    Ok(persons)
+}
+
+/// A role is plain only if it has no powerful attribute, is a member of plain roles alone, and everybody known to stand
+/// behind it (at least one person) has a post that is no administrator's.
+const PLAIN_ROLES: &CStr = c"WITH RECURSIVE up(role, ancestor) AS (
+        SELECT oid, oid FROM pg_roles UNION SELECT u.role, m.roleid FROM up u JOIN pg_auth_members m ON m.member = u.ancestor),
+    behind AS (SELECT u.ancestor AS role, bool_or(o.administrator) AS administrator FROM up u
+        JOIN steward.person_login l ON l.role::oid = u.role JOIN steward.person p ON p.name = l.person
+        JOIN steward.post o ON o.name = p.post GROUP BY u.ancestor),
+    powerful AS (SELECT u.role FROM up u JOIN pg_roles r ON r.oid = u.ancestor LEFT JOIN behind b ON b.role = r.oid
+        WHERE r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls OR r.rolname LIKE 'pg\\_%'
+            OR b.role IS NULL OR b.administrator)
+    SELECT r.oid::text FROM pg_roles r WHERE NOT EXISTS (SELECT FROM powerful p WHERE p.role = r.oid)";
+
+fn odd(what: &str) -> Fault {
+    Fault::internal(format!("a policy row does not read back: {what}"))
+}
+
+fn text(row: &[Option<String>], column: usize) -> Result<&str, Fault> {
+    row.get(column).and_then(|value| value.as_deref()).ok_or_else(|| odd("missing value"))
+}
+
+fn number(row: &[Option<String>], column: usize) -> Result<u32, Fault> {
+    text(row, column)?.parse().map_err(|_| odd("number"))
+}
+
+fn pattern(row: &[Option<String>], column: usize) -> Result<Option<Regex>, Fault> {
+    row[column].as_ref().map(|pattern| Regex::new(pattern).map_err(|_| odd("pattern"))).transpose()
+}
+
+fn strings(row: &[Option<String>], column: usize) -> Result<Option<Vec<String>>, Fault> {
+    row[column].as_ref().map(|json| serde_json::from_str(json).map_err(|_| odd("list"))).transpose()
+}
+
+fn oids(row: &[Option<String>], column: usize) -> Result<Option<Vec<u32>>, Fault> {
+    row[column].as_ref().map(|json| serde_json::from_str(json).map_err(|_| odd("roles"))).transpose()
+}
+
+fn columns(row: &[Option<String>], column: usize) -> Result<Vec<Column>, Fault> {
+    let Some(json) = &row[column] else { return Ok(Vec::new()) };
+    let listed: Vec<(u16, String, Option<String>)> = serde_json::from_str(json).map_err(|_| odd("columns"))?;
+    Ok(listed.into_iter().map(|(number, name, class)| Column { number, name, class }).collect())
+}

@@ -1,0 +1,12 @@
+//! The pure policy: imports neither pgrx nor anything of PostgreSQL, so it is tested by plain `cargo test`, fuzzed,
+//! and can be shared with a program outside the database.
+
+pub mod chain;
+pub mod frame;
+pub mod gate;
+pub mod operation;
+pub mod record;
+pub mod redact;
+pub mod rule;
+pub mod script;
+pub mod tier;

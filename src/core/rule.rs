@@ -1,0 +1,245 @@
+//! Rules as data, and how they judge one deed.
+//!
+//! The highest matching tier wins, so the order of rules never matters. What no rule matches is critical: the unknown
+//! is refused, never waved through. Names of columns and relations are resolved once per relation (`for_relation`), so
+//! that judging costs the same with ten rules and with ten thousand.
+
+use super::tier::Tier;
+use regex::Regex;
+
+/// The groups of commands of the installed rules (manual 1.1). A rule names a group or a command tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Group {
+    Read = 1 << 0,
+    Write = 1 << 1,
+    Export = 1 << 2,
+    Upkeep = 1 << 3,
+    Ddl = 1 << 4,
+    /// Creating a partition of a protected table.
+    Partition = 1 << 5,
+    /// Privileges of administrators, of everybody, or of roles nobody knows.
+    Privilege = 1 << 6,
+    /// Privileges and accounts of roles that are known to be no administrators.
+    Account = 1 << 7,
+    Config = 1 << 8,
+    /// The extension's own objects.
+    Audit = 1 << 9,
+}
+
+const GROUPS: [(&str, Group); 10] = [
+    ("READ", Group::Read),
+    ("WRITE", Group::Write),
+    ("EXPORT", Group::Export),
+    ("UPKEEP", Group::Upkeep),
+    ("DDL", Group::Ddl),
+    ("PARTITION", Group::Partition),
+    ("PRIVILEGE", Group::Privilege),
+    ("ACCOUNT", Group::Account),
+    ("CONFIG", Group::Config),
+    ("AUDIT", Group::Audit),
+];
+
+impl Group {
+    pub fn from_name(name: &str) -> Option<Group> {
+        GROUPS.iter().find(|(known, _)| *known == name).map(|(_, group)| *group)
+    }
+    pub fn name(self) -> &'static str {
+        GROUPS.iter().find(|(_, group)| *group == self).map_or("AUDIT", |(name, _)| name)
+    }
+}
+
+/// A command as PostgreSQL names it, and the group that the policy puts it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub tag: &'static str,
+    pub group: Group,
+}
+
+/// Attribute numbers of one relation, as a bit set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnSet(Vec<u64>);
+
+impl ColumnSet {
+    pub fn insert(&mut self, attribute: u16) {
+        let word = usize::from(attribute) / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (attribute % 64);
+    }
+    pub fn intersects(&self, other: &ColumnSet) -> bool {
+        self.0.iter().zip(&other.0).any(|(mine, theirs)| mine & theirs != 0)
+    }
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+}
+
+/// Which commands a rule speaks of: groups and single tags.
+#[derive(Clone, Debug, Default)]
+pub struct CommandSet {
+    groups: u16,
+    tags: Vec<String>,
+}
+
+impl CommandSet {
+    pub fn new(names: &[String]) -> CommandSet {
+        let mut set = CommandSet::default();
+        for name in names {
+            let name = name.to_ascii_uppercase();
+            match Group::from_name(&name) {
+                Some(group) => set.groups |= group as u16,
+                None => set.tags.push(name),
+            }
+        }
+        set
+    }
+    fn contains(&self, command: Command) -> bool {
+        self.groups & command.group as u16 != 0 || self.tags.iter().any(|tag| tag.eq_ignore_ascii_case(command.tag))
+    }
+}
+
+/// One row of `steward.rule`; None means any.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub name: String,
+    pub tier: Tier,
+    pub commands: Option<CommandSet>,
+    pub relations: Option<Regex>,
+    pub except_relations: Option<Regex>,
+    pub classes: Option<Vec<String>>,
+    pub columns: Option<Vec<String>>,
+    pub min_rows: Option<u64>,
+    pub roles: Option<Vec<u32>>,
+    pub except_roles: Vec<u32>,
+}
+
+/// A column of a protected relation: number, name and, if labelled, its data class.
+#[derive(Clone, Debug)]
+pub struct Column {
+    pub number: u16,
+    pub name: String,
+    pub class: Option<String>,
+}
+
+/// A rule as it stands for one relation.
+#[derive(Clone, Debug)]
+struct Compiled {
+    index: usize,
+    /// None: whatever columns.
+    columns: Option<ColumnSet>,
+}
+
+/// The rules that can match one relation (or, for cluster-wide commands, none), highest tier first.
+#[derive(Clone, Debug, Default)]
+pub struct RelationRules(Vec<Compiled>);
+
+/// Every rule of the policy.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+}
+
+/// What a deed is judged by.
+pub struct Deed<'a> {
+    pub command: Command,
+    pub columns: &'a ColumnSet,
+    /// Whether the session stands behind a role (by login, current role or membership).
+    pub has_role: &'a dyn Fn(u32) -> bool,
+}
+
+/// The tier of a deed and the rule that says so (None: no rule knows it).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub tier: Tier,
+    pub rule: Option<usize>,
+}
+
+/// From how many rows on a deed becomes riskier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowLimit {
+    pub rows: u64,
+    pub tier: Tier,
+    pub rule: usize,
+}
+
+impl RuleSet {
+    pub fn new(mut rules: Vec<Rule>) -> RuleSet {
+        rules.sort_by(|a, b| b.tier.cmp(&a.tier).then_with(|| a.name.cmp(&b.name)));
+        RuleSet { rules }
+    }
+
+    /// The name of a verdict's rule as records and messages show it.
+    pub fn name(&self, rule: Option<usize>) -> &str {
+        rule.and_then(|index| self.rules.get(index)).map_or("unmatched", |rule| rule.name.as_str())
+    }
+
+    /// Resolves patterns, names and classes against one relation.
+    pub fn for_relation(&self, name: &str, columns: &[Column]) -> RelationRules {
+        let applies = |rule: &Rule| {
+            rule.relations.as_ref().is_none_or(|pattern| pattern.is_match(name))
+                && rule.except_relations.as_ref().is_none_or(|pattern| !pattern.is_match(name))
+        };
+        let compile = |(index, rule): (usize, &Rule)| Compiled { index, columns: rule.columns_of(columns) };
+        RelationRules(self.rules.iter().enumerate().filter(|(_, rule)| applies(rule)).map(compile).collect())
+    }
+
+    /// The rules for commands that name no protected relation.
+    pub fn for_cluster(&self) -> RelationRules {
+        let applies = |rule: &Rule| rule.relations.is_none() && rule.classes.is_none() && rule.columns.is_none();
+        let compile = |(index, _)| Compiled { index, columns: None };
+        RelationRules(self.rules.iter().enumerate().filter(|(_, rule)| applies(rule)).map(compile).collect())
+    }
+
+    /// The tier of a deed before any row is counted.
+    pub fn judge(&self, rules: &RelationRules, deed: &Deed<'_>) -> Verdict {
+        let found = self.matching(rules, deed).find(|rule| self.rules[rule.index].min_rows.is_none());
+        match found {
+            Some(rule) => Verdict { tier: self.rules[rule.index].tier, rule: Some(rule.index) },
+            None => Verdict { tier: Tier::Critical, rule: None },
+        }
+    }
+
+    /// Every row threshold above the deed's own tier, lowest number of rows first.
+    pub fn row_limits(&self, rules: &RelationRules, deed: &Deed<'_>, above: Tier) -> Vec<RowLimit> {
+        let limit = |rule: &Compiled| {
+            let Rule { tier, min_rows, .. } = self.rules[rule.index];
+            min_rows.filter(|_| tier > above).map(|rows| RowLimit { rows, tier, rule: rule.index })
+        };
+        let mut limits: Vec<RowLimit> = self.matching(rules, deed).filter_map(limit).collect();
+        limits.sort_by_key(|limit| (limit.rows, std::cmp::Reverse(limit.tier)));
+        limits
+    }
+
+    fn matching<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Compiled> {
+        rules.0.iter().filter(move |compiled| {
+            let rule = &self.rules[compiled.index];
+            rule.commands.as_ref().is_none_or(|commands| commands.contains(deed.command))
+                && compiled.columns.as_ref().is_none_or(|columns| columns.intersects(deed.columns))
+                && rule.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| (deed.has_role)(*role)))
+                && !rule.except_roles.iter().any(|role| (deed.has_role)(*role))
+        })
+    }
+}
+
+impl Rule {
+    /// The columns this rule speaks of, None if of none in particular.
+    fn columns_of(&self, columns: &[Column]) -> Option<ColumnSet> {
+        if self.columns.is_none() && self.classes.is_none() {
+            return None;
+        }
+        let by_name = |column: &Column| self.columns.as_ref().is_none_or(|names| names.contains(&column.name));
+        let by_class = |column: &Column| match (&self.classes, &column.class) {
+            (None, _) => true,
+            (Some(classes), Some(class)) => classes.contains(class),
+            (Some(_), None) => false,
+        };
+        let mut set = ColumnSet::default();
+        columns
+            .iter()
+            .filter(|column| by_name(column) && by_class(column))
+            .for_each(|column| set.insert(column.number));
+        Some(set)
+    }
+}

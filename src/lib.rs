@@ -1,0 +1,52 @@
+//! pg_steward: a data-security policy inside PostgreSQL. This file only wires: modules, SQL files, start-up.
+//!
+//! The way of a statement: `watch` turns what PostgreSQL is about to do into deeds; `core` judges them (pure); `watch`
+//! lets it pass or records the denial and refuses; `audit` keeps the records and chains them; `operation` is how a
+//! refused change gets its approval.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+mod activation;
+mod audit;
+mod cache;
+pub mod core;
+mod error;
+mod operation;
+mod own;
+mod person;
+mod policy;
+mod session;
+mod settings;
+mod shared;
+mod state_file;
+mod watch;
+
+#[cfg(any(test, feature = "pg_test"))]
+#[path = "../pg_test/mod.rs"]
+pub mod pg_test;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/types.sql", name = "types", bootstrap);
+extension_sql_file!("../sql/policy.sql", name = "policy", requires = ["types"]);
+extension_sql_file!("../sql/person.sql", name = "person", requires = ["policy"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["person"]);
+extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["audit"]);
+extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
+
+/// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the
+/// library only reads and verifies; and a binary upgrade is left alone.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // Safe: set by the server before it loads libraries.
+    if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    settings::register();
+    shared::init();
+    cache::init();
+    watch::init();
+    watch::label::init();
+    audit::sequencer::register();
+}

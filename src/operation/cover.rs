@@ -1,0 +1,46 @@
+//! The operation whose approval covers what this backend runs right now. It lives in the backend's memory only, never
+//! in a setting or a table that somebody could write, and ends with the run however that ends.
+
+use crate::core::tier::Tier;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What stands behind the running statements.
+#[derive(Debug)]
+pub struct Cover {
+    pub op_no: String,
+    /// Statements up to this tier are approved.
+    pub tier: Tier,
+    /// Who executes.
+    pub person: String,
+}
+
+thread_local! {
+    static COVER: RefCell<Option<Rc<Cover>>> = const { RefCell::new(None) };
+}
+
+/// Ends the cover when dropped, by a panic (an SQL error on its way through) as well.
+#[must_use = "the cover ends when the guard is dropped"]
+pub struct CoverGuard(());
+
+impl Drop for CoverGuard {
+    fn drop(&mut self) {
+        COVER.with_borrow_mut(|cover| *cover = None);
+    }
+}
+
+/// Starts the cover of an operation. None if one stands already: covers do not nest.
+pub fn begin(op_no: &str, tier: Tier, person: &str) -> Option<CoverGuard> {
+    COVER.with_borrow_mut(|cover| {
+        if cover.is_some() {
+            return None;
+        }
+        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), tier, person: person.to_owned() }));
+        Some(CoverGuard(()))
+    })
+}
+
+/// The standing cover.
+pub fn current() -> Option<Rc<Cover>> {
+    COVER.with_borrow(Clone::clone)
+}

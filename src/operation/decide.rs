@@ -1,0 +1,111 @@
+//! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
+
+use super::{Entry, Operation, actor, denied, push};
+use crate::core::operation::{Event, Status, Step};
+use crate::core::script::hex;
+use crate::error::{Fault, Outcome, answer};
+use crate::person::{legible, required};
+use crate::{cache::Person, own, session};
+use pgrx::prelude::*;
+use serde_json::json;
+
+#[pg_extern(sql = false)]
+fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
+    answer((|| {
+        let op_no = required("op_no", op_no)?;
+        legible("comment", comment.unwrap_or(""))?;
+        let approver = actor("APPROVE", op_no, "approve")?;
+        let operation = Operation::lock(op_no)?;
+        operation.check_digest("APPROVE", digest.unwrap_or(""))?;
+        operation.separate(Step::Approve, "APPROVE", &approver)?;
+        let given = operation.approvals_given() + 1;
+        let status = operation.after(Event::Approve { given, needed: operation.approvals_needed() }, "approved")?;
+        write_down(&operation, "APPROVE", &approver, status, comment, "")
+    })())
+}
+
+#[pg_extern(sql = false)]
+fn reject(op_no: Option<&str>, comment: Option<&str>) {
+    answer((|| {
+        let op_no = required("op_no", op_no)?;
+        let comment = required("comment", comment)?;
+        let approver = actor("REJECT", op_no, "approve")?;
+        let operation = Operation::lock(op_no)?;
+        operation.separate(Step::Reject, "REJECT", &approver)?;
+        let status = operation.after(Event::Reject(operation.past()), "rejected")?;
+        write_down(&operation, "REJECT", &approver, status, Some(comment), "")
+    })())
+}
+
+#[pg_extern(sql = false)]
+fn cancel(op_no: Option<&str>) {
+    answer((|| {
+        let op_no = required("op_no", op_no)?;
+        let operation = Operation::lock(op_no)?;
+        let person = session::person().filter(|person| person.usable());
+        let person = person.filter(|person| person.name == operation.parts.applicant || person.may("configure"));
+        let Some(person) = person else {
+            return Err(denied("CANCEL", op_no, format!("cancel refused: {op_no} is somebody else's operation"))
+                .detail(format!("{} filed it.", operation.parts.applicant)));
+        };
+        let status = operation.after(Event::Cancel(operation.past()), "cancelled")?;
+        write_down(&operation, "CANCEL", &person, status, None, "")
+    })())
+}
+
+#[pg_extern(sql = false)]
+fn confirm(op_no: Option<&str>, digest: Option<&str>) {
+    answer((|| {
+        let op_no = required("op_no", op_no)?;
+        let witness = actor("CONFIRM", op_no, "witness")?;
+        let operation = Operation::lock(op_no)?;
+        operation.check_digest("CONFIRM", digest.unwrap_or(""))?;
+        operation.separate(Step::Confirm, "CONFIRM", &witness)?;
+        let status = operation.after(Event::Confirm, "confirmed")?;
+        if !operation.witness_needed() {
+            return Err(Fault::wrong_state(format!("{op_no} needs no second person"))
+                .detail(format!("The policy for {} operations demands none.", operation.tier.name())));
+        }
+        write_down(
+            &operation,
+            "CONFIRM",
+            &witness,
+            status,
+            None,
+            ", confirmed_by = $3, confirmed_at = clock_timestamp()",
+        )
+    })())
+}
+
+/// The new status, the line of the trail and the record. `also`: further columns; `$3` is the person.
+fn write_down(
+    operation: &Operation,
+    event: &str,
+    person: &Person,
+    status: Status,
+    comment: Option<&str>,
+    also: &'static str,
+) -> Outcome<()> {
+    own::run(|client| {
+        // Always an update, so that a transaction with an older snapshot notices the step.
+        let update =
+            format!("UPDATE steward._operation SET status = $2{also} WHERE op_no = $1 AND $3::text IS NOT NULL");
+        own::execute(
+            client,
+            &update,
+            &[operation.op_no.as_str().into(), status.name().into(), person.name.as_str().into()],
+        )?;
+        Entry {
+            op_no: &operation.op_no,
+            event,
+            person: Some(&person.name),
+            login: &session::login_name(),
+            comment,
+            digest: Some(&operation.digest),
+            details: Some(json!({ "status": status.name() })),
+        }
+        .write(client)
+    })?;
+    push(event, operation, json!({ "digest": hex(&operation.digest), "status": status.name(), "comment": comment }));
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! Executing an operation by its number: everything is checked anew under the row lock, then the stored bytes run as
+//! `run_as` under a cover, in the caller's transaction. The attempt is on record before, its failure whatever happens.
+
+use super::environment::Environment;
+use super::request::check_membership;
+use super::{CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, person_named, push, step_record};
+use crate::audit::lane::{self, Durability};
+use crate::audit::note::note;
+use crate::cache::{self, Person};
+use crate::core::operation::{Event, Status, Step, conflict};
+use crate::core::record::{Outcome as Ending, Record};
+use crate::core::script::hex;
+use crate::error::{Fault, Outcome, answer};
+use crate::watch::dry_run::{self, Step as Statement};
+use crate::watch::rows;
+use crate::{own, session};
+use pgrx::prelude::*;
+use serde_json::json;
+use std::ffi::{CStr, CString};
+use std::time::Instant;
+
+/// What one statement did: its place, its text, the rows it reports and its duration in milliseconds.
+type Done = (i32, String, i64, f64);
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn execute(
+    op_no: &str,
+) -> TableIterator<'static, (name!(step, i32), name!(statement, String), name!(rows, i64), name!(duration_ms, f64))> {
+    TableIterator::new(answer(execute_operation(op_no)))
+}
+
+fn execute_operation(op_no: &str) -> Outcome<Vec<Done>> {
+    let executor = actor("EXECUTE", op_no, "apply")?;
+    if let Some(cover) = cover::current() {
+        return Err(Fault::wrong_state("an operation is being executed already: executions do not nest")
+            .detail(format!("{} is running in this session.", cover.op_no)));
+    }
+    note(step_record("BEGIN EXECUTE", op_no), Durability::Flushed);
+    // What the session has deferred so far runs now, outside the cover.
+    perform(c"SET CONSTRAINTS ALL IMMEDIATE")?;
+    let operation = Operation::lock(op_no)?;
+    let status = check(&operation, &executor)?;
+    let run_as = operation.run_as.ok_or_else(|| Fault::wrong_state(format!("{op_no} has no script to run")))?;
+    let statements = read_again(&operation, run_as)?;
+    let attempt = Attempt::begin(&operation);
+    let begun = Instant::now();
+    let done = run(&operation, &executor, run_as, &statements)?;
+    let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
+    // An operation may have removed the extension: then the records alone tell of it.
+    if cache::policy_relation().is_some() {
+        write_down(&operation, &executor, status, rows)?;
+    }
+    let details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows });
+    push("EXECUTE", &operation, details);
+    attempt.succeeded();
+    Ok(done)
+}
+
+/// Everything an approval is bound to, as it is now. The status after the run.
+fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
+    let op_no = &operation.op_no;
+    operation.check_integrity("EXECUTE")?;
+    operation.separate(Step::Execute, "EXECUTE", executor)?;
+    check_database(operation)?;
+    if operation.standing() == Status::Submitted {
+        return Err(approval_missing(operation));
+    }
+    let left = operation.runs_allowed.saturating_sub(operation.runs_done + 1);
+    let status = operation.after(Event::Execute { left, review: operation.review_within_s().is_some() }, "executed")?;
+    if let Some(fault) = operation.not_yet() {
+        return Err(fault);
+    }
+    if operation.approvals_given() < operation.approvals_needed() {
+        return Err(approval_missing(operation));
+    }
+    check_confirmation(operation)?;
+    let run_as = operation.run_as.unwrap_or(pg_sys::InvalidOid);
+    check_membership("EXECUTE", op_no, run_as)?;
+    Ok(status)
+}
+
+fn check_database(operation: &Operation) -> Outcome<()> {
+    let identity = "SELECT current_database()::text, system_identifier::text FROM pg_control_system()";
+    let here = own::run(|client| Ok(own::query(client, identity, &[])?.first().get_two::<String, String>()?))?;
+    if here == (Some(operation.database.clone()), Some(operation.system_identifier.clone())) {
+        return Ok(());
+    }
+    Err(denied("EXECUTE", &operation.op_no, format!("{} was approved for another database", operation.op_no))
+        .detail(format!("It belongs to database {} of system {}.", operation.database, operation.system_identifier)))
+}
+
+fn approval_missing(operation: &Operation) -> Fault {
+    let (given, needed) = (operation.approvals_given(), operation.approvals_needed());
+    Fault::wrong_state(format!("{} is not approved", operation.op_no))
+        .detail(format!("Approvals that count: {given} of {needed}."))
+        .hint(format!(
+            "An approver reads steward.show('{0}') and calls: SELECT steward.approve('{0}', '{1}');",
+            operation.op_no,
+            operation.short_digest()
+        ))
+}
+
+/// A confirmation counts while it is fresh and the person could still give it.
+fn check_confirmation(operation: &Operation) -> Outcome<()> {
+    if !operation.witness_needed() {
+        return Ok(());
+    }
+    let detail = match operation.parts.witness.as_deref() {
+        None => "Nobody has confirmed this run.".to_owned(),
+        Some(name) if !operation.confirmation_holds => {
+            format!("The confirmation by {name} is used up or older than {CONFIRMATION_MINUTES} minutes.")
+        }
+        Some(name) if conflict(Step::Confirm, name, &operation.parts).is_some() => {
+            format!("{name} acts in another step of it.")
+        }
+        Some(name) if person_named(name).is_some_and(|person| person.may("witness")) => return Ok(()),
+        Some(name) => format!("{name} may no longer confirm."),
+    };
+    Err(Fault::wrong_state(format!("{} needs the confirmation of a second person", operation.op_no))
+        .detail(detail)
+        .hint(format!(
+            "The second person calls, in a session of their own: SELECT steward.confirm('{}', '{}');",
+            operation.op_no,
+            operation.short_digest()
+        )))
+}
+
+/// Splits the stored script and judges it by the policy of today.
+fn read_again(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Statement>> {
+    let statements = {
+        let _surroundings = Environment::enter(run_as);
+        dry_run::examine(&operation.script)?
+    };
+    for statement in &statements {
+        if let Err(reason) = &statement.runnable {
+            return Err(Fault::unsupported(format!("step {} cannot run in an operation", statement.number))
+                .detail(format!("{reason}.")));
+        }
+        // What could not be judged yet is judged by the hooks when it runs.
+        if statement.tier > operation.tier && statement.decision != "unknown" {
+            return Err(denied(
+                "EXECUTE",
+                &operation.op_no,
+                format!("{} was approved as {} only", operation.op_no, operation.tier.name()),
+            )
+            .detail(format!(
+                "Step {} is {} by rule \"{}\" now.",
+                statement.number,
+                statement.tier.name(),
+                statement.rule
+            ))
+            .hint("File it again with steward.request(script, purpose)."));
+        }
+    }
+    Ok(statements)
+}
+
+/// Runs every statement under the cover. Guards end in the reverse order of their names, errors included.
+fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements: &[Statement]) -> Outcome<Vec<Done>> {
+    let policy = cache::policy();
+    let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
+    let before = touched();
+    let cover = cover::begin(&operation.op_no, operation.tier, &executor.name);
+    let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
+    let _surroundings = Environment::enter(run_as);
+    let mut done = Vec::with_capacity(statements.len());
+    let mut reported = 0;
+    for statement in statements {
+        let text = CString::new(statement.statement.as_str())
+            .map_err(|_| Fault::bad_argument("a script contains no zero byte"))?;
+        let begun = Instant::now();
+        let rows = perform(&text)?;
+        if !statement.returns_rows {
+            reported += rows;
+        }
+        done.push((statement.number, statement.statement.clone(), rows as i64, begun.elapsed().as_secs_f64() * 1000.0));
+    }
+    // Nothing that the script deferred may run after the cover has ended.
+    perform(c"SET CONSTRAINTS ALL IMMEDIATE")?;
+    match operation.expected_rows {
+        Some(expected) => {
+            check_rows(&operation.op_no, expected, reported, touched().saturating_sub(before)).map(|()| done)
+        }
+        None => Ok(done),
+    }
+}
+
+/// `reported`: what the statements say; `counted`: rows of protected tables, those of functions, CTEs and cascades included.
+fn check_rows(op_no: &str, expected: i64, reported: u64, counted: u64) -> Outcome<()> {
+    let touched = reported.max(counted);
+    if touched <= expected as u64 {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("{op_no} touched more rows than were approved: everything is undone"))
+        .detail(format!("It touched {touched} rows; expected_rows is {expected}."))
+        .hint("File it again with the number of rows it really touches."))
+}
+
+/// One statement through SPI; rows of a query are counted and thrown away. Its errors are none of ours and pass.
+fn perform(statement: &CStr) -> Outcome<u64> {
+    Spi::connect_mut(|_| {
+        // Safe: connected to SPI; the options live through the call.
+        unsafe {
+            let options = pg_sys::SPIExecuteOptions {
+                params: std::ptr::null_mut(),
+                read_only: false,
+                allow_nonatomic: false,
+                must_return_tuples: false,
+                tcount: 0,
+                dest: pg_sys::CreateDestReceiver(pg_sys::CommandDest::DestNone),
+                owner: std::ptr::null_mut(),
+            };
+            let code = pg_sys::SPI_execute_extended(statement.as_ptr(), &options);
+            if code < 0 {
+                return Err(Fault::unsupported(format!("the statement cannot run in an operation (SPI {code})")));
+            }
+            Ok(pg_sys::SPI_processed)
+        }
+    })
+}
+
+fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i64) -> Outcome<()> {
+    // Runs that are left need a confirmation of their own.
+    let update = "UPDATE steward._operation SET status = $2, runs_done = runs_done + 1, executed_by = $3,
+            executed_at = clock_timestamp(), rows_done = coalesce(rows_done, 0) + $4,
+            review_due = coalesce(review_due, clock_timestamp() + make_interval(secs => $5)),
+            confirmed_at = CASE WHEN runs_done + 1 < runs_allowed THEN NULL ELSE confirmed_at END
+        WHERE op_no = $1 AND status IN ('approved', 'failed') AND runs_done < runs_allowed RETURNING op_no";
+    let within = operation.review_within_s().map(|seconds| seconds as f64);
+    own::run(|client| {
+        let arguments = [
+            operation.op_no.as_str().into(),
+            status.name().into(),
+            executor.name.as_str().into(),
+            rows.into(),
+            within.into(),
+        ];
+        if own::query(client, update, &arguments)?.is_empty() {
+            return Err(Fault::wrong_state(format!("{} was changed by its own script", operation.op_no)));
+        }
+        Entry {
+            op_no: &operation.op_no,
+            event: "EXECUTE",
+            person: Some(&executor.name),
+            login: &session::login_name(),
+            comment: None,
+            digest: Some(&operation.digest),
+            details: Some(json!({ "rows": rows, "status": status.name() })),
+        }
+        .write(client)
+    })
+}
+
+/// A run that has begun. Unless it succeeds, its failure is recorded although its transaction is undone; the sequencer
+/// sets the status.
+struct Attempt {
+    failure: Option<Record>,
+}
+
+impl Attempt {
+    /// Stamps the record now: after an error nothing may be looked up any more.
+    fn begin(operation: &Operation) -> Attempt {
+        let mut record = step_record("EXECUTE", &operation.op_no);
+        record.tier = Some(operation.tier);
+        record.outcome = Ending::Failure;
+        session::stamp(&mut record);
+        Attempt { failure: Some(record) }
+    }
+
+    fn succeeded(mut self) {
+        self.failure = None;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(mut record) = self.failure.take() {
+            // Safe: reads the clock.
+            record.time = unsafe { pg_sys::GetCurrentTimestamp() };
+            // The lane counts what it could not write; raising is impossible here.
+            let _counted_as_lost = lane::append(&[&record.encode()], Durability::Flushed);
+        }
+    }
+}

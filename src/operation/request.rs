@@ -1,0 +1,280 @@
+//! Filing an operation: what it is, how risky it is, and whether anybody could agree to it.
+
+use super::environment::Environment;
+use super::{Entry, actor, denied, step_record};
+use crate::activation::candidates;
+use crate::audit::buffer;
+use crate::cache::{self, Person};
+use crate::core::operation::{Event, Status, missing, next};
+use crate::core::redact::redact_limited;
+use crate::core::script::{digest, hex, holds_password, number, uses_cursor};
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome, answer};
+use crate::person::{legible, one_text, optional, required};
+use crate::watch::dry_run::{self, Step};
+use crate::{own, session, settings};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::json;
+
+/// Longest script text in a record, bytes; the whole script is in the operation.
+const RECORDED_BYTES: usize = 4096;
+
+/// What the applicant says about the script.
+struct Form<'a> {
+    script: &'a str,
+    purpose: &'a str,
+    impact: Option<&'a str>,
+    expected_rows: Option<i64>,
+    rollback_plan: Option<&'a str>,
+    not_before: Option<TimestampWithTimeZone>,
+    not_after: Option<TimestampWithTimeZone>,
+    runs: i32,
+    run_as: pg_sys::Oid,
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn request(
+    script: Option<&str>,
+    purpose: Option<&str>,
+    impact: Option<&str>,
+    expected_rows: Option<i64>,
+    rollback_plan: Option<&str>,
+    not_before: Option<TimestampWithTimeZone>,
+    not_after: Option<TimestampWithTimeZone>,
+    runs: Option<i32>,
+    run_as: Option<pg_sys::Oid>,
+) -> String {
+    answer((|| {
+        let applicant = actor("REQUEST", "", "apply")?;
+        // Safe: the role that SET ROLE chose, whatever function calls us.
+        let run_as = run_as.unwrap_or_else(|| unsafe { pg_sys::GetOuterUserId() });
+        let form = Form {
+            script: script.unwrap_or(""),
+            purpose: required("purpose", purpose)?,
+            impact,
+            expected_rows,
+            rollback_plan,
+            not_before,
+            not_after,
+            runs: runs.unwrap_or(1),
+            run_as,
+        };
+        check(&form)?;
+        check_membership("REQUEST", "", run_as)?;
+        file(&form, &applicant)
+    })())
+}
+
+fn check(form: &Form<'_>) -> Outcome<()> {
+    legible("script", form.script)?;
+    legible("impact", form.impact.unwrap_or(""))?;
+    legible("rollback_plan", form.rollback_plan.unwrap_or(""))?;
+    if form.runs < 1 {
+        return Err(Fault::bad_argument("runs must be at least 1"));
+    }
+    if form.expected_rows.is_some_and(|rows| rows < 0) {
+        return Err(Fault::bad_argument("expected_rows must not be negative"));
+    }
+    if holds_password(form.script) {
+        return Err(Fault::bad_argument("a script must not contain a password")
+            .detail("Scripts are kept, shown to approvers and cannot be unread. SCRAM verifiers pass.")
+            .hint("Have the person change the password themselves: \\password"));
+    }
+    if uses_cursor(form.script) {
+        return Err(Fault::unsupported("WHERE CURRENT OF cannot stand in an operation")
+            .detail("The row would be chosen by a cursor of the session, so nobody could approve which one."));
+    }
+    Ok(())
+}
+
+/// The login itself must be a member, whatever role it has put on.
+pub fn check_membership(step: &str, op_no: &str, run_as: pg_sys::Oid) -> Outcome<()> {
+    // Safe: look-ups in the role cache.
+    let (exists, member) = unsafe {
+        let exists = !pg_sys::GetUserNameFromId(run_as, true).is_null();
+        (exists, exists && pg_sys::is_member_of_role(session::login(), run_as))
+    };
+    if !exists {
+        return Err(Fault::unknown(format!("the role to run as ({}) does not exist", run_as.to_u32())));
+    }
+    if member {
+        return Ok(());
+    }
+    let (login, role) = (session::login_name(), session::role_name(run_as));
+    Err(denied(
+        step,
+        op_no,
+        format!("{} refused: login \"{login}\" is no member of role \"{role}\"", step.to_lowercase()),
+    )
+    .detail("A script runs as a role that its applicant may put on."))
+}
+
+fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
+    let steps = {
+        let _surroundings = Environment::enter(form.run_as);
+        dry_run::examine(form.script)?
+    };
+    check_steps(&steps)?;
+    let (tier, rule) = risk(&steps, form.expected_rows);
+    let demands = cache::policy().tier_policy(tier, &applicant.post);
+    let approvals = demands.approvals.max(0) as u32;
+    if let Some(what) = missing(&applicant.name, approvals, demands.witness, &candidates(&cache::policy().everybody()))
+    {
+        return Err(Fault::wrong_state(format!("nobody could approve this {} operation", tier.name()))
+            .detail(format!("Besides {} there is not {what}.", applicant.name))
+            .hint("SELECT steward.register_person(name, post, roles => '{login}');"));
+    }
+    // Nothing to approve is approved at once, by the policy itself.
+    let automatic = approvals == 0;
+    let status = match automatic {
+        true => next(Status::Submitted, Event::Approve { given: 0, needed: 0 }),
+        false => Some(Status::Submitted),
+    };
+    let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
+    let filed = Filed { form, applicant, tier, rule, approvals, witness: demands.witness, status };
+    let op_no = own::run(|client| filed.insert(client))?;
+    filed.record(&op_no);
+    Ok(op_no)
+}
+
+/// Everything must be able to run inside a function, and must have been understood.
+fn check_steps(steps: &[Step]) -> Outcome<()> {
+    if steps.is_empty() {
+        return Err(Fault::bad_argument("script must not be empty"));
+    }
+    // What an earlier step may create cannot be looked up yet.
+    let mut may_create = false;
+    for step in steps {
+        if let Err(reason) = &step.runnable {
+            return Err(Fault::unsupported(format!("step {} cannot run in an operation", step.number)).detail(
+                format!("{reason}. Sessions that run such statements one by one under approval are not supported yet."),
+            ));
+        }
+        if step.decision == "unknown" && !may_create {
+            return Err(Fault::bad_argument(format!("step {} cannot be judged", step.number))
+                .detail(format!("It {}.", step.reason))
+                .hint("Scripts are read with search_path pg_catalog: write names with their schema."));
+        }
+        may_create |= step.utility || step.opaque;
+    }
+    Ok(())
+}
+
+/// The highest tier of any step and the rule that says so. Unknown rows count as bulk; unknown content as critical.
+fn risk(steps: &[Step], expected_rows: Option<i64>) -> (Tier, String) {
+    let mut worst = (Tier::Normal, "none".to_owned());
+    let mut raise = |tier: Tier, rule: &str| {
+        if tier > worst.0 {
+            worst = (tier, rule.to_owned());
+        }
+    };
+    for step in steps {
+        raise(step.tier, &step.rule);
+        for (rows, tier, rule) in &step.row_rules {
+            if expected_rows.is_none_or(|expected| expected as u64 >= *rows) {
+                raise(*tier, rule);
+            }
+        }
+        if step.opaque {
+            raise(Tier::Critical, "opaque");
+        }
+    }
+    worst
+}
+
+/// A request that passed every check.
+struct Filed<'a> {
+    form: &'a Form<'a>,
+    applicant: &'a Person,
+    tier: Tier,
+    rule: String,
+    approvals: u32,
+    witness: bool,
+    status: Status,
+}
+
+/// 22023 where the term is over before it begins.
+const TERM: &str = "SELECT CASE WHEN coalesce($2, now() + interval '7 days') <= clock_timestamp() THEN 'not_after is in the past'
+    WHEN coalesce($2, now() + interval '7 days') <= coalesce($1, now()) THEN 'not_after must be later than not_before' END";
+
+const NUMBER: &str =
+    "SELECT to_char(clock_timestamp() AT TIME ZONE $1, 'YYYYMMDD'), nextval('steward.operation_number')";
+
+const INSERT: &str = "INSERT INTO steward._operation (op_no, origin, script, digest, tier, rule, purpose, impact, expected_rows,
+        rollback_plan, applicant, applicant_login, run_as, database, system_identifier, not_before, not_after, runs_allowed,
+        approvals_needed, witness_needed, status)
+    VALUES ($1, 'request', $2, $3, $4::steward.tier, $5, $6, $7, $8, $9, $10, $11, $12::oid::regrole, current_database(),
+        (SELECT system_identifier::text FROM pg_control_system()), coalesce($13, now()), coalesce($14, now() + interval '7 days'),
+        $15, $16, $17, $18)";
+
+impl Filed<'_> {
+    fn insert(&self, client: &mut SpiClient<'_>) -> Outcome<String> {
+        let form = self.form;
+        if let Some(what) = one_text(client, TERM, &[form.not_before.into(), form.not_after.into()])? {
+            return Err(Fault::bad_argument(what));
+        }
+        let row = own::query(client, NUMBER, &[settings::time_zone().into()])?.first();
+        let (day, count) = row.get_two::<String, i64>()?;
+        let op_no = number(&day.unwrap_or_default(), count.unwrap_or_default());
+        let sha = digest(form.script);
+        let login = session::login_name();
+        own::execute(
+            client,
+            INSERT,
+            &[
+                op_no.as_str().into(),
+                form.script.into(),
+                sha.to_vec().into(),
+                self.tier.name().into(),
+                self.rule.as_str().into(),
+                form.purpose.into(),
+                optional(form.impact),
+                form.expected_rows.into(),
+                optional(form.rollback_plan),
+                self.applicant.name.as_str().into(),
+                login.as_str().into(),
+                form.run_as.into(),
+                form.not_before.into(),
+                form.not_after.into(),
+                form.runs.into(),
+                (self.approvals as i32).into(),
+                self.witness.into(),
+                self.status.name().into(),
+            ],
+        )?;
+        let filed = Entry {
+            op_no: &op_no,
+            event: "REQUEST",
+            person: Some(&self.applicant.name),
+            login: &login,
+            comment: Some(form.purpose),
+            digest: Some(&sha),
+            details: Some(json!({ "tier": self.tier.name(), "rule": self.rule })),
+        };
+        filed.write(client)?;
+        if self.status == Status::Approved {
+            let comment = Some("its tier demands no approval before it runs");
+            Entry { event: "APPROVE", person: None, comment, details: None, ..filed }.write(client)?;
+        }
+        Ok(op_no)
+    }
+
+    fn record(&self, op_no: &str) {
+        let mut record = step_record("REQUEST", op_no);
+        record.tier = Some(self.tier);
+        record.rule = Some(self.rule.clone());
+        record.statement = Some(redact_limited(self.form.script, false, RECORDED_BYTES));
+        let details = json!({
+            "digest": hex(&digest(self.form.script)),
+            "purpose": self.form.purpose,
+            "expected_rows": self.form.expected_rows,
+            "run_as": *session::role_name(self.form.run_as),
+            "runs": self.form.runs,
+            "status": self.status.name(),
+        });
+        record.details = Some(details.to_string());
+        buffer::push(record);
+    }
+}

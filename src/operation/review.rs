@@ -1,0 +1,247 @@
+//! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
+//! because the transaction it tells of was undone or had no operation.
+
+use super::{Entry, Operation, actor, push};
+use crate::cache::{self, Person};
+use crate::core::operation::{Event, Past, Status, Step, next};
+use crate::core::record::{Kind, Outcome as Ending, Record};
+use crate::core::script::{digest, number};
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome, answer};
+use crate::person::{legible, one_text, required};
+use crate::{own, session, settings, shared};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::json;
+use std::cell::RefCell;
+
+/// Microseconds of an hour.
+const HOUR: i64 = 3_600_000_000;
+
+#[pg_extern(sql = false)]
+fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
+    answer((|| {
+        let op_no = required("op_no", op_no)?;
+        legible("comment", comment.unwrap_or(""))?;
+        let comment = match verdict {
+            Some("accepted") => comment,
+            Some("rejected") => Some(required("comment", comment)?),
+            _ => return Err(Fault::bad_argument("a verdict is accepted or rejected")),
+        };
+        let verdict = verdict.unwrap_or_default();
+        let reviewer = actor("REVIEW", op_no, "approve")?;
+        let operation = Operation::lock(op_no)?;
+        operation.separate(Step::Review, "REVIEW", &reviewer)?;
+        let status = operation.after(Event::Review, "reviewed")?;
+        own::run(|client| {
+            let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4
+                WHERE op_no = $1";
+            own::execute(
+                client,
+                update,
+                &[op_no.into(), status.name().into(), reviewer.name.as_str().into(), verdict.into()],
+            )?;
+            Entry {
+                op_no,
+                event: "REVIEW",
+                person: Some(&reviewer.name),
+                login: &session::login_name(),
+                comment,
+                digest: Some(&operation.digest),
+                details: Some(json!({ "verdict": verdict })),
+            }
+            .write(client)
+        })?;
+        push("REVIEW", &operation, json!({ "verdict": verdict, "comment": comment }));
+        Ok(())
+    })())
+}
+
+/// Called by the sequencer for every record before it is chained, in its own transaction. Never waits for a lock that
+/// somebody's transaction holds; a record that says nothing to operations costs a few comparisons.
+pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
+    match (record.kind, record.operation_type.as_str(), record.outcome) {
+        (Kind::Operation, "EXECUTE", Ending::Failure) => follow(client, record, "FAIL", |_| Event::Fail),
+        (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
+        (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
+        (Kind::Statement, _, Ending::Success) if record.tier == Some(Tier::Important) && record.op_no.is_none() => {
+            open_review(client, record)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Moves an operation on, if that is still a legal move and nobody works on it: whoever does, decides again.
+fn follow(client: &mut SpiClient<'_>, record: &Record, event: &str, what: fn(Past) -> Event) -> Outcome<()> {
+    let Some(op_no) = record.op_no.clone() else { return Ok(()) };
+    let read =
+        "SELECT status, runs_done > 0, review_due IS NOT NULL, not_after <= clock_timestamp() FROM steward._operation
+        WHERE op_no = $1 FOR NO KEY UPDATE SKIP LOCKED";
+    let found = own::query(client, read, &[op_no.as_str().into()])?.into_iter().next();
+    let Some(row) = found else { return mention(client, record, event, None) };
+    let past = match (row.get(2)?, row.get(3)?) {
+        (Some(true), Some(true)) => Past::ReviewOwed,
+        (Some(true), _) => Past::Settled,
+        _ => Past::Unused,
+    };
+    let step = what(past);
+    if matches!(step, Event::Expire(_)) && row.get(4)? != Some(true) {
+        return Ok(());
+    }
+    let status: Option<String> = row.get(1)?;
+    let Some(status) = status.as_deref().and_then(Status::from_name).and_then(|status| next(status, step)) else {
+        return Ok(());
+    };
+    own::execute(
+        client,
+        "UPDATE steward._operation SET status = $2 WHERE op_no = $1",
+        &[op_no.as_str().into(), status.name().into()],
+    )?;
+    mention(client, record, event, Some(status))
+}
+
+/// A line of the trail for what the record tells, if there is such an operation.
+fn mention(client: &mut SpiClient<'_>, record: &Record, event: &str, status: Option<Status>) -> Outcome<()> {
+    let Some(op_no) = record.op_no.as_deref() else { return Ok(()) };
+    if one_text(client, "SELECT op_no FROM steward._operation WHERE op_no = $1", &[op_no.into()])?.is_none() {
+        return Ok(());
+    }
+    Entry {
+        op_no,
+        event,
+        person: record.person.as_deref(),
+        login: &record.user_id,
+        comment: None,
+        digest: None,
+        details: status.map(|status| json!({ "status": status.name() })),
+    }
+    .write(client)
+}
+
+/// A review that this transaction of the sequencer has opened or found; forgotten with the transaction.
+struct Opened {
+    transaction: u64,
+    person: String,
+    rule: Option<String>,
+    hour: i64,
+    op_no: String,
+}
+
+thread_local! {
+    static OPENED: RefCell<Option<Opened>> = const { RefCell::new(None) };
+}
+
+/// Important work is reviewed afterwards: one review for each statement; for the post `service` one for each rule and
+/// hour, or an application would fill the queue.
+fn open_review(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
+    let Some(person) = record.person.as_deref().filter(|_| shared::active()).and_then(super::person_named) else {
+        return Ok(());
+    };
+    let Some(within) = cache::policy().tier_policy(Tier::Important, &person.post).review_within_s else {
+        return Ok(());
+    };
+    if person.post != "service" {
+        record.op_no = insert_review(client, record, &person, within)?;
+        return Ok(());
+    }
+    // Safe: plain getter.
+    let transaction = unsafe { pg_sys::GetTopFullTransactionIdIfAny().value };
+    let hour = record.time.div_euclid(HOUR);
+    let same = |opened: &Opened| {
+        opened.transaction == transaction
+            && opened.hour == hour
+            && opened.person == person.name
+            && opened.rule == record.rule
+    };
+    record.op_no =
+        OPENED.with_borrow(|opened| opened.as_ref().filter(|opened| same(opened)).map(|opened| opened.op_no.clone()));
+    if record.op_no.is_none() {
+        record.op_no = match find_review(client, record, &person, hour)? {
+            Some(op_no) => Some(op_no),
+            None => insert_review(client, record, &person, within)?,
+        };
+        let opened = record.op_no.clone().filter(|_| transaction != 0);
+        let opened = opened.map(|op_no| Opened {
+            transaction,
+            person: person.name.clone(),
+            rule: record.rule.clone(),
+            hour,
+            op_no,
+        });
+        OPENED.with_borrow_mut(|known| *known = opened);
+    }
+    Ok(())
+}
+
+/// Microseconds since 2000 as a timestamp: `$1` of the queries below.
+macro_rules! moment {
+    ($microseconds:literal) => {
+        concat!("(timestamptz '2000-01-01 00:00:00+00' + ", $microseconds, "::bigint * interval '1 microsecond')")
+    };
+}
+
+fn find_review(client: &mut SpiClient<'_>, record: &Record, person: &Person, hour: i64) -> Outcome<Option<String>> {
+    let find = concat!(
+        "SELECT op_no FROM steward._operation WHERE origin = 'statement' AND status = 'executed' AND applicant = $3
+            AND rule IS NOT DISTINCT FROM $4 AND executed_at >= ",
+        moment!("$1"),
+        " AND executed_at < ",
+        moment!("$2"),
+        " ORDER BY executed_at LIMIT 1"
+    );
+    one_text(
+        client,
+        find,
+        &[(hour * HOUR).into(), ((hour + 1) * HOUR).into(), person.name.as_str().into(), record.rule.clone().into()],
+    )
+}
+
+/// None where the person has no row (any more): a record is never lost for its review.
+fn insert_review(client: &mut SpiClient<'_>, record: &Record, person: &Person, within: i64) -> Outcome<Option<String>> {
+    let insert = concat!(
+        "INSERT INTO steward._operation (op_no, origin, script, digest, tier, rule, purpose, applicant, applicant_login, database,
+            system_identifier, not_before, not_after, runs_allowed, runs_done, approvals_needed, witness_needed, status,
+            executed_by, executed_at, rows_done, review_due)
+        SELECT $2, 'statement', $3, $4, 'important', $5, 'important work, reviewed afterwards', name, $6, current_database(),
+            (SELECT system_identifier::text FROM pg_control_system()), ",
+        moment!("$1"),
+        ", 'infinity', 1, 1, 0, false, 'executed', name, ",
+        moment!("$1"),
+        ", $7, clock_timestamp() + make_interval(secs => $8) FROM steward.person WHERE name = $9 RETURNING op_no"
+    );
+    let numbers =
+        concat!("SELECT to_char(", moment!("$1"), " AT TIME ZONE $2, 'YYYYMMDD'), nextval('steward.operation_number')");
+    let row = own::query(client, numbers, &[record.time.into(), settings::time_zone().into()])?.first();
+    let (day, count) = row.get_two::<String, i64>()?;
+    let op_no = number(&day.unwrap_or_default(), count.unwrap_or_default());
+    let script = record.statement.as_deref().unwrap_or(&record.operation_type);
+    let sha = digest(script);
+    let inserted = one_text(
+        client,
+        insert,
+        &[
+            record.time.into(),
+            op_no.as_str().into(),
+            script.into(),
+            sha.to_vec().into(),
+            record.rule.clone().into(),
+            record.user_id.as_str().into(),
+            record.rows.into(),
+            (within as f64).into(),
+            person.name.as_str().into(),
+        ],
+    )?;
+    if inserted.is_some() {
+        Entry {
+            op_no: &op_no,
+            event: "EXECUTE",
+            person: Some(&person.name),
+            login: &record.user_id,
+            comment: Some("without an operation; its tier demands a review afterwards"),
+            digest: Some(&sha),
+            details: Some(json!({ "rows": record.rows, "relations": record.relations })),
+        }
+        .write(client)?;
+    }
+    Ok(inserted)
+}

@@ -1,0 +1,136 @@
+//! Runs the extension's own SQL: as the extension's owner, with a pinned search_path, and outside its own policy.
+//!
+//! Public functions are SECURITY INVOKER, so that they can tell who calls; only what is inside `run` has the owner's
+//! rights. Never pass user text in the query string: arguments go through parameters.
+
+use crate::error::{Fault, Outcome};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::{SpiClient, SpiTupleTable};
+use std::cell::Cell;
+use std::ffi::CStr;
+
+thread_local! {
+    // A backend is single-threaded; depth > 0 while own SQL runs.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// True while own SQL runs: the hooks let it pass unrecorded.
+pub fn running() -> bool {
+    DEPTH.with(|depth| depth.get() > 0)
+}
+
+/// Restores depth and identity however the body ends. An SQL error travels through Rust frames as a panic, so Drop
+/// runs; PostgreSQL's own abort resets the GUC nest level.
+struct Privilege {
+    user: pg_sys::Oid,
+    context: i32,
+    nest_level: i32,
+}
+
+impl Privilege {
+    fn take() -> Privilege {
+        let mut user = pg_sys::InvalidOid;
+        let mut context = 0;
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        // Safe: plain getters and setters of backend state, always paired with the Drop below.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+            let inside =
+                context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
+            pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), inside);
+            let nest_level = pg_sys::NewGUCNestLevel();
+            pin_search_path();
+            Privilege { user, context, nest_level }
+        }
+    }
+}
+
+impl Drop for Privilege {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+        // Safe: restores what `take` saved; on an error path the (sub)transaction abort unwinds the GUC stack itself.
+        unsafe {
+            if !std::thread::panicking() {
+                pg_sys::AtEOXact_GUC(true, self.nest_level);
+            }
+            pg_sys::SetUserIdAndSecContext(self.user, self.context);
+        }
+    }
+}
+
+/// Pins `search_path` at the current GUC nest level.
+pub fn pin_search_path() {
+    // Safe: static C strings; GUC_ACTION_SAVE is undone by AtEOXact_GUC of the level.
+    unsafe {
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Runs `body` with the owner's rights and an SPI connection that may write.
+pub fn run<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Outcome<T> {
+    let _privilege = Privilege::take();
+    Spi::connect_mut(body)
+}
+
+/// The rows of a constant query as text, read with the owner's rights and the newest snapshot: what is committed now
+/// (and this transaction's own changes), even under REPEATABLE READ. A revoked right must not live on in an old
+/// snapshot. For rare set-up reads such as the policy cache; not for user text.
+pub fn latest_rows(sql: &CStr) -> Vec<Vec<Option<String>>> {
+    let _privilege = Privilege::take();
+    let mut rows = Vec::new();
+    // Safe: a valid transaction is a precondition of every caller; the snapshot is popped below or by the abort, and
+    // the values are copied before SPI frees them.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        pg_sys::SPI_connect();
+        if pg_sys::SPI_execute(sql.as_ptr(), true, 0) != pg_sys::SPI_OK_SELECT as i32 {
+            Fault::internal("own query is no SELECT").raise();
+        }
+        let table = pg_sys::SPI_tuptable;
+        for row in 0..pg_sys::SPI_processed as usize {
+            let tuple = *(*table).vals.add(row);
+            let columns = (*(*table).tupdesc).natts;
+            rows.push((1..=columns).map(|column| text_value(tuple, (*table).tupdesc, column)).collect());
+        }
+        pg_sys::SPI_finish();
+        pg_sys::PopActiveSnapshot();
+    }
+    rows
+}
+
+unsafe fn text_value(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc, column: i32) -> Option<String> {
+    // Safe: called by `latest_rows` with a live SPI tuple and a column inside its descriptor.
+    unsafe {
+        let value = pg_sys::SPI_getvalue(tuple, shape, column);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    }
+}
+
+/// One statement that returns nothing of interest; the number of rows it touched.
+pub fn execute(client: &mut SpiClient<'_>, sql: &str, arguments: &[DatumWithOid<'_>]) -> Outcome<usize> {
+    Ok(client.update(sql, None, arguments)?.len())
+}
+
+/// The rows of a query that may lock or write.
+pub fn query<'c>(client: &mut SpiClient<'c>, sql: &str, arguments: &[DatumWithOid<'c>]) -> Outcome<SpiTupleTable<'c>> {
+    Ok(client.update(sql, None, arguments)?)
+}
+
+/// Every open session reads the policy anew before its next decision, once this transaction commits.
+pub fn policy_changed() -> Outcome<()> {
+    let policy = crate::cache::policy_relation()
+        .ok_or_else(|| Fault::wrong_state("extension pg_steward is not installed here"))?;
+    // Safe: queues a transactional invalidation message for an existing relation.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(policy) };
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Persons: who stands behind the logins, and what their post lets them do. Rights of the logins on our own functions
+//! and views follow from the posts; nothing here decides about an operation.
+
+use crate::audit::buffer;
+use crate::core::record::{Kind, Record};
+use crate::core::script::hidden_character;
+use crate::error::{Fault, Outcome, answer};
+use crate::{own, policy, session};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::json;
+
+/// Functions that only posts with the capability `configure` are granted.
+const CONFIGURATION: &str =
+    "protect unprotect set_rule drop_rule set_tier_policy register_person suspend_person activate deactivate";
+/// Views that only posts with the capability `audit` are granted.
+const TRAIL: &str = "audit_log audit_logs audit_status";
+
+#[pg_extern(sql = false)]
+fn register_person(
+    name: Option<&str>,
+    post: Option<&str>,
+    roles: Option<Vec<Option<pg_sys::Oid>>>,
+    department: Option<&str>,
+    supervisor: Option<&str>,
+    valid_until: Option<TimestampWithTimeZone>,
+) {
+    answer(register(name, post, roles, department, supervisor, valid_until))
+}
+
+#[pg_extern(sql = false)]
+fn suspend_person(name: Option<&str>, reason: Option<&str>) {
+    answer(suspend(name, reason))
+}
+
+#[pg_extern(sql = false)]
+fn current_person() -> Option<String> {
+    session::person().filter(|person| person.usable()).map(|person| person.name.clone())
+}
+
+#[pg_extern(sql = false)]
+fn has_capability(capability: &str) -> bool {
+    session::person().is_some_and(|person| person.may(capability))
+}
+
+fn register(
+    name: Option<&str>,
+    post: Option<&str>,
+    roles: Option<Vec<Option<pg_sys::Oid>>>,
+    department: Option<&str>,
+    supervisor: Option<&str>,
+    valid_until: Option<TimestampWithTimeZone>,
+) -> Outcome<()> {
+    policy::require_configuration("register_person")?;
+    let name = required("name", name)?;
+    for (what, text) in [("department", department), ("supervisor", supervisor)] {
+        legible(what, text.unwrap_or(""))?;
+    }
+    let logins = own::run(|client| {
+        check_references(client, name, post, supervisor)?;
+        own::execute(
+            client,
+            UPSERT,
+            &[name.into(), optional(post), optional(department), optional(supervisor), valid_until.into()],
+        )?;
+        if let Some(roles) = roles {
+            let roles = roles.into_iter().collect::<Option<Vec<_>>>();
+            replace_logins(client, name, roles.ok_or_else(|| Fault::bad_argument("a login must not be NULL"))?)?;
+        }
+        let logins = logins_of(client, name)?;
+        grant(client, &logins).map(|()| logins)
+    })?;
+    let details =
+        json!({ "person": name, "post": post, "logins": logins, "department": department, "supervisor": supervisor });
+    record("REGISTER_PERSON", details.to_string());
+    own::policy_changed()
+}
+
+const UPSERT: &str = "INSERT INTO steward.person AS p (name, post, department, supervisor, valid_until)
+    VALUES ($1, coalesce($2, (SELECT post FROM steward.person WHERE name = $1)), $3, $4, nullif($5, 'infinity'))
+    ON CONFLICT (name) DO UPDATE SET post = coalesce($2, p.post), department = coalesce($3, p.department),
+        supervisor = coalesce($4, p.supervisor), suspended_at = NULL, suspended_reason = NULL,
+        valid_until = CASE WHEN $5 IS NULL THEN p.valid_until ELSE nullif($5, 'infinity') END";
+
+fn check_references(
+    client: &mut SpiClient<'_>,
+    name: &str,
+    post: Option<&str>,
+    supervisor: Option<&str>,
+) -> Outcome<()> {
+    match post {
+        Some(post) if !exists(client, "SELECT EXISTS (SELECT FROM steward.post WHERE name = $1)", post)? => {
+            let posts = one_text(client, "SELECT string_agg(name, ' ' ORDER BY name) FROM steward.post", &[])?;
+            return Err(Fault::unknown(format!("post \"{post}\" does not exist"))
+                .detail(format!("Posts are: {}.", posts.unwrap_or_default())));
+        }
+        None if !exists(client, PERSON_EXISTS, name)? => return Err(Fault::bad_argument("a new person needs a post")),
+        _ => {}
+    }
+    let Some(supervisor) = supervisor else { return Ok(()) };
+    if !exists(client, PERSON_EXISTS, supervisor)? {
+        return Err(unknown_person(supervisor));
+    }
+    let above = "WITH RECURSIVE above(name) AS (SELECT $2 UNION SELECT p.supervisor FROM above JOIN steward.person p USING (name)
+        WHERE p.supervisor IS NOT NULL) SELECT string_agg(name, '') FROM above WHERE name = $1";
+    match one_text(client, above, &[name.into(), supervisor.into()])? {
+        Some(_) => {
+            Err(Fault::bad_argument(format!("\"{name}\" cannot be their own supervisor, directly or through others")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The given logins become the person's, all others stop being it. Nobody's login is taken from them here.
+fn replace_logins(client: &mut SpiClient<'_>, name: &str, roles: Vec<pg_sys::Oid>) -> Outcome<()> {
+    let gone = "SELECT string_agg(r::text, ' ') FROM unnest($1::oid[]) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE oid = r)";
+    if let Some(gone) = one_text(client, gone, &[roles.clone().into()])? {
+        return Err(Fault::unknown(format!("role {gone} does not exist")));
+    }
+    let taken = "SELECT string_agg(format('%s belongs to %s', role, person), '; ' ORDER BY role::text)
+        FROM steward.person_login WHERE role::oid = ANY ($1) AND person <> $2";
+    if let Some(taken) = one_text(client, taken, &[roles.clone().into(), name.into()])? {
+        return Err(Fault::bad_argument("a login belongs to one person")
+            .detail(format!("{taken}."))
+            .hint("Register the other person without it first."));
+    }
+    let dropped = "DELETE FROM steward.person_login WHERE person = $1 AND role::oid <> ALL ($2)
+        RETURNING (SELECT quote_ident(rolname) FROM pg_roles r WHERE r.oid = role)";
+    let dropped = texts(client, dropped, &[name.into(), roles.clone().into()])?;
+    let added =
+        "INSERT INTO steward.person_login (role, person) SELECT DISTINCT r::regrole, $1 FROM unnest($2::oid[]) r
+        ON CONFLICT (role) DO NOTHING";
+    own::execute(client, added, &[name.into(), roles.into()])?;
+    grant(client, &dropped)
+}
+
+fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
+    policy::require_configuration("suspend_person")?;
+    let name = required("name", name)?;
+    let reason = required("reason", reason)?;
+    own::run(|client| {
+        let suspended = "UPDATE steward.person SET suspended_at = clock_timestamp(), suspended_reason = $2 WHERE name = $1 RETURNING name";
+        if own::query(client, suspended, &[name.into(), reason.into()])?.is_empty() {
+            return Err(unknown_person(name));
+        }
+        let logins = logins_of(client, name)?;
+        grant(client, &logins)
+    })?;
+    record("SUSPEND_PERSON", json!({ "person": name, "reason": reason }).to_string());
+    own::policy_changed()
+}
+
+/// Makes the rights of these logins on our functions and views those of their persons' posts, and of nobody's none.
+/// Logins are quoted SQL identifiers.
+fn grant(client: &mut SpiClient<'_>, logins: &[String]) -> Outcome<()> {
+    for login in logins {
+        for (capability, objects) in [("configure", functions(client)?), ("audit", views(client)?)] {
+            let holds =
+                "SELECT string_agg(p.name, '') FROM steward.person_login l JOIN steward.person p ON p.name = l.person
+                JOIN steward.post o ON o.name = p.post
+                WHERE l.role = $1::regrole AND $2 = ANY (o.capabilities) AND p.suspended_at IS NULL";
+            let holds = one_text(client, holds, &[login.as_str().into(), capability.into()])?.is_some();
+            let (verb, preposition) = if holds { ("GRANT", "TO") } else { ("REVOKE", "FROM") };
+            for object in objects {
+                own::execute(client, &format!("{verb} {object} {preposition} {login}"), &[])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn functions(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+    let signatures = "SELECT 'EXECUTE ON FUNCTION ' || oid::regprocedure::text FROM pg_proc
+        WHERE pronamespace = 'steward'::regnamespace AND proname = ANY (string_to_array($1, ' ')) ORDER BY 1";
+    texts(client, signatures, &[CONFIGURATION.into()])
+}
+
+fn views(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+    let names = "SELECT 'SELECT ON ' || oid::regclass::text FROM pg_class
+        WHERE relnamespace = 'steward'::regnamespace AND relname = ANY (string_to_array($1, ' ')) ORDER BY 1";
+    texts(client, names, &[TRAIL.into()])
+}
+
+const PERSON_EXISTS: &str = "SELECT EXISTS (SELECT FROM steward.person WHERE name = $1)";
+
+fn exists(client: &mut SpiClient<'_>, query: &str, name: &str) -> Outcome<bool> {
+    Ok(own::query(client, query, &[name.into()])?.first().get_one()?.unwrap_or(false))
+}
+
+fn logins_of(client: &mut SpiClient<'_>, person: &str) -> Outcome<Vec<String>> {
+    let logins = "SELECT quote_ident(r.rolname) FROM steward.person_login l JOIN pg_roles r ON r.oid = l.role::oid
+        WHERE l.person = $1 ORDER BY 1";
+    texts(client, logins, &[person.into()])
+}
+
+/// The first column of every row; NULLs are left out.
+pub fn texts(client: &mut SpiClient<'_>, query: &str, arguments: &[DatumWithOid<'_>]) -> Outcome<Vec<String>> {
+    let mut texts = Vec::new();
+    for row in client.update(query, None, arguments)? {
+        texts.extend(row.get::<String>(1)?);
+    }
+    Ok(texts)
+}
+
+/// The first column of the first row; None for NULL or no row.
+pub fn one_text(client: &mut SpiClient<'_>, query: &str, arguments: &[DatumWithOid<'_>]) -> Outcome<Option<String>> {
+    Ok(texts(client, query, arguments)?.into_iter().next())
+}
+
+/// A text parameter that may be NULL.
+pub fn optional<'a>(text: Option<&str>) -> DatumWithOid<'a> {
+    text.map(str::to_owned).into()
+}
+
+/// An argument that must say something, and all of it visibly.
+pub fn required<'a>(what: &str, text: Option<&'a str>) -> Outcome<&'a str> {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| Fault::bad_argument(format!("{what} must not be empty")))?;
+    legible(what, text)?;
+    Ok(text)
+}
+
+/// Refuses what a reader would not see, or would see in another order.
+pub fn legible(what: &str, text: &str) -> Outcome<()> {
+    match hidden_character(text) {
+        None => Ok(()),
+        Some((position, character)) => {
+            Err(Fault::bad_argument(format!("{what} contains a hidden character")).detail(format!(
+                "Character {position} is U+{:04X}; readers would not see it or see the text in another order.",
+                character as u32
+            )))
+        }
+    }
+}
+
+fn unknown_person(name: &str) -> Fault {
+    Fault::unknown(format!("person \"{name}\" is not registered"))
+        .hint("SELECT steward.register_person(name, post, roles => '{login}');")
+}
+
+fn record(operation_type: &str, details: String) {
+    let mut record = Record::new(Kind::Policy, operation_type);
+    record.details = Some(details);
+    buffer::push(record);
+}

@@ -1,0 +1,387 @@
+//! The policy's own SQL functions: protected tables, rules, tier policies, `classify`.
+//!
+//! Before `activate()` the owner and persons who may configure call them freely; afterwards each call is itself a
+//! critical statement (requirement 4): it runs inside an approved operation or is refused and recorded.
+
+use crate::audit::buffer;
+use crate::cache;
+use crate::core::record::{Kind, Record};
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome, answer};
+use crate::operation::cover;
+use crate::watch::{dry_run, judge, statement::Source, utility};
+use crate::{own, session, shared};
+use pgrx::datum::{DatumWithOid, Interval};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use regex::Regex;
+
+/// Gate of every configuration function: the policy's own change is a critical statement.
+pub fn require_configuration(function: &str) -> Outcome<()> {
+    if !cache::at_home() || cache::policy_relation().is_none() {
+        return Err(Fault::wrong_state("the policy lives in the home database")
+            .hint(format!("\\connect {}", crate::settings::database())));
+    }
+    let covered = cover::current().is_some_and(|cover| cover.tier == Tier::Critical);
+    if shared::active() && shared::mode() == crate::settings::Mode::Enforce && !covered {
+        // Safe: the client's own message, or null.
+        let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
+        let record = judge::record(function, Vec::new(), Tier::Critical, "policy_change", &source);
+        let hint = source
+            .request_call()
+            .unwrap_or_else(|| "SELECT steward.request($s$SELECT steward.…$s$, purpose => '…');".to_owned());
+        judge::deny(
+            record,
+            Fault::refused("critical statement refused: no approved operation covers it")
+                .detail(format!("steward.{function} changes the policy; the policy is active."))
+                .hint(hint),
+        );
+    }
+    // Safe: reads the current role.
+    let privileged = unsafe { pg_sys::superuser() };
+    if covered || privileged || session::person().is_some_and(|person| person.may("configure")) {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("steward.{function} is not yours to call"))
+        .detail("Only a superuser or a person whose post may configure sets the policy up.")
+        .hint("SELECT * FROM steward.post;"))
+}
+
+/// Notes a policy change in the transaction's own records and tells every session.
+pub fn changed(function: &str, subject: &str) -> Outcome<()> {
+    let mut record = Record::new(Kind::Policy, function);
+    record.tier = Some(Tier::Critical);
+    record.relations = vec![subject.to_owned()];
+    buffer::push(record);
+    own::policy_changed()
+}
+
+/// The tier behind a value of the SQL type `steward.tier`.
+pub fn tier_from_enum(value: pg_sys::Oid) -> Outcome<Tier> {
+    // Safe: syscache tuple of an enum value, released after its label is copied.
+    let label = unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::ENUMOID as i32, pg_sys::Datum::from(value));
+        if tuple.is_null() {
+            return Err(Fault::bad_argument("unknown tier"));
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_enum>();
+        let label = std::ffi::CStr::from_ptr((*form).enumlabel.data.as_ptr()).to_string_lossy().into_owned();
+        pg_sys::ReleaseSysCache(tuple);
+        label
+    };
+    Tier::from_name(&label).ok_or_else(|| Fault::bad_argument("unknown tier"))
+}
+
+#[pg_extern(sql = false)]
+fn protect(relation: pg_sys::Oid, row_images: bool) {
+    answer(protect_relation(relation, row_images))
+}
+
+fn protect_relation(relation: pg_sys::Oid, row_images: bool) -> Outcome<()> {
+    require_configuration("protect")?;
+    let name = utility::relation_name(relation);
+    // Safe: syscache look-up.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    if !matches!(kind, pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE) {
+        return Err(Fault::wrong_object(format!("{name} is no table"))
+            .detail("Tables and partitioned tables are protected; what a view shows is protected through its tables.")
+            .hint("SELECT steward.protect('schema.table');"));
+    }
+    // Safe: reads the catalog number range and the relation's persistence.
+    let temporary = unsafe { pg_sys::get_rel_persistence(relation) } as u8 == pg_sys::RELPERSISTENCE_TEMP;
+    if relation.to_u32() < pg_sys::FirstNormalObjectId || name.starts_with("steward.") || temporary {
+        return Err(Fault::wrong_object(format!("{name} cannot be protected")).detail(
+            "The catalog and schema steward are guarded by themselves; temporary tables are gone with their session.",
+        ));
+    }
+    if row_images {
+        return Err(
+            Fault::unsupported("row images are not built yet").hint(format!("SELECT steward.protect('{name}');"))
+        );
+    }
+    own::run(|client| {
+        refuse_if_partition(client, relation, &name)?;
+        refuse_foreign_partitions(client, relation, &name)?;
+        own::execute(
+            client,
+            "INSERT INTO steward.protected (relation, row_images, protected_by) VALUES ($1, $2, $3)
+             ON CONFLICT (relation) DO UPDATE SET row_images = EXCLUDED.row_images",
+            &[regclass(relation), row_images.into(), session::login_name().into()],
+        )?;
+        Ok(())
+    })?;
+    changed("protect", &name)
+}
+
+fn refuse_if_partition(client: &mut SpiClient<'_>, relation: pg_sys::Oid, name: &str) -> Outcome<()> {
+    let root = own::query(
+        client,
+        "SELECT pg_partition_root($1)::text WHERE pg_partition_root($1) IS DISTINCT FROM $1 AND pg_partition_root($1) IS NOT NULL",
+        &[regclass(relation)],
+    )?;
+    match root.into_iter().next() {
+        None => Ok(()),
+        Some(row) => {
+            let root: String = row.get(1)?.unwrap_or_default();
+            Err(Fault::wrong_object(format!("{name} is a partition"))
+                .detail("A partitioned table is protected with all its partitions.")
+                .hint(format!("SELECT steward.protect('{root}');")))
+        }
+    }
+}
+
+fn refuse_foreign_partitions(client: &mut SpiClient<'_>, relation: pg_sys::Oid, name: &str) -> Outcome<()> {
+    let foreign = own::query(
+        client,
+        "SELECT 1 FROM pg_partition_tree($1) t JOIN pg_class c ON c.oid = t.relid WHERE c.relkind = 'f' LIMIT 1",
+        &[regclass(relation)],
+    )?;
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::wrong_object(format!("{name} has foreign partitions"))
+        .detail("Rows on another server can be neither counted nor guarded here."))
+}
+
+/// A `regclass` argument of an own query.
+fn regclass<'a>(relation: pg_sys::Oid) -> DatumWithOid<'a> {
+    // Safe: an oid is what regclass holds.
+    unsafe { DatumWithOid::new(relation, pg_sys::REGCLASSOID) }
+}
+
+#[pg_extern(sql = false)]
+fn unprotect(relation: pg_sys::Oid) {
+    answer(unprotect_relation(relation))
+}
+
+fn unprotect_relation(relation: pg_sys::Oid) -> Outcome<()> {
+    require_configuration("unprotect")?;
+    let name = utility::relation_name(relation);
+    let gone = own::run(|client| {
+        own::execute(client, "DELETE FROM steward.protected WHERE relation = $1 RETURNING 1", &[regclass(relation)])
+    })?;
+    if gone == 0 {
+        return Err(Fault::unknown(format!("{name} is not protected")).hint("SELECT relation FROM steward.protected;"));
+    }
+    changed("unprotect", &name)
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn set_rule(
+    name: Option<&str>,
+    tier: Option<pg_sys::Oid>,
+    commands: Option<Vec<String>>,
+    relation_pattern: Option<&str>,
+    classes: Option<Vec<String>>,
+    columns: Option<pgrx::AnyArray>,
+    min_rows: Option<i64>,
+    roles: Option<Vec<pg_sys::Oid>>,
+    except_roles: Option<Vec<pg_sys::Oid>>,
+    except_relations: Option<&str>,
+    note: Option<&str>,
+) {
+    answer((|| {
+        require_configuration("set_rule")?;
+        let name = name.filter(|name| !name.is_empty()).ok_or_else(|| Fault::bad_argument("a rule needs a name"))?;
+        let tier = tier_from_enum(
+            tier.ok_or_else(|| Fault::bad_argument("a rule needs a tier").hint("normal, important or critical"))?,
+        )?;
+        if min_rows.is_some_and(|rows| rows < 1) {
+            return Err(Fault::bad_argument("min_rows counts from 1"));
+        }
+        for pattern in [relation_pattern, except_relations].into_iter().flatten() {
+            Regex::new(pattern).map_err(|error| {
+                Fault::bad_argument(format!("\"{pattern}\" is no pattern"))
+                    .detail(error.to_string())
+                    .hint("Patterns are regular expressions over schema.table, e.g. '^app\\.'")
+            })?;
+        }
+        if let Some(commands) = &commands {
+            commands.iter().try_for_each(|command| known_command(command))?;
+        }
+        own::run(|client| {
+            let installed =
+                own::query(client, "SELECT 1 FROM steward.rule WHERE name = $1 AND installed", &[name.into()])?;
+            if !installed.is_empty() && note.is_none() {
+                return Err(Fault::bad_argument(format!("rule \"{name}\" is an installed rule"))
+                    .detail("An installed rule is changed only with a reason.")
+                    .hint("Give note => 'why', or use another name."));
+            }
+            own::execute(
+                client,
+                "INSERT INTO steward.rule AS r (name, tier, commands, relation_pattern, classes, columns, min_rows, roles,
+                    except_roles, except_relations, note)
+                 VALUES ($1, $2::steward.tier, $3, $4, $5, $6, $7, $8::regrole[], $9::regrole[], $10, $11)
+                 ON CONFLICT (name) DO UPDATE SET tier = EXCLUDED.tier, commands = EXCLUDED.commands,
+                    relation_pattern = EXCLUDED.relation_pattern, classes = EXCLUDED.classes, columns = EXCLUDED.columns,
+                    min_rows = EXCLUDED.min_rows, roles = EXCLUDED.roles, except_roles = EXCLUDED.except_roles,
+                    except_relations = EXCLUDED.except_relations, note = EXCLUDED.note",
+                &[
+                    name.into(),
+                    tier.name().into(),
+                    commands.clone().into(),
+                    relation_pattern.into(),
+                    classes.clone().into(),
+                    names(&columns),
+                    min_rows.into(),
+                    roles.clone().into(),
+                    except_roles.clone().into(),
+                    except_relations.into(),
+                    note.into(),
+                ],
+            )?;
+            Ok(())
+        })?;
+        changed("set_rule", name)
+    })())
+}
+
+/// A `name[]` argument of an own query; its elements are no text, so the array passes as it came.
+fn names<'a>(array: &Option<pgrx::AnyArray>) -> DatumWithOid<'a> {
+    match array {
+        // Safe: the argument was declared name[] and lives as long as the call.
+        Some(array) => unsafe { DatumWithOid::new(array.datum(), pg_sys::NAMEARRAYOID) },
+        None => DatumWithOid::null_oid(pg_sys::NAMEARRAYOID),
+    }
+}
+
+/// A group, or a command tag of this server, or one of the tags that the policy adds.
+fn known_command(command: &str) -> Outcome<()> {
+    let upper = command.to_ascii_uppercase();
+    let ours = ["COPY FROM", "COPY TO", "EXPORT"];
+    if crate::core::rule::Group::from_name(&upper).is_some() || ours.contains(&upper.as_str()) {
+        return Ok(());
+    }
+    let tag =
+        std::ffi::CString::new(upper.as_str()).map_err(|_| Fault::bad_argument("a command contains no zero byte"))?;
+    // Safe: compares with the server's static table.
+    if unsafe { pg_sys::GetCommandTagEnum(tag.as_ptr()) } != pg_sys::CommandTag::CMDTAG_UNKNOWN {
+        return Ok(());
+    }
+    Err(Fault::bad_argument(format!("\"{command}\" is neither a command tag nor a group of commands"))
+        .hint("Groups: READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT."))
+}
+
+#[pg_extern(sql = false)]
+fn drop_rule(name: &str) {
+    answer((|| {
+        require_configuration("drop_rule")?;
+        let gone = own::run(|client| {
+            own::execute(client, "DELETE FROM steward.rule WHERE name = $1 RETURNING 1", &[name.into()])
+        })?;
+        if gone == 0 {
+            return Err(Fault::unknown(format!("there is no rule \"{name}\"")).hint("SELECT name FROM steward.rule;"));
+        }
+        changed("drop_rule", name)
+    })())
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
+fn set_tier_policy(
+    tier: Option<pg_sys::Oid>,
+    approvals: Option<i32>,
+    witness: Option<bool>,
+    review_within: Option<Interval>,
+    second_factor: Option<bool>,
+    idle_timeout: Option<Interval>,
+    pre_image: Option<bool>,
+    post: Option<&str>,
+) {
+    answer((|| {
+        require_configuration("set_tier_policy")?;
+        let tier = tier_from_enum(
+            tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?,
+        )?;
+        let not_built = [
+            ("second_factor", second_factor == Some(true)),
+            ("pre_image", pre_image == Some(true)),
+            ("idle_timeout", idle_timeout.is_some()),
+        ];
+        if let Some((demand, _)) = not_built.iter().find(|(_, asked)| *asked) {
+            return Err(Fault::unsupported(format!("{demand} is not built yet"))
+                .detail("A setting that does nothing would lie, so it cannot be switched on."));
+        }
+        if approvals.is_some_and(|approvals| !(0..=9).contains(&approvals)) {
+            return Err(Fault::bad_argument("approvals are 0 to 9"));
+        }
+        own::run(|client| {
+            if let Some(post) = post
+                && own::query(client, "SELECT 1 FROM steward.post WHERE name = $1", &[post.into()])?.is_empty()
+            {
+                return Err(
+                    Fault::unknown(format!("there is no post \"{post}\"")).hint("SELECT name FROM steward.post;")
+                );
+            }
+            own::execute(
+                client,
+                "INSERT INTO steward.tier_policy AS t (tier, post, approvals, witness, review_within)
+                 SELECT $1::steward.tier, coalesce($2, ''), coalesce($3, base.approvals), coalesce($4, base.witness),
+                    coalesce($5, base.review_within)
+                 FROM steward.tier_policy base WHERE base.tier = $1::steward.tier AND base.post IN ('', coalesce($2, ''))
+                 ORDER BY base.post DESC LIMIT 1
+                 ON CONFLICT (tier, post) DO UPDATE SET approvals = EXCLUDED.approvals, witness = EXCLUDED.witness,
+                    review_within = EXCLUDED.review_within",
+                &[tier.name().into(), post.into(), approvals.into(), witness.into(), review_within.into()],
+            )?;
+            Ok(())
+        })?;
+        changed("set_tier_policy", tier.name())?;
+        crate::activation::recheck()
+    })())
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn classify(
+    script: &str,
+) -> TableIterator<
+    'static,
+    (
+        name!(step, i32),
+        name!(statement, String),
+        name!(command, String),
+        name!(tier, String),
+        name!(rule, String),
+        name!(relations, Vec<String>),
+        name!(decision, String),
+        name!(reason, String),
+    ),
+> {
+    if !cache::at_home() {
+        Fault::wrong_state("the policy lives in the home database")
+            .hint(format!("\\connect {}", crate::settings::database()))
+            .raise();
+    }
+    let steps = answer(dry_run::examine(script));
+    TableIterator::new(steps.into_iter().map(|step| {
+        let rows: Vec<String> = step
+            .row_rules
+            .iter()
+            .map(|(rows, tier, rule)| format!("{rows} rows or more: {} (\"{rule}\")", tier.name()))
+            .collect();
+        let reason = if rows.is_empty() { step.reason } else { format!("{}; {}", step.reason, rows.join(", ")) };
+        (
+            step.number,
+            step.statement,
+            step.command,
+            step.tier.name().to_owned(),
+            step.rule,
+            step.relations,
+            step.decision,
+            reason,
+        )
+    }))
+}
+
+/// Called by the installation script: fails with 55000 and the missing line where the library is not preloaded.
+#[pg_extern(sql = false)]
+fn _require_preload() {
+    if shared::get().is_none() {
+        Fault::wrong_state("pg_steward must be loaded via shared_preload_libraries")
+            .detail("Hooks and the sequencer exist only in a server that has preloaded the library.")
+            .hint("Add to postgresql.conf and restart: shared_preload_libraries = 'pg_steward'")
+            .raise();
+    }
+}

@@ -1,0 +1,119 @@
+//! Who is at the other end of this connection. Persons are compared by the *authenticated* login, never by what SET ROLE
+//! or SET SESSION AUTHORIZATION made of it.
+
+use crate::cache::{self, Person};
+use crate::core::record::Record;
+use pgrx::{direct_function_call_as_datum, pg_sys};
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+thread_local! {
+    static NAMES: RefCell<Vec<(pg_sys::Oid, Rc<str>)>> = const { RefCell::new(Vec::new()) };
+    static ADDRESS: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
+    static DATABASE: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
+}
+
+/// The login that authenticated; in a background worker the role it runs as.
+pub fn login() -> pg_sys::Oid {
+    // Safe: plain getters of backend state.
+    unsafe {
+        let authenticated = pg_sys::GetAuthenticatedUserId();
+        if authenticated != pg_sys::InvalidOid && !pg_sys::MyProcPort.is_null() {
+            authenticated
+        } else {
+            pg_sys::GetSessionUserId()
+        }
+    }
+}
+
+/// A role's name as this session first saw it. Needs a transaction; never raises for a role that is gone.
+pub fn role_name(role: pg_sys::Oid) -> Rc<str> {
+    if let Some(name) =
+        NAMES.with_borrow(|names| names.iter().find(|(known, _)| *known == role).map(|(_, name)| name.clone()))
+    {
+        return name;
+    }
+    // Safe: syscache look-up with missing_ok; the name is copied.
+    let name: Rc<str> = unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        if name.is_null() { role.to_u32().to_string().into() } else { CStr::from_ptr(name).to_string_lossy().into() }
+    };
+    NAMES.with_borrow_mut(|names| names.push((role, name.clone())));
+    name
+}
+
+pub fn login_name() -> String {
+    role_name(login()).to_string()
+}
+
+/// The person behind the login, as the policy knows it.
+pub fn person() -> Option<Rc<Person>> {
+    cache::policy().person(login())
+}
+
+/// Whether the session stands behind a role: its login, its current role, or a membership of one of them. Being a
+/// superuser makes nobody a member: no role is exempt.
+pub fn has_role(role: u32) -> bool {
+    let role = pg_sys::Oid::from(role);
+    // Safe: membership look-ups in the role cache.
+    unsafe {
+        let current = pg_sys::GetUserId();
+        pg_sys::is_member_of_role_nosuper(login(), role) || pg_sys::is_member_of_role_nosuper(current, role)
+    }
+}
+
+/// Client address without port; None on a unix socket and in workers.
+fn address() -> Option<String> {
+    ADDRESS.with_borrow_mut(|address| {
+        address
+            .get_or_insert_with(|| {
+                // Safe: the server's own functions behind SQL's inet_client_addr(); the text is copied.
+                unsafe {
+                    let inet = direct_function_call_as_datum(pg_sys::inet_client_addr, &[])?;
+                    let text = direct_function_call_as_datum(pg_sys::inet_out, &[Some(inet)])?;
+                    Some(CStr::from_ptr(text.cast_mut_ptr()).to_string_lossy().into_owned())
+                }
+            })
+            .clone()
+    })
+}
+
+fn database() -> Option<String> {
+    DATABASE.with_borrow_mut(|database| {
+        if database.is_none() {
+            // Safe: inside a transaction; copied.
+            unsafe {
+                let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+                if !name.is_null() {
+                    *database = Some(CStr::from_ptr(name).to_string_lossy().into());
+                }
+            }
+        }
+        database.as_ref().map(|name| name.to_string())
+    })
+}
+
+/// Fills in who, where and when. Needs a transaction.
+pub fn stamp(record: &mut Record) {
+    // Safe: plain getters; application_name is never null after start-up.
+    unsafe {
+        let current = pg_sys::GetUserId();
+        record.time = pg_sys::GetCurrentTimestamp();
+        record.user_id = login_name();
+        record.effective_user = (current != login()).then(|| role_name(current).to_string());
+        let application = pg_sys::application_name;
+        if !application.is_null() && *application != 0 {
+            record.application_name = Some(CStr::from_ptr(application).to_string_lossy().into_owned());
+        }
+        record.backend = Some(i64::from(pg_sys::MyProcPid));
+    }
+    record.person = person().map(|person| person.name.clone());
+    record.client_ip = address();
+    record.database = database();
+    if let Some(cover) = crate::operation::cover::current() {
+        record.op_no.get_or_insert_with(|| cover.op_no.clone());
+        // Whoever started the operation answers for it, even if its script changes roles.
+        record.person.get_or_insert_with(|| cover.person.clone());
+    }
+}

@@ -1,0 +1,138 @@
+//! Every setting of the extension, and the only place that reads them.
+//!
+//! None can be set in a session or by ALTER ROLE/DATABASE: they are POSTMASTER or SIGHUP, so that no policy
+//! decision depends on something its subject can change (prior_art: SUSET is how audit extensions are switched off).
+//! Bulk rows, terms and limits are rows of the policy, never settings.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
+
+/// What the extension does with a statement that the policy does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum Mode {
+    /// Nothing is decided and nothing recorded.
+    #[name = c"off"]
+    Off,
+    /// Recorded with the verdict; nothing is refused.
+    #[name = c"observe"]
+    Observe,
+    /// As `observe`, and the session gets a WARNING.
+    #[name = c"warn"]
+    Warn,
+    /// Refused.
+    #[name = c"enforce"]
+    Enforce,
+}
+
+/// How a read's record reaches the disk. Denials and critical work are always flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum ReadDurability {
+    /// `write(2)`: survives a crash of PostgreSQL, not of the machine.
+    #[name = c"buffered"]
+    Buffered,
+    /// `fdatasync(2)` at each transaction.
+    #[name = c"flushed"]
+    Flushed,
+}
+
+static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
+static MODE: GucSetting<Mode> = GucSetting::<Mode>::new(Mode::Enforce);
+static TIME_ZONE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"Asia/Shanghai"));
+static SEQUENCER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(200);
+static CHECKPOINT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
+static READ_DURABILITY: GucSetting<ReadDurability> = GucSetting::<ReadDurability>::new(ReadDurability::Buffered);
+
+/// The governed database of this cluster.
+pub fn database() -> String {
+    DATABASE.get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The configured mode; `shared::mode()` is what holds (leaving `enforce` needs a restart).
+pub fn configured_mode() -> Mode {
+    MODE.get()
+}
+
+/// The zone of operation numbers and of rules about hours; never the session's.
+pub fn time_zone() -> String {
+    TIME_ZONE.get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "UTC".into())
+}
+
+/// Pause between two rounds of the sequencer, milliseconds.
+pub fn sequencer_interval_ms() -> i64 {
+    i64::from(SEQUENCER_INTERVAL.get())
+}
+
+/// Seconds between two chain heads in the server log.
+pub fn checkpoint_interval_s() -> i64 {
+    i64::from(CHECKPOINT_INTERVAL.get())
+}
+
+pub fn read_durability() -> ReadDurability {
+    READ_DURABILITY.get()
+}
+
+/// Defines the settings. Called once from `_PG_init`; outside preloading POSTMASTER settings cannot be defined,
+/// and nothing reads them then.
+pub fn register() {
+    let sighup = || GucContext::Sighup;
+    let none = GucFlags::default();
+    GucRegistry::define_string_guc(
+        c"steward.database",
+        c"The governed database of this cluster.",
+        c"Roles, settings and files belong to the whole cluster; their rules live in this database and hold in every one.",
+        &DATABASE,
+        GucContext::Postmaster,
+        none,
+    );
+    GucRegistry::define_enum_guc(
+        c"steward.mode",
+        c"What happens to statements that the policy does not allow: off, observe, warn or enforce.",
+        c"Acts as observe before steward.activate(). Leaving enforce needs a restart.",
+        &MODE,
+        sighup(),
+        none,
+    );
+    GucRegistry::define_string_guc(
+        c"steward.time_zone",
+        c"Zone of operation numbers and of rules about hours.",
+        c"Never the session's TimeZone.",
+        &TIME_ZONE,
+        sighup(),
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"steward.sequencer_interval",
+        c"Pause between two rounds of the sequencer.",
+        c"A statement that waits for its record wakes the sequencer at once.",
+        &SEQUENCER_INTERVAL,
+        10,
+        60_000,
+        sighup(),
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_int_guc(
+        c"steward.checkpoint_interval",
+        c"Time between two chain heads in the server log.",
+        c"Idle intervals are published too, so that a stopped sequencer shows.",
+        &CHECKPOINT_INTERVAL,
+        1,
+        86_400,
+        sighup(),
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_enum_guc(
+        c"steward.read_durability",
+        c"How records of reads reach the disk: buffered or flushed.",
+        c"Records of denials and of critical work are always flushed.",
+        &READ_DURABILITY,
+        sighup(),
+        none,
+    );
+    reserve(c"steward");
+}
+
+/// Misspelt settings under our prefix are errors, not silent placeholders.
+fn reserve(prefix: &CStr) {
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
+}

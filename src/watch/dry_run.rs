@@ -1,0 +1,259 @@
+//! Judges a script without running it: what `classify` shows and what `request` files.
+
+use super::facts::{self, Deed};
+use super::judge::{self, Judgement};
+use super::utility_facts::{of_utility, text};
+use super::{list, utility};
+use crate::cache;
+use crate::core::gate::Decision;
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, NodeTag};
+use pgrx::prelude::*;
+use std::ffi::{CStr, CString};
+
+/// One statement of a script.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// From 1.
+    pub number: i32,
+    /// Its exact bytes in the script.
+    pub statement: String,
+    pub command: String,
+    pub tier: Tier,
+    pub rule: String,
+    pub relations: Vec<String>,
+    /// allow, refuse, or unknown when it cannot be analysed yet.
+    pub decision: String,
+    pub reason: String,
+    /// From how many rows on which tier, by which rule.
+    pub row_rules: Vec<(u64, Tier, String)>,
+    /// What it runs cannot be seen from here: DO, CALL, a function that is not built in.
+    pub opaque: bool,
+    pub returns_rows: bool,
+    pub utility: bool,
+    /// Why it cannot run inside `steward.execute`, if it cannot.
+    pub runnable: Result<(), String>,
+}
+
+/// Parses and judges every statement; a syntax error passes through with its cursor position.
+pub fn examine(script: &str) -> Outcome<Vec<Step>> {
+    let text = CString::new(script).map_err(|_| Fault::bad_argument("a script contains no zero byte"))?;
+    // Safe: the raw parser works on its own copy; its nodes live in the current memory context.
+    unsafe {
+        let parsed: Vec<*mut pg_sys::RawStmt> = list(pg_sys::pg_parse_query(text.as_ptr())).collect();
+        let mut steps = Vec::with_capacity(parsed.len());
+        for (index, raw) in parsed.into_iter().enumerate() {
+            let statement = slice(script, (*raw).stmt_location, (*raw).stmt_len);
+            steps.push(step(index as i32 + 1, statement, raw, &text));
+        }
+        Ok(steps)
+    }
+}
+
+fn slice(script: &str, location: i32, length: i32) -> String {
+    let from = script.get(location.max(0) as usize..).unwrap_or_default();
+    let text = if length > 0 { from.get(..length as usize).unwrap_or(from) } else { from };
+    text.trim().to_owned()
+}
+
+unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script: &CStr) -> Step {
+    // Safe: nodes of the parser that is still alive.
+    unsafe {
+        let node = (*raw).stmt;
+        let command = utility::tag_of(node).to_owned();
+        let runnable = runnable(node);
+        let policy = cache::policy();
+        let blank = Step {
+            number,
+            statement,
+            command,
+            tier: Tier::Normal,
+            rule: "none".to_owned(),
+            relations: Vec::new(),
+            decision: "allow".to_owned(),
+            reason: "touches nothing that is protected".to_owned(),
+            row_rules: Vec::new(),
+            opaque: matches!((*node).type_, NodeTag::T_DoStmt | NodeTag::T_CallStmt | NodeTag::T_ExecuteStmt),
+            returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
+            utility: !is_plannable(node),
+            runnable,
+        };
+        if is_plannable(node) {
+            return match plan(raw, script) {
+                Ok(planned) => {
+                    let facts = facts::of_plan(planned, &policy, false);
+                    let opaque = calls_unknown_functions(planned);
+                    match facts.own {
+                        Some((_, relation)) => own(blank, &utility::relation_name(relation)),
+                        None => judged(Step { opaque, ..blank }, &policy, &facts.deeds),
+                    }
+                }
+                Err(message) => Step {
+                    tier: Tier::Critical,
+                    rule: "unknown".to_owned(),
+                    decision: "unknown".to_owned(),
+                    reason: format!("cannot be analysed before it runs: {message}"),
+                    ..blank
+                },
+            };
+        }
+        let facts = of_utility(node, &policy);
+        match facts.own {
+            Some((_, name)) => own(blank, &name),
+            None => judged(blank, &policy, &facts.deeds),
+        }
+    }
+}
+
+fn own(blank: Step, name: &str) -> Step {
+    Step {
+        tier: Tier::Critical,
+        rule: "audit".to_owned(),
+        relations: vec![name.to_owned()],
+        decision: "refuse".to_owned(),
+        reason: format!("{name} belongs to pg_steward; no operation can cover it"),
+        runnable: Err(format!("{name} is changed by the functions of schema steward only")),
+        ..blank
+    }
+}
+
+fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
+    if deeds.is_empty() {
+        return blank;
+    }
+    let Judgement { tier, rule, limits, .. } = judge::judge(policy, deeds);
+    let decision = judge::ask_gate(policy, tier);
+    let (decision, reason) = match decision {
+        Decision::Allow => ("allow", format!("rule \"{rule}\" makes it {}", tier.name())),
+        Decision::Tolerate => {
+            ("allow", format!("rule \"{rule}\" makes it {}; the policy is not enforced now", tier.name()))
+        }
+        Decision::RefuseUncovered | Decision::RefuseBeyondCover(_) => {
+            ("refuse", format!("rule \"{rule}\" makes it {}; it needs an approved operation", tier.name()))
+        }
+    };
+    Step {
+        tier,
+        rule,
+        relations: judge::relations(deeds),
+        decision: decision.to_owned(),
+        reason,
+        row_rules: limits.into_iter().map(|limit| (limit.rows, limit.tier, limit.rule)).collect(),
+        ..blank
+    }
+}
+
+unsafe fn is_plannable(node: *mut pg_sys::Node) -> bool {
+    use NodeTag::*;
+    // Safe: reads the tag.
+    matches!(unsafe { (*node).type_ }, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
+}
+
+/// Plans a statement in a subtransaction of its own: an object that an earlier step would create is no error here.
+unsafe fn plan(raw: *mut pg_sys::RawStmt, script: &CStr) -> Result<*mut pg_sys::PlannedStmt, String> {
+    // Safe: subtransaction bracket as PL/pgSQL does it: memory context and resource owner are restored in both ways out.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let planned = PgTryBuilder::new(std::panic::AssertUnwindSafe(|| Ok(plan_first(raw, script))))
+            .catch_others(|error| match error {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+                    Err(report.message().to_owned())
+                }
+                CaughtError::RustPanic { ereport, .. } => Err(ereport.message().to_owned()),
+            })
+            .execute();
+        // Either way the look is undone: planning leaves nothing behind.
+        pg_sys::RollbackAndReleaseCurrentSubTransaction();
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        planned
+    }
+}
+
+unsafe fn plan_first(raw: *mut pg_sys::RawStmt, script: &CStr) -> *mut pg_sys::PlannedStmt {
+    // Safe: analysis and planning of a parsed statement with an active snapshot.
+    unsafe {
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        let queries =
+            pg_sys::pg_analyze_and_rewrite_fixedparams(raw, script.as_ptr(), std::ptr::null(), 0, std::ptr::null_mut());
+        let mut plans = list::<pg_sys::Query>(queries)
+            .filter(|query| (**query).commandType != pg_sys::CmdType::CMD_UTILITY)
+            .map(|query| {
+                pg_sys::pg_plan_query(
+                    query,
+                    script.as_ptr(),
+                    pg_sys::CURSOR_OPT_PARALLEL_OK as i32,
+                    std::ptr::null_mut(),
+                )
+            })
+            .collect::<Vec<_>>()
+            .into_iter();
+        let first = plans.next();
+        pg_sys::PopActiveSnapshot();
+        match first {
+            // A rewrite rule that adds statements of its own: each is decided when it runs; the first speaks here.
+            Some(plan) => plan,
+            None => Fault::unsupported("the statement is rewritten to nothing").raise(),
+        }
+    }
+}
+
+/// Whether a plan depends on functions that are not built in: what they run is decided when they run.
+unsafe fn calls_unknown_functions(plan: *mut pg_sys::PlannedStmt) -> bool {
+    // Safe: invalidation items of a finished plan: one for each user-defined function it contains.
+    unsafe {
+        list::<pg_sys::PlanInvalItem>((*plan).invalItems)
+            .any(|item| (*item).cacheId == pg_sys::SysCacheIdentifier::PROCOID as i32)
+    }
+}
+
+/// Why a statement cannot run inside a function, in the words of a DETAIL.
+unsafe fn runnable(node: *mut pg_sys::Node) -> Result<(), String> {
+    use NodeTag::*;
+    // Safe: casts follow the tags.
+    let reason = unsafe {
+        match (*node).type_ {
+            T_TransactionStmt => "transaction control belongs to steward.execute",
+            T_VacuumStmt if (*node.cast::<pg_sys::VacuumStmt>()).is_vacuumcmd => "VACUUM cannot run inside a function",
+            T_AlterSystemStmt => "ALTER SYSTEM cannot run inside a function",
+            T_CreatedbStmt | T_DropdbStmt => "CREATE and DROP DATABASE cannot run inside a function",
+            T_CreateTableSpaceStmt | T_DropTableSpaceStmt => {
+                "tablespaces cannot be created or dropped inside a function"
+            }
+            T_IndexStmt if (*node.cast::<pg_sys::IndexStmt>()).concurrent => {
+                "CREATE INDEX CONCURRENTLY cannot run inside a function"
+            }
+            T_DropStmt if (*node.cast::<pg_sys::DropStmt>()).concurrent => {
+                "DROP INDEX CONCURRENTLY cannot run inside a function"
+            }
+            T_ReindexStmt if reindexes_concurrently(&*node.cast()) => {
+                "REINDEX CONCURRENTLY cannot run inside a function"
+            }
+            T_ClusterStmt if (*node.cast::<pg_sys::ClusterStmt>()).relation.is_null() => {
+                "CLUSTER of all tables cannot run inside a function"
+            }
+            T_CopyStmt if (*node.cast::<pg_sys::CopyStmt>()).filename.is_null() => {
+                "COPY to or from the client cannot run inside a function"
+            }
+            T_CreateSubscriptionStmt | T_DropSubscriptionStmt => {
+                "subscriptions cannot be created or dropped inside a function"
+            }
+            T_PrepareStmt | T_ExecuteStmt | T_DeallocateStmt => {
+                "prepared statements do not belong in a script: write the statement itself"
+            }
+            T_LoadStmt => "LOAD is not supported in an operation",
+            _ => return Ok(()),
+        }
+    };
+    Err(reason.to_owned())
+}
+
+unsafe fn reindexes_concurrently(reindex: &pg_sys::ReindexStmt) -> bool {
+    // Safe: option nodes of the parser.
+    unsafe { list::<pg_sys::DefElem>(reindex.params).any(|option| text((*option).defname) == "concurrently") }
+}

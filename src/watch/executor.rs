@@ -1,0 +1,321 @@
+//! The executor hooks: a plan is decided before it starts, its rows are counted while it runs, its record is completed
+//! when it ends.
+//!
+//! Hooks are plain frames with nothing to drop, so that errors of other code pass untouched (constraint name, SQLSTATE,
+//! cursor position, CONTEXT): one guarded decision first, then the chained call.
+
+use super::facts::{self, Deed};
+use super::judge::{self, RelationLimit};
+use super::rows;
+use super::standing_aside;
+use super::statement::Source;
+use crate::audit::buffer;
+use crate::cache;
+use crate::core::gate::Decision;
+use crate::core::rule::{ColumnSet, Command, Group};
+use crate::core::tier::Tier;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
+
+static mut NEXT_START: pg_sys::ExecutorStart_hook_type = None;
+static mut NEXT_RUN: pg_sys::ExecutorRun_hook_type = None;
+static mut NEXT_FINISH: pg_sys::ExecutorFinish_hook_type = None;
+static mut NEXT_END: pg_sys::ExecutorEnd_hook_type = None;
+
+// The raw core functions: pgrx's own declarations wrap them in a guard that would flatten passing errors.
+unsafe extern "C-unwind" {
+    #[link_name = "standard_ExecutorStart"]
+    fn core_start(query: *mut pg_sys::QueryDesc, flags: c_int);
+    #[link_name = "standard_ExecutorRun"]
+    fn core_run(query: *mut pg_sys::QueryDesc, direction: pg_sys::ScanDirection::Type, count: u64, once: bool);
+    #[link_name = "standard_ExecutorFinish"]
+    fn core_finish(query: *mut pg_sys::QueryDesc);
+    #[link_name = "standard_ExecutorEnd"]
+    fn core_end(query: *mut pg_sys::QueryDesc);
+    #[link_name = "geterrcode"]
+    fn core_geterrcode() -> c_int;
+}
+
+/// A running statement whose tier may still rise with its rows.
+struct Limited {
+    query: *mut pg_sys::QueryDesc,
+    subtransaction: u32,
+    limits: Vec<RelationLimit>,
+}
+
+thread_local! {
+    static LIMITED: RefCell<Vec<Limited>> = const { RefCell::new(Vec::new()) };
+}
+
+pub fn init() {
+    unsafe {
+        NEXT_START = pg_sys::ExecutorStart_hook;
+        pg_sys::ExecutorStart_hook = Some(start);
+        NEXT_RUN = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(run);
+        NEXT_FINISH = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(finish);
+        NEXT_END = pg_sys::ExecutorEnd_hook;
+        pg_sys::ExecutorEnd_hook = Some(end);
+    }
+}
+
+unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    unsafe {
+        let counts = decide(query, flags);
+        let mut context = listen();
+        if buffer::something_runs() {
+            pg_sys::error_context_stack = &raw mut context;
+        }
+        match NEXT_START {
+            Some(next) => next(query, flags),
+            None => core_start(query, flags),
+        }
+        pg_sys::error_context_stack = context.previous;
+        if counts {
+            begin_counting(query);
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    unsafe {
+        let mut context = listen();
+        if buffer::something_runs() {
+            pg_sys::error_context_stack = &raw mut context;
+        }
+        match NEXT_RUN {
+            Some(next) => next(query, direction, count, once),
+            None => core_run(query, direction, count, once),
+        }
+        pg_sys::error_context_stack = context.previous;
+    }
+}
+
+unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
+    unsafe {
+        let mut context = listen();
+        if buffer::something_runs() {
+            pg_sys::error_context_stack = &raw mut context;
+        }
+        match NEXT_FINISH {
+            Some(next) => next(query),
+            None => core_finish(query),
+        }
+        pg_sys::error_context_stack = context.previous;
+        count_finally(query);
+    }
+}
+
+unsafe extern "C-unwind" fn end(query: *mut pg_sys::QueryDesc) {
+    unsafe {
+        complete(query);
+        match NEXT_END {
+            Some(next) => next(query),
+            None => core_end(query),
+        }
+    }
+}
+
+/// An error context entry that only remembers the SQLSTATE: swallowed errors never reach a log, but they pass here. It
+/// lives in the hook's frame; PostgreSQL resets the stack itself when an ERROR jumps over it.
+pub unsafe fn listen() -> pg_sys::ErrorContextCallback {
+    pg_sys::ErrorContextCallback {
+        // Safe: reads a backend-local pointer.
+        previous: unsafe { pg_sys::error_context_stack },
+        callback: Some(on_error),
+        arg: std::ptr::null_mut(),
+    }
+}
+
+unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
+    // Safe: an error context callback runs while an error is on PostgreSQL's stack.
+    let code = unsafe { core_geterrcode() };
+    // Classes 00, 01 and 02 are no errors: notices pass here too.
+    if code & 0xfff > 2 << 6 {
+        buffer::notice_error(code);
+    }
+}
+
+/// Decides a plan. True: its rows must be counted.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
+    if standing_aside() || !cache::at_home() {
+        return false;
+    }
+    let policy = cache::policy();
+    // Safe: ExecutorStart gets a complete QueryDesc.
+    unsafe {
+        let plan = (*query).plannedstmt;
+        if !facts::concerns(plan, &policy) {
+            return false;
+        }
+        let destination = (*(*query).dest).mydest;
+        let exports = matches!(destination, pg_sys::CommandDest::DestIntoRel | pg_sys::CommandDest::DestCopyOut);
+        let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
+        let mut facts = facts::of_plan(plan, &policy, exports);
+        let tag = if exports && destination == pg_sys::CommandDest::DestCopyOut {
+            "COPY"
+        } else {
+            facts::operation_tag(plan)
+        };
+        if let Some((kind, relation)) = facts.own {
+            judge::guard_own(kind, &super::utility::relation_name(relation), tag, &source);
+        }
+        if facts.deeds.is_empty() {
+            return false;
+        }
+        if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
+            explain(&mut facts.deeds);
+        }
+        // Foreign key checks look a key up for each row; they read nothing out.
+        if !facts.writes && pg_sys::InNoForceRLSOperation() {
+            return false;
+        }
+        let judgement = judge::judge(&policy, &facts.deeds);
+        judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
+        let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, &source);
+        crate::session::stamp(&mut record);
+        buffer::begin(record, query as usize, !source.top_level);
+        if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
+            return false;
+        }
+        for deed in facts.deeds.iter().filter(|deed| deed.command.group != Group::Read) {
+            deed.relation.iter().for_each(|member| rows::touching(&member.root));
+        }
+        remember_limits(query, judgement.limits)
+    }
+}
+
+/// EXPLAIN without ANALYZE runs nothing.
+fn explain(deeds: &mut [Deed]) {
+    for deed in deeds {
+        deed.command = Command { tag: "EXPLAIN", group: Group::Read };
+        deed.columns = ColumnSet::default();
+    }
+}
+
+unsafe fn remember_limits(query: *mut pg_sys::QueryDesc, limits: Vec<RelationLimit>) -> bool {
+    if limits.is_empty() {
+        return false;
+    }
+    // Safe: plain getter.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    LIMITED.with_borrow_mut(|limited| limited.push(Limited { query, subtransaction, limits }));
+    true
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn begin_counting(query: *mut pg_sys::QueryDesc) {
+    // Safe: ExecutorStart has built the plan state.
+    unsafe { rows::install(query, rows_due(query)) }
+}
+
+/// Counts exactly: refuses (or raises the recorded tier) where a limit is reached, and says how many rows may pass
+/// before the next exact count.
+pub unsafe fn rows_due(query: *mut pg_sys::QueryDesc) -> u64 {
+    let limits = LIMITED.with_borrow(|limited| {
+        limited
+            .iter()
+            .rev()
+            .find(|limited| limited.query == query)
+            .map(|limited| limited.limits.clone())
+            .unwrap_or_default()
+    });
+    let mut left = u64::MAX;
+    for limit in limits {
+        let touched = rows::touched(&limit.root);
+        if touched < limit.rows {
+            left = left.min(limit.rows - touched);
+            continue;
+        }
+        LIMITED.with_borrow_mut(|all| {
+            all.iter_mut().filter(|limited| limited.query == query).for_each(|limited| {
+                limited.limits.retain(|other| other.rows != limit.rows || other.root.oid != limit.root.oid);
+            });
+        });
+        // Safe: the query is running.
+        unsafe { limit_reached(query, &limit, touched) };
+    }
+    left
+}
+
+unsafe fn limit_reached(query: *mut pg_sys::QueryDesc, limit: &RelationLimit, touched: u64) {
+    // Safe: as above.
+    let source = unsafe {
+        let plan = (*query).plannedstmt;
+        Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len)
+    };
+    let policy = cache::policy();
+    let decision = judge::ask_gate(&policy, limit.tier);
+    let refused = !matches!(decision, Decision::Allow | Decision::Tolerate);
+    if refused {
+        buffer::forget(query as usize);
+    } else {
+        buffer::raise_tier(query as usize, limit.tier, &limit.rule);
+    }
+    reached(decision, limit, touched, &source);
+}
+
+/// A threshold was reached: refuses or tolerates, with the counted rows in message and record.
+fn reached(decision: Decision, limit: &RelationLimit, touched: u64, source: &Source<'_>) {
+    let RelationLimit { root, tag, rows, tier, rule } = limit;
+    let why = format!(
+        "{tag} on {} reached {touched} rows; rule \"{rule}\" makes {rows} rows or more {}.",
+        root.name,
+        tier.name()
+    );
+    judge::carry_out(decision, *tier, why, source, || {
+        let mut record = judge::record(tag, vec![root.name.clone()], *tier, rule, source);
+        record.rows = Some(touched as i64);
+        record
+    });
+}
+
+/// The last exact count: after the AFTER triggers and the data-modifying CTEs have run.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn count_finally(query: *mut pg_sys::QueryDesc) {
+    if LIMITED.with_borrow(|limited| limited.iter().any(|limited| limited.query == query)) {
+        // Safe: ExecutorFinish has run, ExecutorEnd has not.
+        unsafe { rows_due(query) };
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
+    // Safe: ExecutorEnd still has its executor state.
+    let rows = unsafe { if (*query).estate.is_null() { 0 } else { (*(*query).estate).es_processed } };
+    if buffer::runs(query as usize) {
+        buffer::finish(query as usize, Some(rows as i64));
+    }
+    LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
+    rows::query_ended(query);
+}
+
+pub fn transaction_ended() {
+    LIMITED.with_borrow_mut(Vec::clear);
+}
+
+pub fn subtransaction_aborted(subtransaction: u32) {
+    LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.subtransaction < subtransaction));
+}
+
+/// For COPY FROM, which has no executor: the limits of a tree against its counted rows.
+pub fn check_limits(limits: &[RelationLimit], source: &Source<'_>) -> Option<(Tier, String)> {
+    let policy = cache::policy();
+    let mut raised = None;
+    for limit in limits {
+        let touched = rows::touched(&limit.root);
+        if touched >= limit.rows {
+            reached(judge::ask_gate(&policy, limit.tier), limit, touched, source);
+            raised = Some((limit.tier, limit.rule.clone()));
+        }
+    }
+    raised
+}

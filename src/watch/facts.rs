@@ -1,0 +1,198 @@
+//! Plan ─► deeds: which protected relations a plan reads and writes, by which verb, with which columns. The only reader
+//! of planned statements. Decided on the plan, never on text: a data-modifying CTE is a write whatever its tag says.
+
+use super::list;
+use crate::cache::{Member, OwnKind, Policy, Watched};
+use crate::core::rule::{ColumnSet, Command, Group};
+use pgrx::pg_sys;
+use std::rc::Rc;
+
+/// One thing a statement does to one relation, or to the cluster.
+pub struct Deed {
+    pub command: Command,
+    /// None: a command that names no protected relation.
+    pub relation: Option<Rc<Member>>,
+    pub columns: ColumnSet,
+}
+
+/// What a plan does that the policy may care about.
+#[derive(Default)]
+pub struct PlanFacts {
+    pub deeds: Vec<Deed>,
+    /// An own relation is written or locked: refused, and nothing else is looked at.
+    pub own: Option<(OwnKind, pg_sys::Oid)>,
+    /// A protected relation is written.
+    pub writes: bool,
+}
+
+const SELECT: u32 = pg_sys::ACL_SELECT;
+const WRITES: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
+
+/// Reads a plan. `exports`: its result goes into a new table or to the client as COPY.
+pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: bool) -> PlanFacts {
+    let mut facts = PlanFacts::default();
+    // Safe: a finished plan; its lists and entries live as long as the plan, which outlives the hook.
+    unsafe {
+        let mut writes_elsewhere = false;
+        for (index, entry) in list::<pg_sys::RangeTblEntry>((*plan).rtable).enumerate() {
+            if (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION || (*entry).requiredPerms == 0 {
+                continue;
+            }
+            let verb = written(entry);
+            let watched = policy.watched((*entry).relid);
+            match (watched, verb) {
+                (Some(Watched::Own(kind)), verb) => {
+                    if verb.is_some() || is_locked(plan, index) {
+                        facts.own = Some((*kind, (*entry).relid));
+                    }
+                }
+                (Some(Watched::Protected(member)), Some(verb)) => {
+                    facts.writes = true;
+                    facts.deeds.push(Deed {
+                        command: write_command(plan, verb),
+                        relation: Some(member.clone()),
+                        columns: columns(entry),
+                    });
+                }
+                (Some(Watched::Protected(member)), None) => {
+                    let command = Command { tag: "SELECT", group: Group::Read };
+                    facts.deeds.push(Deed {
+                        command,
+                        relation: Some(member.clone()),
+                        columns: set_of((*entry).selectedCols),
+                    });
+                }
+                (None, Some(verb)) if is_catalog((*entry).relid) => facts.deeds.push(Deed {
+                    command: Command { group: Group::Config, ..write_command(plan, verb) },
+                    relation: None,
+                    columns: ColumnSet::default(),
+                }),
+                (None, verb) => writes_elsewhere |= verb.is_some() && leaves_copies(entry),
+            }
+        }
+        // What is read from protected tables leaves them.
+        if exports || writes_elsewhere {
+            let tag = if exports { "EXPORT" } else { operation_tag(plan) };
+            for deed in facts.deeds.iter_mut().filter(|deed| deed.command.group == Group::Read) {
+                deed.command = Command { tag, group: Group::Export };
+            }
+        }
+        // Triggers and foreign keys are switched off for this session: the structure is not what the policy knows.
+        if facts.writes && pg_sys::SessionReplicationRole != pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32 {
+            for deed in facts.deeds.iter_mut().filter(|deed| deed.command.group == Group::Write) {
+                deed.command.group = Group::Ddl;
+            }
+        }
+    }
+    facts
+}
+
+/// Whether anything in the plan is watched at all. The fast exit of every statement on unprotected tables.
+pub unsafe fn concerns(plan: *mut pg_sys::PlannedStmt, policy: &Policy) -> bool {
+    // Safe: as above.
+    unsafe {
+        list::<pg_sys::RangeTblEntry>((*plan).rtable).any(|entry| {
+            (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
+                && (*entry).requiredPerms != 0
+                && (policy.watched((*entry).relid).is_some()
+                    || ((*entry).requiredPerms & WRITES != 0 && is_catalog((*entry).relid)))
+        })
+    }
+}
+
+/// The write an entry stands for. SELECT … FOR UPDATE demands the UPDATE right as well, but names no column.
+unsafe fn written(entry: *mut pg_sys::RangeTblEntry) -> Option<u32> {
+    // Safe: a live range table entry.
+    unsafe {
+        let rights = (*entry).requiredPerms;
+        if rights & pg_sys::ACL_INSERT != 0 {
+            Some(pg_sys::ACL_INSERT)
+        } else if rights & pg_sys::ACL_DELETE != 0 {
+            Some(pg_sys::ACL_DELETE)
+        } else if rights & pg_sys::ACL_UPDATE != 0 && !(*entry).updatedCols.is_null() {
+            Some(pg_sys::ACL_UPDATE)
+        } else {
+            debug_assert!(rights & (SELECT | pg_sys::ACL_UPDATE) != 0);
+            None
+        }
+    }
+}
+
+unsafe fn is_locked(plan: *mut pg_sys::PlannedStmt, index: usize) -> bool {
+    // Safe: a live plan.
+    unsafe {
+        list::<pg_sys::PlanRowMark>((*plan).rowMarks)
+            .any(|mark| (*mark).rti as usize == index + 1 && (*mark).strength != 0)
+    }
+}
+
+unsafe fn write_command(plan: *mut pg_sys::PlannedStmt, right: u32) -> Command {
+    // Safe: a live plan.
+    let merges = unsafe { (*plan).commandType == pg_sys::CmdType::CMD_MERGE };
+    let tag = match right {
+        _ if merges => "MERGE",
+        pg_sys::ACL_INSERT => "INSERT",
+        pg_sys::ACL_DELETE => "DELETE",
+        _ => "UPDATE",
+    };
+    Command { tag, group: Group::Write }
+}
+
+/// The command tag of the plan as a whole.
+pub unsafe fn operation_tag(plan: *mut pg_sys::PlannedStmt) -> &'static str {
+    // Safe: a live plan.
+    match unsafe { (*plan).commandType } {
+        pg_sys::CmdType::CMD_SELECT => "SELECT",
+        pg_sys::CmdType::CMD_INSERT => "INSERT",
+        pg_sys::CmdType::CMD_UPDATE => "UPDATE",
+        pg_sys::CmdType::CMD_DELETE => "DELETE",
+        pg_sys::CmdType::CMD_MERGE => "MERGE",
+        _ => "???",
+    }
+}
+
+unsafe fn columns(entry: *mut pg_sys::RangeTblEntry) -> ColumnSet {
+    // Safe: a live entry; bit sets are only read.
+    unsafe {
+        let mut set = set_of((*entry).insertedCols);
+        add(&mut set, (*entry).updatedCols);
+        set
+    }
+}
+
+unsafe fn set_of(bits: *mut pg_sys::Bitmapset) -> ColumnSet {
+    let mut set = ColumnSet::default();
+    // Safe: as above.
+    unsafe { add(&mut set, bits) };
+    set
+}
+
+/// Adds the user columns of a bit set in PostgreSQL's offset form; a whole-row reference adds nothing by itself.
+unsafe fn add(set: &mut ColumnSet, bits: *mut pg_sys::Bitmapset) {
+    let mut member = -1;
+    loop {
+        // Safe: bms_next_member only reads, also for null.
+        member = unsafe { pg_sys::bms_next_member(bits, member) };
+        if member < 0 {
+            return;
+        }
+        let attribute = member + pg_sys::FirstLowInvalidHeapAttributeNumber;
+        if let Ok(attribute @ 1..) = u16::try_from(attribute) {
+            set.insert(attribute);
+        }
+    }
+}
+
+/// Relations of the system catalog: written by hand they are configuration and privileges.
+pub fn is_catalog(relation: pg_sys::Oid) -> bool {
+    relation.to_u32() < pg_sys::FirstNormalObjectId
+}
+
+/// Whether what is written there stays behind: a view writes through to its tables, a temporary table is gone soon.
+unsafe fn leaves_copies(entry: *mut pg_sys::RangeTblEntry) -> bool {
+    // Safe: a live entry and a syscache look-up.
+    unsafe {
+        (*entry).relkind as u8 != pg_sys::RELKIND_VIEW
+            && pg_sys::get_rel_persistence((*entry).relid) as u8 != pg_sys::RELPERSISTENCE_TEMP
+    }
+}

@@ -1,0 +1,162 @@
+//! Judges deeds and carries the decision out: allow, tolerate (record only), or record the denial durably and refuse.
+
+use super::facts::Deed;
+use super::statement::Source;
+use crate::audit::lane::Durability;
+use crate::audit::note::note;
+use crate::cache::{OwnKind, Policy, Root};
+use crate::core::gate::{Decision, Demand, Situation, decide};
+use crate::core::record::{Kind, Outcome, Record};
+use crate::core::rule::{self, RowLimit};
+use crate::core::tier::Tier;
+use crate::error::Fault;
+use crate::settings::Mode;
+use crate::{operation::cover, session, shared};
+use std::rc::Rc;
+
+/// The judgement of a whole statement: its riskiest deed, and from how many rows on it gets riskier.
+pub struct Judgement {
+    pub tier: Tier,
+    pub rule: String,
+    pub limits: Vec<RelationLimit>,
+    /// Which deed decided.
+    worst: usize,
+}
+
+/// A row threshold of one protected tree.
+#[derive(Clone)]
+pub struct RelationLimit {
+    pub root: Rc<Root>,
+    /// The verb on this relation.
+    pub tag: &'static str,
+    pub rows: u64,
+    pub tier: Tier,
+    pub rule: String,
+}
+
+/// Judges deeds, of which there is at least one.
+pub fn judge(policy: &Policy, deeds: &[Deed]) -> Judgement {
+    let mut judgement = Judgement { tier: Tier::Normal, rule: "unmatched".to_owned(), limits: Vec::new(), worst: 0 };
+    let mut first = true;
+    for (index, deed) in deeds.iter().enumerate() {
+        let question = rule::Deed { command: deed.command, columns: &deed.columns, has_role: &session::has_role };
+        let rules = deed.relation.as_ref().map_or(&policy.cluster_rules, |member| member.rules(&policy.rules));
+        let verdict = policy.rules.judge(rules, &question);
+        if let Some(member) = &deed.relation {
+            let name = |limit: RowLimit| RelationLimit {
+                root: member.root.clone(),
+                tag: deed.command.tag,
+                rows: limit.rows,
+                tier: limit.tier,
+                rule: policy.rules.name(Some(limit.rule)).to_owned(),
+            };
+            judgement.limits.extend(policy.rules.row_limits(rules, &question, verdict.tier).into_iter().map(name));
+        }
+        if first || verdict.tier > judgement.tier {
+            first = false;
+            judgement.tier = verdict.tier;
+            judgement.rule = policy.rules.name(verdict.rule).to_owned();
+            judgement.worst = index;
+        }
+    }
+    judgement
+}
+
+/// What the gate says to a tier in this session, now.
+pub fn ask_gate(policy: &Policy, tier: Tier) -> Decision {
+    let post = session::person().map(|person| person.post.clone()).unwrap_or_default();
+    let demand = Demand { needs_operation: policy.tier_policy(tier, &post).needs_operation() };
+    let situation = Situation {
+        active: shared::active(),
+        enforcing: shared::mode() == Mode::Enforce,
+        cover: cover::current().map(|cover| cover.tier),
+    };
+    decide(tier, demand, situation)
+}
+
+/// The names of the protected relations among the deeds, each once.
+pub fn relations(deeds: &[Deed]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for member in deeds.iter().filter_map(|deed| deed.relation.as_ref()) {
+        if !names.contains(&member.root.name) {
+            names.push(member.root.name.clone());
+        }
+    }
+    names
+}
+
+/// A record of a statement as it begins.
+pub fn record(tag: &str, relations: Vec<String>, tier: Tier, rule: &str, source: &Source<'_>) -> Record {
+    let mut record = Record::new(Kind::Statement, tag);
+    record.relations = relations;
+    record.tier = Some(tier);
+    record.rule = Some(rule.to_owned());
+    record.statement = source.redacted();
+    record
+}
+
+/// Carries out what the gate says to a judged statement. Does not return when it refuses.
+pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement, tag: &str, source: &Source<'_>) {
+    let worst = &deeds[judgement.worst];
+    let target = worst.relation.as_ref().map(|member| format!(" on {}", member.root.name)).unwrap_or_default();
+    let what = format!("{}{target}", worst.command.tag);
+    let why = match judgement.rule.as_str() {
+        "unmatched" => format!("{what}; no rule knows it, and the unknown is critical."),
+        rule => format!("{what}; rule \"{rule}\" makes it {}.", judgement.tier.name()),
+    };
+    let record = || record(tag, relations(deeds), judgement.tier, &judgement.rule, source);
+    carry_out(ask_gate(policy, judgement.tier), judgement.tier, why, source, record);
+}
+
+/// Refuses (after recording the denial) or warns, as the gate says.
+pub fn carry_out(decision: Decision, tier: Tier, why: String, source: &Source<'_>, record: impl FnOnce() -> Record) {
+    let message = match decision {
+        Decision::Allow => return,
+        Decision::Tolerate if shared::mode() == Mode::Warn => {
+            Fault::refused(format!("{} statement would be refused: no approved operation covers it", tier.name()))
+                .detail(why)
+                .warn();
+            return;
+        }
+        Decision::Tolerate => return,
+        Decision::RefuseUncovered => format!("{} statement refused: no approved operation covers it", tier.name()),
+        Decision::RefuseBeyondCover(covered) => {
+            format!("{} statement refused: the operation is approved as {}", tier.name(), covered.name())
+        }
+    };
+    let hint = source.request_call().unwrap_or_else(|| {
+        "File the change with steward.request(script, purpose), then run it with steward.execute(number).".to_owned()
+    });
+    deny(record(), Fault::refused(message).detail(why).hint(hint))
+}
+
+/// Records a denial durably, then raises it.
+pub fn deny(mut record: Record, fault: Fault) -> ! {
+    record.outcome = Outcome::Denied;
+    record.sqlstate = Some("42501".to_owned());
+    note(record, Durability::Flushed);
+    fault.raise()
+}
+
+/// Own objects are changed by own functions alone, whoever asks (requirement 64).
+pub fn guard_own(kind: OwnKind, name: &str, tag: &str, source: &Source<'_>) {
+    if kind == OwnKind::Configuration && !shared::active() {
+        return;
+    }
+    let record = record(tag, vec![name.to_owned()], Tier::Critical, "audit", source);
+    let (what, hint) = match kind {
+        OwnKind::Record => (
+            "audit records cannot be changed",
+            "Records are read through steward.audit_log and checked by steward.verify_chain().",
+        ),
+        OwnKind::Configuration => {
+            ("policy tables are changed by the functions of schema steward only", "\\df steward.*")
+        }
+    };
+    deny(
+        record,
+        Fault::refused(format!("statement refused: {what}"))
+            .detail(format!("{tag} on {name}; no operation can cover it."))
+            .hint(hint),
+    )
+}

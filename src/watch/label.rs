@@ -1,0 +1,49 @@
+//! `SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'class'`: the data class of a column. A class is a name, never code.
+
+use crate::error::{Fault, answer};
+use crate::own;
+use pgrx::pg_sys;
+use std::ffi::{CStr, c_char};
+
+/// Longest class name.
+const CLASS_BYTES: usize = 63;
+
+/// Registers the provider. Only while preloading.
+pub fn init() {
+    unsafe { pg_sys::register_label_provider(c"pg_steward".as_ptr(), Some(check)) }
+}
+
+/// Called by PostgreSQL before it stores a label; NULL removes one.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check(object: *const pg_sys::ObjectAddress, label: *const c_char) {
+    // Safe: PostgreSQL passes a valid address and a C string or null.
+    let (class, part, label) = unsafe {
+        (
+            (*object).classId,
+            (*object).objectSubId,
+            if label.is_null() { None } else { Some(CStr::from_ptr(label).to_string_lossy()) },
+        )
+    };
+    if class != super::catalog::RELATION || part == 0 {
+        Fault::wrong_object("pg_steward labels columns only")
+            .hint("SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'phone';")
+            .raise();
+    }
+    if let Some(label) = label
+        && !is_class_name(&label)
+    {
+        Fault::bad_argument("a data class is a lower-case name")
+            .detail("Letters a-z, digits and underscores, beginning with a letter, at most 63 bytes.")
+            .hint("SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'phone';")
+            .raise();
+    }
+    // Labels do not invalidate anything by themselves.
+    answer(own::policy_changed());
+}
+
+fn is_class_name(label: &str) -> bool {
+    let mut characters = label.chars();
+    label.len() <= CLASS_BYTES
+        && characters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && characters.all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_')
+}

@@ -1,0 +1,43 @@
+//! Everything that touches hook pointers, plan nodes or parse nodes; PostgreSQL version differences live here and
+//! nowhere else. Turns what the server is about to do into deeds, has them judged, and counts rows.
+
+pub mod catalog;
+pub mod dry_run;
+pub mod executor;
+pub mod facts;
+pub mod judge;
+pub mod label;
+pub mod object;
+pub mod privilege;
+pub mod rows;
+pub mod statement;
+pub mod transaction;
+pub mod utility;
+pub mod utility_facts;
+
+use pgrx::pg_sys;
+
+/// Installs every hook. Only while preloading.
+pub fn init() {
+    executor::init();
+    utility::init();
+    object::init();
+    transaction::init();
+}
+
+/// True where the policy has nothing to say: own SQL, the sequencer, parallel workers (their leader was decided), an
+/// extension's script (CREATE and ALTER EXTENSION were decided), and while the mode is off.
+pub fn standing_aside() -> bool {
+    // Safe: plain backend state.
+    crate::own::running()
+        || unsafe { pg_sys::ParallelWorkerNumber >= 0 || pg_sys::creating_extension }
+        || crate::audit::sequencer::is_sequencer()
+        || crate::shared::mode() == crate::settings::Mode::Off
+}
+
+/// The elements of a list of pointers.
+pub unsafe fn list<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+    // Safe: callers pass node lists of the parser or planner, which outlive the hook call.
+    let length = unsafe { if list.is_null() { 0 } else { (*list).length as usize } };
+    (0..length).map(move |index| unsafe { (*(*list).elements.add(index)).ptr_value.cast::<T>() })
+}

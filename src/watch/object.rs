@@ -1,0 +1,308 @@
+//! The object access hook: what no other hook sees. Targets of DROP and TRUNCATE … CASCADE, the extension's own objects
+//! in every form, functions that reach files (also through the fastpath protocol, which no other hook sees).
+
+use super::catalog;
+use super::facts::Deed;
+use super::judge;
+use super::statement::Source;
+use super::{standing_aside, utility};
+use crate::cache::{self, Member, OwnKind, Policy, Watched};
+use crate::core::rule::{ColumnSet, Command, Group};
+use crate::operation::cover;
+
+use pgrx::pg_sys::{self, ObjectAccessType, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_int, c_void};
+use std::rc::Rc;
+
+static mut NEXT: pg_sys::object_access_hook_type = None;
+
+/// C symbols of functions that reach the server's files, settings or logs, or other servers. Matched by symbol, so that
+/// an alias created with LANGUAGE internal or c is the same function.
+const GUARDED_SYMBOLS: [&str; 24] = [
+    "pg_read_file",
+    "pg_read_file_v2",
+    "pg_read_file_all",
+    "pg_read_file_off_len",
+    "pg_read_file_all_missing",
+    "pg_read_binary_file",
+    "pg_read_binary_file_all",
+    "pg_read_binary_file_off_len",
+    "pg_read_binary_file_all_missing",
+    "pg_ls_dir",
+    "pg_ls_dir_1arg",
+    "pg_stat_file",
+    "pg_stat_file_1arg",
+    "be_lo_import",
+    "be_lo_import_with_oid",
+    "be_lo_export",
+    "pg_file_write",
+    "pg_file_write_v1_1",
+    "pg_file_rename",
+    "pg_file_unlink",
+    "pg_reload_conf",
+    "dblink_exec",
+    "dblink_record",
+    "dblink_connect",
+];
+
+thread_local! {
+    /// Function oid → its guarded symbol. Cleared when functions change.
+    static FUNCTIONS: RefCell<HashMap<u32, Option<&'static str>>> = RefCell::new(HashMap::new());
+}
+
+pub fn init() {
+    unsafe {
+        NEXT = pg_sys::object_access_hook;
+        pg_sys::object_access_hook = Some(object_access);
+        pg_sys::CacheRegisterSyscacheCallback(
+            pg_sys::SysCacheIdentifier::PROCOID as c_int,
+            Some(on_function_change),
+            pg_sys::Datum::from(0),
+        );
+    }
+}
+
+unsafe extern "C-unwind" fn on_function_change(_argument: pg_sys::Datum, _cache: c_int, _hash: u32) {
+    FUNCTIONS.with(|functions| {
+        if let Ok(mut functions) = functions.try_borrow_mut() {
+            functions.clear();
+        }
+    });
+}
+
+unsafe extern "C-unwind" fn object_access(
+    access: ObjectAccessType::Type,
+    class: Oid,
+    object: Oid,
+    part: c_int,
+    argument: *mut c_void,
+) {
+    unsafe {
+        if let Some(next) = NEXT {
+            next(access, class, object, part, argument);
+        }
+        decide(access, class, object, part);
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, object: Oid, part: c_int) {
+    use ObjectAccessType::*;
+    // Safe: reads backend state.
+    if standing_aside() || unsafe { !pg_sys::IsTransactionState() } {
+        return;
+    }
+    match access {
+        OAT_FUNCTION_EXECUTE => function(object),
+        OAT_TRUNCATE if cache::at_home() => relation(object, "TRUNCATE TABLE"),
+        OAT_DROP if cache::at_home() => dropped(class, object, part),
+        OAT_POST_ALTER | OAT_POST_CREATE if cache::at_home() => changed(class, object),
+        _ => {}
+    }
+}
+
+/// A function is about to run (once per statement, not per row).
+fn function(object: Oid) {
+    let known = FUNCTIONS.with_borrow(|known| known.get(&object.to_u32()).copied());
+    let symbol = known.unwrap_or_else(|| {
+        let symbol = guarded_symbol(object);
+        FUNCTIONS.with_borrow_mut(|known| known.insert(object.to_u32(), symbol));
+        symbol
+    });
+    let Some(symbol) = symbol else { return };
+    // Safe: the client's own message, or null.
+    let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
+    if cache::at_home() {
+        judge_alone(symbol, Group::Config, &source);
+    } else {
+        let deed = Deed {
+            command: Command { tag: symbol, group: Group::Config },
+            relation: None,
+            columns: ColumnSet::default(),
+        };
+        utility::elsewhere(&[deed], symbol, &source);
+    }
+}
+
+fn guarded_symbol(function: Oid) -> Option<&'static str> {
+    // Safe: syscache tuple, released after its symbol is compared; built-in SQL functions have their body there.
+    unsafe {
+        let tuple =
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::PROCOID as c_int, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return None;
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
+        let native = matches!((*form).prolang, catalog::LANGUAGE_INTERNAL | catalog::LANGUAGE_C);
+        let mut missing = false;
+        let symbol = pg_sys::SysCacheGetAttr(
+            pg_sys::SysCacheIdentifier::PROCOID as c_int,
+            tuple,
+            pg_sys::Anum_pg_proc_prosrc as i16,
+            &mut missing,
+        );
+        let guarded = (native && !missing)
+            .then(|| CStr::from_ptr(pg_sys::text_to_cstring(symbol.cast_mut_ptr())))
+            .and_then(|symbol| GUARDED_SYMBOLS.into_iter().find(|guarded| symbol.to_str() == Ok(guarded)));
+        pg_sys::ReleaseSysCache(tuple);
+        guarded
+    }
+}
+
+/// Something hanging on a protected table goes, or the table itself, by whatever command.
+fn dropped(class: Oid, object: Oid, part: c_int) {
+    let policy = cache::policy();
+    if class == catalog::EXTENSION && is_own_extension(object) {
+        judge_alone("DROP EXTENSION", Group::Config, &client_source());
+        crate::activation::extension_dropped();
+        return;
+    }
+    let relation_of = match class {
+        catalog::RELATION => Some(object),
+        catalog::TRIGGER | catalog::POLICY | catalog::CONSTRAINT | catalog::REWRITE => owner_relation(class, object),
+        _ => None,
+    };
+    let Some(target) = relation_of else { return own_object(class, object) };
+    match policy.watched(target) {
+        Some(Watched::Protected(member)) => {
+            let tag = if class == catalog::RELATION && part == 0 { "DROP TABLE" } else { "ALTER TABLE" };
+            protected(&policy, member, tag);
+        }
+        Some(Watched::Own(kind)) => own(*kind, target),
+        None => {}
+    }
+}
+
+/// A function or relation of schema steward is replaced, altered or added.
+fn changed(class: Oid, object: Oid) {
+    match class {
+        catalog::PROCEDURE => own_object(class, object),
+        catalog::TRIGGER | catalog::POLICY | catalog::REWRITE => {
+            let Some(target) = owner_relation(class, object) else { return };
+            let policy = cache::policy();
+            match policy.watched(target) {
+                Some(Watched::Protected(member)) => protected(&policy, member, "ALTER TABLE"),
+                Some(Watched::Own(kind)) => own(*kind, target),
+                None => {}
+            }
+        }
+        catalog::RELATION => {
+            if let Some(Watched::Own(kind)) = cache::policy().watched(object) {
+                own(*kind, object);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn relation(object: Oid, tag: &'static str) {
+    let policy = cache::policy();
+    match policy.watched(object) {
+        Some(Watched::Protected(member)) => protected(&policy, member, tag),
+        Some(Watched::Own(kind)) => own(*kind, object),
+        None => {}
+    }
+}
+
+/// The structure of a protected table changes. What the utility hook has allowed passes its own rule here again.
+fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
+    let deed = Deed {
+        command: Command { tag, group: Group::Ddl },
+        relation: Some(member.clone()),
+        columns: ColumnSet::default(),
+    };
+    if let Some(group) = utility::allowed_group()
+        && group != Group::Ddl
+    {
+        // Upkeep and partitions drop and create parts of their own: decided by their command.
+        return;
+    }
+    let judgement = judge::judge(policy, std::slice::from_ref(&deed));
+    judge::enforce(policy, &[deed], &judgement, tag, &client_source());
+}
+
+fn own(kind: OwnKind, relation: Oid) {
+    // Dropping the extension takes its tables with it: that was decided as DROP EXTENSION.
+    if cover::current().is_none() || !crate::activation::dropping_extension() {
+        judge::guard_own(kind, &utility::relation_name(relation), "ALTER", &client_source());
+    }
+}
+
+/// Functions of schema steward: replacing one would replace the policy.
+fn own_object(class: Oid, object: Oid) {
+    if class != catalog::PROCEDURE || (cover::current().is_some() && crate::activation::dropping_extension()) {
+        return;
+    }
+    // Safe: syscache look-ups; null if the function is brand new in another schema and not visible yet.
+    let (schema, name) = unsafe {
+        let name = pg_sys::get_func_name(object);
+        if name.is_null() {
+            return;
+        }
+        let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(object));
+        (
+            if schema.is_null() { String::new() } else { CStr::from_ptr(schema).to_string_lossy().into_owned() },
+            CStr::from_ptr(name).to_string_lossy().into_owned(),
+        )
+    };
+    if schema == "steward" {
+        judge::guard_own(OwnKind::Configuration, &format!("{schema}.{name}"), "ALTER FUNCTION", &client_source());
+    }
+}
+
+fn judge_alone(tag: &'static str, group: Group, source: &Source<'_>) {
+    let policy = cache::policy();
+    let deeds = [Deed { command: Command { tag, group }, relation: None, columns: ColumnSet::default() }];
+    let judgement = judge::judge(&policy, &deeds);
+    judge::enforce(&policy, &deeds, &judgement, tag, source);
+    let mut record = judge::record(tag, Vec::new(), judgement.tier, &judgement.rule, source);
+    record.details = Some(serde_json::json!({ "seen_by": "object access" }).to_string());
+    crate::audit::buffer::push(record);
+}
+
+fn client_source<'a>() -> Source<'a> {
+    // Safe: the client's own message, or null.
+    unsafe { Source::new(pg_sys::debug_query_string, -1, 0) }
+}
+
+fn is_own_extension(object: Oid) -> bool {
+    // Safe: a look-up by oid.
+    unsafe {
+        let name = pg_sys::get_extension_name(object);
+        !name.is_null() && CStr::from_ptr(name) == c"pg_steward"
+    }
+}
+
+/// The table that a trigger, policy, rule or constraint hangs on.
+fn owner_relation(class: Oid, object: Oid) -> Option<Oid> {
+    let owned = catalog::owned(class)?;
+    // Safe: a catalog scan by oid index with SnapshotSelf, because a new or changed row is not visible to the command's
+    // snapshot yet; everything opened is closed.
+    unsafe {
+        let lock = pg_sys::AccessShareLock as i32;
+        let catalog = pg_sys::table_open(class, lock);
+        let mut key = pg_sys::ScanKeyData::default();
+        let equal = pg_sys::Oid::from(pg_sys::F_OIDEQ);
+        pg_sys::ScanKeyInit(
+            &mut key,
+            owned.oid_column,
+            pg_sys::BTEqualStrategyNumber as u16,
+            equal,
+            pg_sys::Datum::from(object),
+        );
+        let scan =
+            pg_sys::systable_beginscan(catalog, owned.oid_index, true, &raw mut pg_sys::SnapshotSelfData, 1, &mut key);
+        let tuple = pg_sys::systable_getnext(scan);
+        let mut missing = false;
+        let mut owner = pg_sys::InvalidOid;
+        if !tuple.is_null() {
+            let value = pg_sys::heap_getattr(tuple, owned.relation_column, (*catalog).rd_att, &mut missing);
+            owner = Oid::from(value.value() as u32);
+        }
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(catalog, lock);
+        (!missing && owner != pg_sys::InvalidOid).then_some(owner)
+    }
+}

@@ -1,0 +1,192 @@
+//! Rows really touched: counted by PostgreSQL itself, never estimated.
+//!
+//! The server keeps, for each table and subtransaction, how many rows this backend inserted, updated and deleted. Those
+//! counters see every path to a row (CTEs, MERGE, COPY, triggers, foreign keys, routed partitions), leave out what
+//! ON CONFLICT DO NOTHING skipped, and a rolled-back subtransaction takes its rows off again. Reading them costs nothing
+//! until a limit may be near: between two exact counts a counting wrapper around ModifyTable's child only counts down.
+//! A row that an UPDATE moves to another partition counts twice (it is deleted there and inserted here).
+
+use crate::cache::Root;
+use crate::error::Fault;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+struct Counter {
+    node: *mut pg_sys::PlanState,
+    real: pg_sys::ExecProcNodeMtd,
+    query: *mut pg_sys::QueryDesc,
+    subtransaction: u32,
+    countdown: u64,
+}
+
+/// Rows committed earlier inside the running top-level statement (a DO block that commits), by root.
+struct Carried {
+    statement: pg_sys::TimestampTz,
+    rows: Vec<(pg_sys::Oid, u64)>,
+}
+
+thread_local! {
+    static COUNTERS: RefCell<Vec<Counter>> = const { RefCell::new(Vec::new()) };
+    static CARRIED: RefCell<Option<Carried>> = const { RefCell::new(None) };
+    static TOUCHED: RefCell<Vec<Rc<Root>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Rows of a protected tree touched by this transaction and, before it, by the running top-level statement.
+pub fn touched(root: &Root) -> u64 {
+    // Safe: the entry and its chain of subtransactions belong to this backend and are only read.
+    let now: i64 = unsafe {
+        if !pg_sys::pgstat_track_counts {
+            Fault::refused("write on a protected table refused: rows cannot be counted")
+                .detail("track_counts is off in this session, so nothing can tell how many rows a statement touches.")
+                .hint("RESET track_counts;")
+                .raise();
+        }
+        root.members
+            .iter()
+            .map(|member| {
+                let entry = pg_sys::find_tabstat_entry(*member);
+                let mut level = if entry.is_null() { std::ptr::null_mut() } else { (*entry).trans };
+                let mut rows = 0;
+                while !level.is_null() {
+                    rows += (*level).tuples_inserted + (*level).tuples_updated + (*level).tuples_deleted;
+                    level = (*level).upper;
+                }
+                rows
+            })
+            .sum()
+    };
+    now as u64 + carried(root.oid)
+}
+
+fn carried(root: pg_sys::Oid) -> u64 {
+    // Safe: plain getter; a new message from the client begins a new top-level statement.
+    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    CARRIED.with_borrow(|carried| match carried {
+        Some(carried) if carried.statement == statement => {
+            carried.rows.iter().find(|(oid, _)| *oid == root).map_or(0, |(_, rows)| *rows)
+        }
+        _ => 0,
+    })
+}
+
+/// Remembers that this transaction writes a tree, for `carry`.
+pub fn touching(root: &Rc<Root>) {
+    TOUCHED.with_borrow_mut(|roots| {
+        if !roots.iter().any(|known| known.oid == root.oid) {
+            roots.push(root.clone());
+        }
+    });
+}
+
+/// PRE_COMMIT: inside a procedure or DO block that commits, its rows go on counting until the statement has ended.
+pub fn carry() {
+    // Safe: plain getters.
+    let (inside, statement) =
+        unsafe { (pg_sys::SPI_inside_nonatomic_context(), pg_sys::GetCurrentStatementStartTimestamp()) };
+    let roots = TOUCHED.with_borrow(Clone::clone);
+    if !inside || roots.is_empty() {
+        return;
+    }
+    let totals: Vec<(pg_sys::Oid, u64)> = roots.iter().map(|root| (root.oid, touched(root))).collect();
+    CARRIED.with_borrow_mut(|carried| {
+        let mut rows = match carried.take() {
+            Some(earlier) if earlier.statement == statement => earlier.rows,
+            _ => Vec::new(),
+        };
+        rows.retain(|(oid, _)| !totals.iter().any(|(newer, _)| newer == oid));
+        rows.extend(totals);
+        *carried = Some(Carried { statement, rows });
+    });
+}
+
+/// The transaction has ended: no counter may outlive its plan.
+pub fn transaction_ended() {
+    COUNTERS.with_borrow_mut(Vec::clear);
+    TOUCHED.with_borrow_mut(Vec::clear);
+}
+
+pub fn subtransaction_aborted(subtransaction: u32) {
+    COUNTERS.with_borrow_mut(|counters| counters.retain(|counter| counter.subtransaction < subtransaction));
+}
+
+/// Wraps the child of every ModifyTable of a started query, so that `executor::row_due` is asked again after
+/// `countdown` rows.
+pub unsafe fn install(query: *mut pg_sys::QueryDesc, countdown: u64) {
+    // Safe: called right after ExecutorStart: the plan state tree is complete and belongs to this query.
+    unsafe {
+        let estate = (*query).estate;
+        let main = (*query).planstate;
+        if is_modify_table(main) {
+            wrap(query, main, countdown);
+        }
+        for auxiliary in super::list::<pg_sys::PlanState>((*estate).es_auxmodifytables) {
+            if auxiliary != main {
+                wrap(query, auxiliary, countdown);
+            }
+        }
+    }
+}
+
+unsafe fn is_modify_table(state: *mut pg_sys::PlanState) -> bool {
+    // Safe: a plan state node starts with its tag.
+    unsafe { !state.is_null() && (*state).type_ == pg_sys::NodeTag::T_ModifyTableState }
+}
+
+unsafe fn wrap(query: *mut pg_sys::QueryDesc, modify: *mut pg_sys::PlanState, countdown: u64) {
+    // Safe: a ModifyTable always has one child; ExecSetExecProcNode is how the executor itself installs a node function.
+    unsafe {
+        let child = (*modify).lefttree;
+        if child.is_null() || gives_one_row(child) {
+            return;
+        }
+        let subtransaction = pg_sys::GetCurrentSubTransactionId();
+        let counter = Counter { node: child, real: (*child).ExecProcNodeReal, query, subtransaction, countdown };
+        COUNTERS.with_borrow_mut(|counters| counters.push(counter));
+        pg_sys::ExecSetExecProcNode(child, Some(counting));
+    }
+}
+
+/// A Result without input gives one row: the count at the end of the statement is enough for it.
+unsafe fn gives_one_row(child: *mut pg_sys::PlanState) -> bool {
+    // Safe: as above.
+    unsafe { (*child).type_ == pg_sys::NodeTag::T_ResultState && (*child).lefttree.is_null() }
+}
+
+/// Stands in for a child node's own function. A plain frame: nothing to drop, so an ERROR may cross it.
+unsafe extern "C-unwind" fn counting(node: *mut pg_sys::PlanState) -> *mut pg_sys::TupleTableSlot {
+    unsafe {
+        match count_down(node) {
+            Some(real) => real(node),
+            None => std::ptr::null_mut(),
+        }
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn count_down(node: *mut pg_sys::PlanState) -> pg_sys::ExecProcNodeMtd {
+    let (real, due) = COUNTERS.with_borrow_mut(|counters| {
+        let Some(counter) = counters.iter_mut().rev().find(|counter| counter.node == node) else { return (None, None) };
+        let due = counter.countdown == 0;
+        counter.countdown = counter.countdown.saturating_sub(1);
+        (counter.real, due.then_some(counter.query))
+    });
+    if real.is_none() {
+        Fault::internal("a counted plan node has lost its counter").raise();
+    }
+    if let Some(query) = due {
+        // Safe: the query is running, since its node is.
+        let next = unsafe { super::executor::rows_due(query) };
+        COUNTERS.with_borrow_mut(|counters| {
+            if let Some(counter) = counters.iter_mut().rev().find(|counter| counter.node == node) {
+                counter.countdown = next;
+            }
+        });
+    }
+    real
+}
+
+/// A query has ended: its counters go.
+pub fn query_ended(query: *mut pg_sys::QueryDesc) {
+    COUNTERS.with_borrow_mut(|counters| counters.retain(|counter| counter.query != query));
+}

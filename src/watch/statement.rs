@@ -1,0 +1,102 @@
+//! The text of a statement: its slice of the source, with constants replaced for the record and in full for a hint.
+
+use crate::core::redact::redact_limited;
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_char};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Longest statement text in a record, bytes.
+const RECORDED_BYTES: usize = 4096;
+/// Longest statement offered for pasting, bytes.
+const OFFERED_BYTES: usize = 2000;
+/// Texts whose redaction is remembered.
+const REMEMBERED: usize = 256;
+
+/// A statement's own slice of its source text.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    text: &'a [u8],
+    /// Whether the client typed it itself (otherwise a function, trigger or DO block runs it).
+    pub top_level: bool,
+}
+
+thread_local! {
+    static REDACTED: RefCell<HashMap<u64, String>> = RefCell::new(HashMap::new());
+}
+
+impl Source<'_> {
+    /// `location` and `length` as the planner gives them: -1 and 0 mean the whole text.
+    pub unsafe fn new<'a>(text: *const c_char, location: i32, length: i32) -> Source<'a> {
+        if text.is_null() {
+            return Source { text: b"", top_level: false };
+        }
+        // Safe: the source text outlives the execution of the statement.
+        let (whole, top_level) = unsafe { (CStr::from_ptr(text).to_bytes(), is_client_text(text)) };
+        let from = whole.get(location.max(0) as usize..).unwrap_or(whole);
+        let text = if length > 0 { from.get(..length as usize).unwrap_or(from) } else { from };
+        Source { text: text.trim_ascii(), top_level }
+    }
+
+    /// With every constant replaced, as records keep it.
+    pub fn redacted(&self) -> Option<String> {
+        if self.text.is_empty() {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        self.text.hash(&mut hasher);
+        let key = hasher.finish();
+        Some(REDACTED.with_borrow_mut(|known| {
+            if known.len() >= REMEMBERED {
+                known.clear();
+            }
+            // Safe: reads a setting; with it off, backslashes in plain literals are escapes.
+            let backslashes = unsafe { !pg_sys::standard_conforming_strings };
+            known.entry(key).or_insert_with(|| redact_limited(&self.utf8(), backslashes, RECORDED_BYTES)).clone()
+        }))
+    }
+
+    /// The call that files this statement, if it can be pasted: a statement the client typed, without parameters.
+    pub fn request_call(&self) -> Option<String> {
+        let text = self.utf8();
+        let text = text.trim_end_matches(';');
+        if !self.top_level || text.is_empty() || text.len() > OFFERED_BYTES || has_parameter(text) {
+            return None;
+        }
+        let quote = ["s", "s1", "script", "pg_steward"].iter().find(|tag| !text.contains(&format!("${tag}$")))?;
+        Some(format!("SELECT steward.request(${quote}${text}${quote}$, purpose => '…');"))
+    }
+
+    fn utf8(&self) -> String {
+        // Safe: converts from the database encoding with palloc; for UTF-8 the text is returned as it is.
+        unsafe {
+            if pg_sys::GetDatabaseEncoding() == pg_sys::pg_enc::PG_UTF8 as i32 {
+                return String::from_utf8_lossy(self.text).into_owned();
+            }
+            let converted = pg_sys::pg_server_to_any(
+                self.text.as_ptr().cast(),
+                self.text.len() as i32,
+                pg_sys::pg_enc::PG_UTF8 as i32,
+            );
+            if converted.cast_const().cast() == self.text.as_ptr() {
+                return String::from_utf8_lossy(self.text).into_owned();
+            }
+            CStr::from_ptr(converted).to_string_lossy().into_owned()
+        }
+    }
+}
+
+/// `$1` and the like: such a text cannot be run again without its values.
+fn has_parameter(text: &str) -> bool {
+    text.as_bytes().windows(2).any(|pair| pair[0] == b'$' && pair[1].is_ascii_digit())
+}
+
+/// Whether a source text is what the client sent in the running message.
+unsafe fn is_client_text(text: *const c_char) -> bool {
+    // Safe: debug_query_string is null or a live C string while a message is being served.
+    unsafe {
+        let client = pg_sys::debug_query_string;
+        !client.is_null() && (std::ptr::eq(client, text) || CStr::from_ptr(client) == CStr::from_ptr(text))
+    }
+}

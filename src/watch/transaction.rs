@@ -1,0 +1,94 @@
+//! Transaction callbacks: where it is known what became of the work.
+//!
+//! At COMMIT and ABORT nothing may raise (PostgreSQL would panic): only lanes are written there.
+
+use super::{executor, rows};
+use crate::audit::buffer;
+use crate::audit::lane::Durability;
+use crate::audit::note::note;
+use crate::core::record::{Kind, Record};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::ffi::{CStr, c_void};
+
+thread_local! {
+    /// Global id of the PREPARE TRANSACTION that is on its way.
+    static GID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+pub fn init() {
+    // Safe: registered once in the postmaster; backends inherit the list.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(on_transaction), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(on_subtransaction), std::ptr::null_mut());
+    }
+}
+
+/// Transaction control is never decided; only the name of a prepared transaction is kept for its record.
+pub unsafe fn notice(statement: &pg_sys::TransactionStmt) {
+    if statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_PREPARE && !statement.gid.is_null() {
+        // Safe: a C string of the parser.
+        let gid = unsafe { CStr::from_ptr(statement.gid) }.to_string_lossy().into_owned();
+        GID.with_borrow_mut(|known| *known = gid);
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_PRE_COMMIT => before_commit(),
+        XACT_EVENT_PRE_PREPARE => {
+            crate::activation::before_prepare();
+            before_commit();
+            note_prepared();
+        }
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
+            buffer::after_commit();
+            crate::activation::after_commit();
+            ended();
+        }
+        XACT_EVENT_ABORT => {
+            buffer::after_abort();
+            crate::activation::after_abort();
+            ended();
+        }
+        _ => {}
+    }
+}
+
+fn before_commit() {
+    crate::activation::before_commit();
+    rows::carry();
+    buffer::before_commit();
+}
+
+fn ended() {
+    executor::transaction_ended();
+    rows::transaction_ended();
+    super::utility::transaction_ended();
+}
+
+/// A prepared transaction's outcome is open: that it was prepared is on record whatever comes.
+fn note_prepared() {
+    if !buffer::is_empty() {
+        let mut record = Record::new(Kind::Statement, "PREPARE TRANSACTION");
+        record.details = Some(serde_json::json!({ "gid": GID.with_borrow(Clone::clone) }).to_string());
+        note(record, Durability::Flushed);
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn on_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        buffer::subtransaction_aborted(subtransaction);
+        executor::subtransaction_aborted(subtransaction);
+        rows::subtransaction_aborted(subtransaction);
+        super::utility::transaction_ended();
+    }
+}

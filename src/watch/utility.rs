@@ -1,0 +1,257 @@
+//! The utility hook: commands without a plan (DDL, privileges, COPY, configuration) are decided on their node.
+//!
+//! ROLLBACK is never looked at, no catalog is touched outside a live transaction, and transaction control takes no
+//! snapshot, so that SET TRANSACTION ISOLATION LEVEL works as the first statement.
+
+use super::executor::listen;
+use super::facts::Deed;
+use super::judge::{self, RelationLimit};
+use super::statement::Source;
+use super::utility_facts::{UtilityFacts, of_utility, text};
+use super::{executor, rows, standing_aside, transaction};
+use crate::audit::buffer;
+use crate::core::rule::Group;
+use crate::core::tier::Tier;
+use crate::error::Fault;
+use crate::{cache, operation::cover, settings, shared};
+use pgrx::pg_sys::{self, NodeTag};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char};
+
+static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
+
+unsafe extern "C-unwind" {
+    #[link_name = "standard_ProcessUtility"]
+    fn core_process_utility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+thread_local! {
+    /// The group of the utility command that was decided last, until it has completed.
+    static ALLOWED: Cell<Option<Group>> = const { Cell::new(None) };
+    /// Limits of the COPY FROM that runs now.
+    static LOADING: RefCell<Vec<RelationLimit>> = const { RefCell::new(Vec::new()) };
+}
+
+pub fn init() {
+    unsafe {
+        NEXT = pg_sys::ProcessUtility_hook;
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+    }
+}
+
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    source: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    unsafe {
+        let watched = decide(statement, source, context);
+        let mut callback = listen();
+        if buffer::something_runs() {
+            pg_sys::error_context_stack = &raw mut callback;
+        }
+        match NEXT {
+            Some(next) => {
+                next(statement, source, read_only_tree, context, parameters, environment, destination, completion)
+            }
+            None => core_process_utility(
+                statement,
+                source,
+                read_only_tree,
+                context,
+                parameters,
+                environment,
+                destination,
+                completion,
+            ),
+        }
+        pg_sys::error_context_stack = callback.previous;
+        if watched {
+            complete(statement, source, completion);
+        }
+    }
+}
+
+/// Decides a command. True: a record of it is running.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn decide(
+    statement: *mut pg_sys::PlannedStmt,
+    source: *const c_char,
+    context: pg_sys::ProcessUtilityContext::Type,
+) -> bool {
+    // Safe: ProcessUtility gets a complete utility statement.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        if (*node).type_ == NodeTag::T_TransactionStmt {
+            transaction::notice(&*node.cast());
+            return false;
+        }
+        // Sub-commands inherit what their statement was allowed; an aborted transaction only takes its ROLLBACK.
+        if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND
+            || standing_aside()
+            || !pg_sys::IsTransactionState()
+        {
+            return false;
+        }
+        if sets_only_the_session((*node).type_) {
+            return false;
+        }
+        let source = Source::new(source, (*statement).stmt_location, (*statement).stmt_len);
+        guard_installation(node);
+        let policy = cache::policy();
+        let facts = of_utility(node, &policy);
+        let tag = tag_of(node);
+        if !cache::at_home() {
+            if facts.cluster_wide {
+                elsewhere(&facts.deeds, tag, &source);
+            }
+            return false;
+        }
+        if let Some((kind, name)) = &facts.own {
+            judge::guard_own(*kind, name, tag, &source);
+        }
+        if facts.deeds.is_empty() {
+            return false;
+        }
+        begin(statement, facts, &policy, tag, &source);
+        true
+    }
+}
+
+unsafe fn begin(
+    statement: *mut pg_sys::PlannedStmt,
+    facts: UtilityFacts,
+    policy: &cache::Policy,
+    tag: &'static str,
+    source: &Source<'_>,
+) {
+    let judgement = judge::judge(policy, &facts.deeds);
+    judge::enforce(policy, &facts.deeds, &judgement, tag, source);
+    let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, source);
+    crate::session::stamp(&mut record);
+    buffer::begin(record, statement as usize, !source.top_level);
+    ALLOWED.set(facts.deeds.iter().find(|deed| deed.relation.is_some()).map(|deed| deed.command.group));
+    if facts.loads {
+        facts.deeds.iter().filter_map(|deed| deed.relation.as_ref()).for_each(|member| rows::touching(&member.root));
+        LOADING.with_borrow_mut(|limits| *limits = judgement.limits);
+    }
+}
+
+/// After the command: COPY FROM has loaded its rows, so now they are counted.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn complete(
+    statement: *mut pg_sys::PlannedStmt,
+    source: *const c_char,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // Safe: the statement has just run.
+    let (node, source, rows) = unsafe {
+        let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
+        ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
+    };
+    ALLOWED.set(None);
+    let limits = LOADING.with_borrow_mut(std::mem::take);
+    let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
+    if loads
+        && !limits.is_empty()
+        && let Some((tier, rule)) = executor::check_limits(&limits, &source)
+    {
+        buffer::raise_tier(statement as usize, tier, &rule);
+    }
+    buffer::finish(statement as usize, loads.then_some(rows));
+}
+
+/// What the running command was decided as, if it names a protected table: what the object access hook sees of it was
+/// allowed with it.
+pub fn allowed_group() -> Option<Group> {
+    ALLOWED.get()
+}
+
+/// A failed command leaves nothing behind.
+pub fn transaction_ended() {
+    ALLOWED.set(None);
+    LOADING.with_borrow_mut(Vec::clear);
+}
+
+/// Statements that change nothing but the session or its transaction: no catalog is looked at for them.
+fn sets_only_the_session(tag: NodeTag) -> bool {
+    use NodeTag::*;
+    matches!(
+        tag,
+        T_VariableSetStmt
+            | T_VariableShowStmt
+            | T_DeallocateStmt
+            | T_FetchStmt
+            | T_ClosePortalStmt
+            | T_ConstraintsSetStmt
+            | T_DiscardStmt
+    )
+}
+
+/// The extension lives in the home database alone: an attacker's own database would have its own approvers.
+unsafe fn guard_installation(node: *mut pg_sys::Node) {
+    // Safe: cast after the tag.
+    unsafe {
+        if (*node).type_ != NodeTag::T_CreateExtensionStmt
+            || text((*node.cast::<pg_sys::CreateExtensionStmt>()).extname) != "pg_steward"
+        {
+            return;
+        }
+    }
+    let home = settings::database();
+    if !cache::at_home() || home.starts_with("template") {
+        Fault::wrong_state("extension pg_steward can only be created in the home database of the cluster")
+            .detail(format!("steward.database is \"{home}\"."))
+            .hint(format!("\\connect {home}"))
+            .raise();
+    }
+}
+
+/// A cluster-wide command in another database: once home is active it is refused here.
+pub fn elsewhere(deeds: &[Deed], tag: &'static str, source: &Source<'_>) {
+    let upkeep = deeds.iter().all(|deed| deed.command.group == Group::Upkeep);
+    if upkeep || !shared::active() || shared::mode() != settings::Mode::Enforce || cover::current().is_some() {
+        return;
+    }
+    let home = settings::database();
+    let record = judge::record(tag, Vec::new(), Tier::Critical, "home_database", source);
+    judge::deny(
+        record,
+        Fault::refused("critical statement refused: roles, settings and files are governed in the home database")
+            .detail(format!("{tag} belongs to the whole cluster; its rules live in database \"{home}\"."))
+            .hint(format!("\\connect {home}")),
+    )
+}
+
+/// The command tag of a utility node.
+pub unsafe fn tag_of(node: *mut pg_sys::Node) -> &'static str {
+    // Safe: tag names are static C strings of the server.
+    unsafe { CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(node))).to_str().unwrap_or("???") }
+}
+
+/// `schema.table` of a relation; its number if it is gone.
+pub fn relation_name(relation: pg_sys::Oid) -> String {
+    // Safe: syscache look-ups; results are copied.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relation));
+        if name.is_null() || schema.is_null() {
+            return relation.to_u32().to_string();
+        }
+        format!("{}.{}", CStr::from_ptr(schema).to_string_lossy(), CStr::from_ptr(name).to_string_lossy())
+    }
+}
