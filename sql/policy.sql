@@ -68,8 +68,25 @@ COMMENT ON TABLE steward.activation IS 'One row while the policy is active. Not 
 
 REVOKE ALL ON steward.protected, steward.rule, steward.tier_policy, steward.activation FROM PUBLIC;
 GRANT SELECT ON steward.protected, steward.rule, steward.tier_policy, steward.activation TO PUBLIC;
+
+-- A dump carries every row; a restore meets the rows that CREATE EXTENSION has just installed.
+CREATE FUNCTION steward._make_way() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'rule' THEN
+        DELETE FROM steward.rule r WHERE r.name = NEW.name;
+    ELSE
+        DELETE FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post;
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION steward._make_way() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
+REVOKE ALL ON FUNCTION steward._make_way() FROM PUBLIC;
+CREATE TRIGGER make_way BEFORE INSERT ON steward.rule FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.tier_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+
 SELECT pg_catalog.pg_extension_config_dump('steward.protected', '');
-SELECT pg_catalog.pg_extension_config_dump('steward.rule', 'WHERE NOT installed');
+SELECT pg_catalog.pg_extension_config_dump('steward.rule', '');
+SELECT pg_catalog.pg_extension_config_dump('steward.tier_policy', '');
 
 CREATE FUNCTION steward.protect(relation regclass, row_images boolean DEFAULT false) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'protect_wrapper';

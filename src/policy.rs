@@ -210,13 +210,9 @@ fn set_rule(
             }
             own::execute(
                 client,
-                "INSERT INTO steward.rule AS r (name, tier, commands, relation_pattern, classes, columns, min_rows, roles,
+                "INSERT INTO steward.rule (name, tier, commands, relation_pattern, classes, columns, min_rows, roles,
                     except_roles, except_relations, note)
-                 VALUES ($1, $2::steward.tier, $3, $4, $5, $6, $7, $8::regrole[], $9::regrole[], $10, $11)
-                 ON CONFLICT (name) DO UPDATE SET tier = EXCLUDED.tier, commands = EXCLUDED.commands,
-                    relation_pattern = EXCLUDED.relation_pattern, classes = EXCLUDED.classes, columns = EXCLUDED.columns,
-                    min_rows = EXCLUDED.min_rows, roles = EXCLUDED.roles, except_roles = EXCLUDED.except_roles,
-                    except_relations = EXCLUDED.except_relations, note = EXCLUDED.note",
+                 VALUES ($1, $2::steward.tier, $3, $4, $5, $6, $7, $8::regrole[], $9::regrole[], $10, $11)",
                 &[
                     name.into(),
                     tier.name().into(),
@@ -316,13 +312,11 @@ fn set_tier_policy(
             }
             own::execute(
                 client,
-                "INSERT INTO steward.tier_policy AS t (tier, post, approvals, witness, review_within)
+                "INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within)
                  SELECT $1::steward.tier, coalesce($2, ''), coalesce($3, base.approvals), coalesce($4, base.witness),
                     coalesce($5, base.review_within)
                  FROM steward.tier_policy base WHERE base.tier = $1::steward.tier AND base.post IN ('', coalesce($2, ''))
-                 ORDER BY base.post DESC LIMIT 1
-                 ON CONFLICT (tier, post) DO UPDATE SET approvals = EXCLUDED.approvals, witness = EXCLUDED.witness,
-                    review_within = EXCLUDED.review_within",
+                 ORDER BY base.post DESC LIMIT 1",
                 &[tier.name().into(), post.into(), approvals.into(), witness.into(), review_within.into()],
             )?;
             Ok(())

@@ -27,6 +27,8 @@ struct Entry {
     key: Key,
     running: bool,
     nested: bool,
+    /// A utility command: some commit by themselves while they run.
+    outlives_commit: bool,
     fold: u64,
     started: Instant,
     /// Subtransaction it began in: aborted ones are later ones too.
@@ -46,20 +48,27 @@ thread_local! {
 /// A stamped record of something finished whose result is the transaction's own.
 pub fn push(mut record: Record) {
     crate::session::stamp(&mut record);
-    enter(record, 0, false, false);
+    enter(record, 0, false, false, false);
 }
 
 /// A stamped record of something that begins now; `finish` completes it.
 pub fn begin(record: Record, key: Key, nested: bool) {
-    enter(record, key, true, nested);
+    enter(record, key, true, nested, false);
     RUNNING.set(RUNNING.get() + 1);
 }
 
-fn enter(record: Record, key: Key, running: bool, nested: bool) {
+/// As `begin`, for a utility command. VACUUM and CREATE INDEX CONCURRENTLY commit while they run: their record waits.
+pub fn begin_utility(record: Record, key: Key, nested: bool) {
+    enter(record, key, true, nested, true);
+    RUNNING.set(RUNNING.get() + 1);
+}
+
+fn enter(record: Record, key: Key, running: bool, nested: bool, outlives_commit: bool) {
     // Safe: plain getter inside a transaction.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let fold = fold_key(&record);
-    let entry = Entry { record, key, running, nested, fold, started: Instant::now(), subtransaction, settled: false };
+    let started = Instant::now();
+    let entry = Entry { record, key, running, nested, outlives_commit, fold, started, subtransaction, settled: false };
     ENTRIES.with_borrow_mut(|entries| entries.push(entry));
 }
 
@@ -206,16 +215,24 @@ fn encode<'a>(records: impl Iterator<Item = &'a Record>, xid: Option<u64>) -> Ve
         .collect()
 }
 
+impl Entry {
+    /// Its record is not due with this commit: the command goes on in a transaction of its own.
+    fn waits(&self) -> bool {
+        self.running && self.outlives_commit
+    }
+}
+
 /// PRE_COMMIT and PRE_PREPARE: the records ride with the transaction's own commit. May raise, and then nothing commits.
 pub fn before_commit() {
     // Safe: plain getter; zero means the transaction wrote nothing.
     let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny().value };
-    let nothing = ENTRIES.with_borrow(Vec::is_empty);
+    let due = |entry: &&Entry| !entry.waits();
     JOURNALLED.set(false);
-    if nothing || xid == 0 || !journal::exists() {
+    if !ENTRIES.with_borrow(|entries| entries.iter().any(|entry| due(&entry))) || xid == 0 || !journal::exists() {
         return;
     }
-    let records = ENTRIES.with_borrow(|entries| encode(entries.iter().map(|entry| &entry.record), Some(xid)));
+    let records =
+        ENTRIES.with_borrow(|entries| encode(entries.iter().filter(due).map(|entry| &entry.record), Some(xid)));
     journal::write(&records);
     JOURNALLED.set(true);
 }
@@ -223,9 +240,15 @@ pub fn before_commit() {
 /// COMMIT (or PREPARE): what did not ride with it goes to the lane. Must not raise.
 pub fn after_commit() {
     if !JOURNALLED.get() {
-        spool(|_| {});
+        spool();
     }
+    let mut waiting = ENTRIES.with_borrow_mut(std::mem::take);
+    waiting.retain(Entry::waits);
+    // The next transaction numbers its subtransactions anew.
+    waiting.iter_mut().for_each(|entry| entry.subtransaction = 1);
     clear();
+    RUNNING.set(waiting.len() as u32);
+    ENTRIES.with_borrow_mut(|entries| *entries = waiting);
 }
 
 /// Whether the transaction has recorded nothing yet.
@@ -250,6 +273,7 @@ pub fn after_abort() {
                 key: 0,
                 running: false,
                 nested: false,
+                outlives_commit: false,
                 fold: 0,
                 started: Instant::now(),
                 subtransaction: 1,
@@ -257,19 +281,15 @@ pub fn after_abort() {
             });
         });
     }
-    spool(|entry| {
-        if !entry.settled {
-            settle(entry);
-        }
-    });
+    ENTRIES.with_borrow_mut(|entries| entries.iter_mut().filter(|entry| !entry.settled).for_each(settle));
+    spool();
     clear();
 }
 
-/// Writes every entry to the lane; what cannot be written is counted there as lost.
-fn spool(settle: impl Fn(&mut Entry)) {
-    let records: Vec<Vec<u8>> = ENTRIES.with_borrow_mut(|entries| {
-        entries.iter_mut().for_each(settle);
-        entries.iter().map(|entry| entry.record.encode()).collect()
+/// Writes every entry that is due to the lane; what cannot be written is counted there as lost.
+fn spool() {
+    let records: Vec<Vec<u8>> = ENTRIES.with_borrow(|entries| {
+        entries.iter().filter(|entry| !entry.waits()).map(|entry| entry.record.encode()).collect()
     });
     if records.is_empty() {
         return;

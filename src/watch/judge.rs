@@ -9,9 +9,9 @@ use crate::core::gate::{Decision, Demand, Situation, decide};
 use crate::core::record::{Kind, Outcome, Record};
 use crate::core::rule::{self, RowLimit};
 use crate::core::tier::Tier;
-use crate::error::Fault;
+use crate::error::{Fault, answer};
 use crate::settings::Mode;
-use crate::{operation::cover, session, shared};
+use crate::{operation::cover, own, session, shared};
 use std::rc::Rc;
 
 /// The judgement of a whole statement: its riskiest deed, and from how many rows on it gets riskier.
@@ -141,7 +141,8 @@ pub fn deny(mut record: Record, fault: Fault) -> ! {
 /// Own objects are changed by own functions alone, whoever asks (requirement 64).
 pub fn guard_own(kind: OwnKind, name: &str, tag: &str, source: &Source<'_>) {
     if kind == OwnKind::Configuration && !shared::active() {
-        return;
+        // A restore, or an administrator setting the policy up by hand: every session must see it.
+        return answer(own::policy_changed());
     }
     let record = record(tag, vec![name.to_owned()], Tier::Critical, "audit", source);
     let (what, hint) = match kind {

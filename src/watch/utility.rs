@@ -143,7 +143,7 @@ unsafe fn begin(
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
     let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, source);
     crate::session::stamp(&mut record);
-    buffer::begin(record, statement as usize, !source.top_level);
+    buffer::begin_utility(record, statement as usize, !source.top_level);
     ALLOWED.set(facts.deeds.iter().find(|deed| deed.relation.is_some()).map(|deed| deed.command.group));
     if facts.loads {
         facts.deeds.iter().filter_map(|deed| deed.relation.as_ref()).for_each(|member| rows::touching(&member.root));

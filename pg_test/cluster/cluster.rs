@@ -1,0 +1,292 @@
+//! A throw-away PostgreSQL cluster on a unix socket: make, start, stop, crash, connect.
+//!
+//! PostgreSQL refuses to run as root; its programs run as the user `postgres` then. The postmaster
+//! is a child of the test, and only processes of this cluster are ever signalled.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use postgres::{Client, Config, NoTls};
+
+/// How long a server may take to answer, to stop, or to leave its shared memory after a crash.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Lines of the log that are shown when a test fails.
+const LOG_TAIL_LINES: usize = 40;
+
+/// What the server's programs must not inherit: other servers' addresses, and backtraces, which
+/// would change the DETAIL of errors.
+const FOREIGN_VARIABLES: [&str; 8] =
+    ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGOPTIONS", "PGDATA", "RUST_BACKTRACE", "RUST_LOG"];
+
+/// A cluster with its data directory, socket and log; stopped and deleted when dropped.
+pub struct Cluster {
+    dir: PathBuf,
+    postmaster: Option<Child>,
+}
+
+impl Cluster {
+    /// Makes a cluster with these lines in postgresql.conf and starts it.
+    pub fn new(settings: &[&str]) -> Cluster {
+        let dir = new_dir();
+        let copied = Command::new("cp").arg("-a").arg(template()).arg(dir.join("data")).status();
+        assert!(copied.expect("cp").success(), "cannot copy the template cluster");
+        let mut cluster = Cluster { dir, postmaster: None };
+        cluster.configure(&[
+            "listen_addresses = ''",
+            &format!("unix_socket_directories = '{}'", cluster.dir.display()),
+            "shared_buffers = '16MB'",
+            // The machine does not fail during a test, only the server does.
+            "fsync = off",
+        ]);
+        cluster.configure(settings);
+        cluster.start();
+        cluster
+    }
+
+    /// Appends lines to postgresql.conf; what comes later wins.
+    pub fn configure(&self, settings: &[&str]) {
+        let path = self.data().join("postgresql.conf");
+        let mut file = OpenOptions::new().append(true).open(path).expect("postgresql.conf");
+        writeln!(file, "{}", settings.join("\n")).expect("postgresql.conf");
+    }
+
+    /// Starts the server and waits until it accepts connections. After a crash, processes of the
+    /// old server may hold its shared memory for a moment; the start is repeated until they left.
+    pub fn start(&mut self) {
+        assert!(self.postmaster.is_none(), "the server runs already");
+        let deadline = Instant::now() + PATIENCE;
+        while !self.try_start(deadline) {
+            assert!(Instant::now() < deadline, "the server does not start\n{}", self.log_tail());
+            sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// One attempt to start: false if the postmaster ended instead of getting ready.
+    fn try_start(&mut self, deadline: Instant) -> bool {
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("log");
+        let mut command = server_program("postgres", &self.dir);
+        command.arg("-D").arg(self.data());
+        command.stdout(log.try_clone().expect("log")).stderr(log);
+        let mut child = command.spawn().expect("postgres");
+        loop {
+            if child.try_wait().expect("postgres").is_some() {
+                return false;
+            }
+            if self.is_ready(child.id()) {
+                self.postmaster = Some(child);
+                return true;
+            }
+            assert!(Instant::now() < deadline, "the server is not ready\n{}", self.log_tail());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether the pid file is this postmaster's and says that connections are accepted.
+    fn is_ready(&self, pid: u32) -> bool {
+        let content = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let mut lines = content.lines();
+        lines.next() == Some(&pid.to_string()) && lines.any(|line| line.trim_end() == "ready")
+    }
+
+    /// Stops the server in order; sessions are ended.
+    pub fn stop(&mut self) {
+        let mut postmaster = self.postmaster.take().expect("the server does not run");
+        let stopped = self.pg_ctl(&["stop", "--mode=fast", "--silent", "--wait"]).status();
+        assert!(stopped.expect("pg_ctl").success(), "the server does not stop\n{}", self.log_tail());
+        postmaster.wait().expect("postgres");
+    }
+
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    /// Asks the running server to read postgresql.conf again.
+    pub fn reload(&self) {
+        succeed(self.pg_ctl(&["reload"]));
+    }
+
+    /// SIGKILL to the postmaster: nothing is written, nothing is cleaned up.
+    pub fn kill_9_postmaster(&mut self) {
+        let mut postmaster = self.postmaster.take().expect("the server does not run");
+        postmaster.kill().expect("kill");
+        postmaster.wait().expect("postgres");
+    }
+
+    /// SIGKILL to one process of this server, by its id.
+    pub fn kill_9(&self, pid: i32) {
+        let mut kill = server_program("pg_ctl", &self.dir);
+        kill.args(["kill", "KILL", &pid.to_string()]);
+        succeed(kill);
+    }
+
+    /// A session of this login.
+    #[track_caller]
+    pub fn connect(&self, user: &str, database: &str) -> Client {
+        match self.config(user, database).connect(NoTls) {
+            Ok(client) => client,
+            Err(error) => panic!("{user} cannot connect to {database}: {error:?}"),
+        }
+    }
+
+    /// How to connect as this login, for sessions with options of their own.
+    pub fn config(&self, user: &str, database: &str) -> Config {
+        let mut config = Config::new();
+        config.host_path(&self.dir).port(5432).user(user).dbname(database);
+        config.application_name("cluster test");
+        config
+    }
+
+    /// psql, pg_dump or pgbench on this cluster, as the superuser unless told otherwise. They run
+    /// as ourselves, so that they can read the files of a checkout that nobody else may enter.
+    pub fn client_program(&self, name: &str) -> Command {
+        let mut command = program(name);
+        command.env("PGHOST", &self.dir).env("PGPORT", "5432").env("PGUSER", "postgres");
+        command
+    }
+
+    /// Runs a script file in psql and returns what psql printed; panics at the first error.
+    #[track_caller]
+    pub fn psql_file(&self, user: &str, database: &str, file: &Path) -> String {
+        let mut psql = self.client_program("psql");
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", database, "-f"]).arg(file);
+        succeed(psql)
+    }
+
+    /// A file name inside the cluster's own directory, for dumps and scripts.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The last lines of the server's log.
+    pub fn log_tail(&self) -> String {
+        let bytes = fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+    }
+
+    fn pg_ctl(&self, arguments: &[&str]) -> Command {
+        let mut command = server_program("pg_ctl", &self.dir);
+        command.args(arguments).arg("-D").arg(self.data());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("-- log of {}:\n{}\n--", self.dir.display(), self.log_tail());
+        }
+        if let Some(mut postmaster) = self.postmaster.take() {
+            let mut stop = self.pg_ctl(&["stop", "--mode=immediate", "--silent", "--wait"]);
+            if !stop.status().is_ok_and(|status| status.success()) {
+                postmaster.kill().ok();
+            }
+            postmaster.wait().ok();
+        }
+        fs::remove_dir_all(&self.dir).ok();
+    }
+}
+
+/// An empty cluster as initdb leaves it, made once per run: copying it takes a tenth of the time.
+fn template() -> &'static Path {
+    TEMPLATE.get_or_init(|| {
+        let dir = new_dir();
+        let mut initdb = server_program("initdb", &dir);
+        initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]);
+        initdb.args(["--no-sync", "-D"]).arg(dir.join("data"));
+        succeed(initdb);
+        dir.join("data")
+    })
+}
+
+static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Deletes the template; statics are not dropped.
+pub fn remove_template() {
+    if let Some(dir) = TEMPLATE.get().and_then(|data| data.parent()) {
+        fs::remove_dir_all(dir).expect("template cluster");
+    }
+}
+
+/// A new directory of the server's user, with a path short enough for a socket inside.
+fn new_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let dir = std::env::temp_dir().join(format!("pgs-{}-{number}", std::process::id()));
+    fs::create_dir(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("permissions");
+    if let Some((uid, gid)) = server_ids() {
+        chown(&dir, Some(uid), Some(gid)).expect("owner");
+    }
+    dir
+}
+
+/// Runs a program to its end; what it printed. Panics if it fails.
+#[track_caller]
+pub fn succeed(mut command: Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A PostgreSQL program of the version under test, in a clean environment.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(bin_dir().join(name));
+    for variable in FOREIGN_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// The same as the user of the server, from a directory that this user can enter.
+fn server_program(name: &str, dir: &Path) -> Command {
+    let mut command = program(name);
+    command.current_dir(dir);
+    if let Some((uid, gid)) = server_ids() {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+/// User and group `postgres` if we are root; None if the programs run as ourselves.
+fn server_ids() -> Option<(u32, u32)> {
+    static IDS: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    let id = |arguments: &[&str]| -> u32 {
+        let output = Command::new("id").args(arguments).output().expect("id");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse().unwrap_or_else(|_| panic!("id {arguments:?}: {text}"))
+    };
+    *IDS.get_or_init(|| (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"]))))
+}
+
+/// Where the programs of the PostgreSQL under test are.
+fn bin_dir() -> &'static Path {
+    static BIN_DIR: OnceLock<PathBuf> = OnceLock::new();
+    BIN_DIR.get_or_init(|| {
+        let pg_config =
+            std::env::var("PG_CONFIG").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin/pg_config".to_string());
+        let output = Command::new(&pg_config).arg("--bindir").output();
+        let output = output.unwrap_or_else(|e| panic!("{pg_config}: {e}"));
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+    })
+}

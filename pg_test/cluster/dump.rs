@@ -1,0 +1,80 @@
+//! Dump, restore, and taking the extension out again.
+
+use postgres::error::SqlState;
+
+use crate::cluster::Cluster;
+use crate::cluster::succeed;
+use crate::expect::{expect_bulk_refused, expect_error};
+use crate::school::{HOME, School, settings};
+
+tests! {
+    a_restored_dump_is_set_up_but_not_active,
+    an_approved_drop_extension_leaves_the_server_committing,
+    the_extension_needs_preloading,
+}
+
+const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
+
+/// Dumps the roles and the governed database of an active school into two files.
+fn dump(school: &School) -> [std::path::PathBuf; 2] {
+    let roles = school.file("roles.sql");
+    let database = school.file("school.sql");
+    let mut pg_dumpall = school.client_program("pg_dumpall");
+    pg_dumpall.arg("--roles-only").arg("--file").arg(&roles);
+    succeed(pg_dumpall);
+    let mut pg_dump = school.client_program("pg_dump");
+    pg_dump.arg("--file").arg(&database).arg(HOME);
+    succeed(pg_dump);
+    // The superuser exists in every cluster.
+    let text = std::fs::read_to_string(&roles).expect("roles");
+    let text: String = text.lines().filter(|line| *line != "CREATE ROLE postgres;").map(|l| format!("{l}\n")).collect();
+    std::fs::write(&roles, text).expect("roles");
+    [roles, database]
+}
+
+fn a_restored_dump_is_set_up_but_not_active() {
+    let school = School::active();
+    school.operate("region_chen", SIXTY);
+    let policy = "SELECT string_agg(name || ' ' || tier::text, ',' ORDER BY name) FROM steward.rule";
+    let rules: String = school.ask(policy);
+    let [roles, database] = dump(&school);
+
+    let settings = settings("enforce");
+    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    copy.psql_file("postgres", "postgres", &roles);
+    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
+    copy.psql_file("postgres", HOME, &database);
+
+    let mut superuser = copy.connect("postgres", HOME);
+    let restored: String = superuser.query_one(policy, &[]).expect("rules").get(0);
+    assert_eq!(restored, rules);
+    let moved = superuser.query_one("SELECT count(*) FROM app.student WHERE note = 'moved'", &[]);
+    assert_eq!(moved.expect("students").get::<_, i64>(0), 60);
+    // Set up, but not active: bulk work passes until somebody activates it, and not after.
+    superuser.batch_execute(SIXTY).expect("a restored policy refuses nothing");
+    superuser.batch_execute("SELECT steward.activate()").expect("the restored policy is complete");
+    let mut teacher = copy.connect("teacher_wang", HOME);
+    expect_bulk_refused(teacher.batch_execute(SIXTY), "app.student");
+    let verdict = superuser.query_one("SELECT steward.flush_audit(), ok FROM steward.verify_chain()", &[]);
+    assert!(verdict.expect("verify_chain").get::<_, bool>(1));
+}
+
+fn an_approved_drop_extension_leaves_the_server_committing() {
+    let mut school = School::active();
+    let mut open = school.session("teacher_wang");
+    open.batch_execute("UPDATE app.student SET note = 'before' WHERE id = 1").expect("update");
+    school.operate("postgres", "DROP EXTENSION pg_steward CASCADE");
+    // The session that was open, a new one, and one after a restart.
+    open.batch_execute(SIXTY).expect("nothing governs any more");
+    school.session("teacher_wang").batch_execute(SIXTY).expect("a new session commits");
+    school.restart();
+    school.session("teacher_wang").batch_execute(SIXTY).expect("the restarted server commits");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_extension WHERE extname = 'pg_steward'"), 0);
+    school.connect("postgres", "postgres").batch_execute("CREATE ROLE guest").expect("other databases too");
+}
+
+fn the_extension_needs_preloading() {
+    let plain = Cluster::new(&[]);
+    let created = plain.connect("postgres", "postgres").batch_execute("CREATE EXTENSION pg_steward");
+    expect_error(created, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "shared_preload_libraries");
+}

@@ -1,0 +1,62 @@
+//! Tests of pg_steward from outside: real sessions, restarts, crashes, dumps, other databases.
+//!
+//! One file per subject; a test is a function that panics when the server behaves otherwise than
+//! it should. Each makes a cluster of its own, so no test can disturb another and the order does
+//! not matter. The extension must be installed; `pg_test/run cluster` does that first.
+//! Never here: what one session in one transaction can show (`#[pg_test]`, `pg_test/regress`).
+
+/// Names the tests of a file: `tests! { first, second }` defines `tests()` for `main`.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        pub fn tests() -> Vec<(&'static str, fn())> {
+            vec![$((concat!(module_path!(), "::", stringify!($name)), $name as fn())),+]
+        }
+    };
+}
+
+mod bulk;
+mod chain;
+mod cluster;
+mod crash;
+mod denial;
+mod dump;
+mod expect;
+mod foreign_error;
+mod mode;
+mod operation;
+mod other_database;
+mod policy;
+mod school;
+mod separation;
+mod structure;
+mod traffic;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    let subjects = [
+        bulk::tests(),
+        chain::tests(),
+        crash::tests(),
+        denial::tests(),
+        dump::tests(),
+        foreign_error::tests(),
+        mode::tests(),
+        operation::tests(),
+        other_database::tests(),
+        policy::tests(),
+        separation::tests(),
+        structure::tests(),
+        traffic::tests(),
+    ];
+    let trials = subjects.into_iter().flatten().map(|(path, test)| {
+        let name = path.strip_prefix("cluster::").unwrap_or(path);
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    });
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    cluster::remove_template();
+    conclusion.exit();
+}

@@ -1,0 +1,264 @@
+//! The life of an operation: request, approve, confirm, execute, review; and every step out of turn.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use postgres::error::SqlState;
+
+use crate::expect::{db_error, expect_bulk_refused, expect_error};
+use crate::school::{School, execute, request};
+
+tests! {
+    an_approved_operation_changes_exactly_its_rows,
+    its_number_stands_on_every_record,
+    a_second_execute_is_refused,
+    an_operation_with_two_runs_executes_twice,
+    nothing_runs_before_its_approval,
+    nothing_critical_runs_before_its_confirmation,
+    a_changed_digest_is_refused,
+    a_digest_shorter_than_twelve_digits_is_refused,
+    an_expired_approval_is_refused,
+    an_operation_does_not_run_before_its_time,
+    more_rows_than_expected_abort_the_run,
+    a_failed_run_is_on_record_and_changes_nothing,
+    a_rejected_operation_does_not_run,
+    a_cancelled_operation_does_not_run,
+    cover_ends_with_the_run,
+    an_important_operation_waits_for_its_review,
+    a_script_that_does_not_parse_is_not_filed,
+    classify_tells_what_would_happen_and_does_nothing,
+    the_trail_tells_every_step_in_order,
+}
+
+const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
+
+fn changed(school: &School) -> i64 {
+    school.ask("SELECT count(*) FROM app.student WHERE note <> ''")
+}
+
+fn an_approved_operation_changes_exactly_its_rows() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 60");
+    assert!(op_no.starts_with("OP-20"), "{op_no}");
+    assert_eq!(school.status(&op_no), "submitted");
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    assert_eq!(school.status(&op_no), "approved");
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    assert_eq!(changed(&school), 0, "nothing happens before execute");
+    assert_eq!(execute(&mut chen, &op_no).expect("execute"), 60);
+    let which = "SELECT count(*) FROM app.student WHERE (note = 'moved') = (id <= 60)";
+    assert_eq!(school.ask::<i64>(which), 200, "the sixty, and no other");
+    assert_eq!(school.status(&op_no), "executed");
+}
+
+fn its_number_stands_on_every_record() {
+    let school = School::active();
+    let script = format!("{SIXTY}; UPDATE app.guardian SET name = 'x' WHERE id <= 55");
+    let op_no = school.operate("region_chen", &script);
+    let updates = "operation_type = 'UPDATE' AND result = 'SUCCESS'";
+    assert_eq!(school.records(&format!("{updates} AND op_no = '{op_no}'")), 2);
+    assert_eq!(school.records(&format!("{updates} AND op_no IS NULL")), 0);
+    let rows: i64 =
+        school.ask(&format!("SELECT sum(rows)::bigint FROM steward.audit_log WHERE {updates} AND op_no = '{op_no}'"));
+    assert_eq!(rows, 115);
+    // request, approve, confirm and execute are on record with it as well.
+    let steps = format!("op_no = '{op_no}' AND user_id IN ('region_chen', 'reviewer_sun', 'region_liu')");
+    school.flush_audit();
+    let persons: i64 = school.ask(&format!("SELECT count(DISTINCT user_id) FROM steward.audit_log WHERE {steps}"));
+    assert_eq!(persons, 3);
+}
+
+fn a_second_execute_is_refused() {
+    let school = School::active();
+    let op_no = school.operate("region_chen", SIXTY);
+    let mut chen = school.session("region_chen");
+    expect_error(execute(&mut chen, &op_no), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    assert_eq!(school.status(&op_no), "executed");
+}
+
+fn an_operation_with_two_runs_executes_twice() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, "UPDATE app.student SET note = note || '+' WHERE id <= 60", ", runs => 2");
+    school.release(&op_no);
+    execute(&mut chen, &op_no).expect("first run");
+    school.vote("region_liu", "confirm", &op_no).expect("each run has its second person");
+    execute(&mut chen, &op_no).expect("second run");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note = '++'"), 60);
+    expect_error(execute(&mut chen, &op_no), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+}
+
+fn nothing_runs_before_its_approval() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    let run = execute(&mut school.session("region_chen"), &op_no);
+    expect_error(run, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    assert_eq!(changed(&school), 0);
+}
+
+fn nothing_critical_runs_before_its_confirmation() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    let run = execute(&mut school.session("region_chen"), &op_no);
+    let error = expect_error(run, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    let said = format!("{} {:?} {:?}", error.message(), error.detail(), error.hint());
+    assert!(said.contains("confirm"), "{said}");
+    assert_eq!(changed(&school), 0);
+}
+
+fn a_changed_digest_is_refused() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    let other = school.request("region_chen", "UPDATE app.student SET note = 'other' WHERE id <= 60");
+    let seen = school.digest(&other);
+    let call = "SELECT steward.approve($1, $2)";
+    let error = db_error(school.session("reviewer_sun").query(call, &[&op_no, &seen]));
+    assert!(error.message().contains("digest"), "{error:?}");
+    assert_eq!(school.status(&op_no), "submitted");
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    let call = "SELECT steward.confirm($1, $2)";
+    let error = db_error(school.session("region_liu").query(call, &[&op_no, &seen]));
+    assert!(error.message().contains("digest"), "{error:?}");
+}
+
+fn a_digest_shorter_than_twelve_digits_is_refused() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    let digest = school.digest(&op_no);
+    let call = "SELECT steward.approve($1, $2)";
+    let mut reviewer = school.session("reviewer_sun");
+    db_error(reviewer.query(call, &[&op_no, &&digest[..11]]));
+    assert_eq!(school.status(&op_no), "submitted");
+    reviewer.query(call, &[&op_no, &&digest[..12]]).expect("twelve digits are enough");
+    assert_eq!(school.status(&op_no), "approved");
+}
+
+fn an_expired_approval_is_refused() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", not_after => clock_timestamp() + interval '3 seconds'");
+    school.release(&op_no);
+    sleep(Duration::from_millis(3200));
+    let error = expect_error(execute(&mut chen, &op_no), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    let said = format!("{} {:?}", error.message(), error.detail());
+    assert!(said.contains("expired"), "{said}");
+    assert_eq!(changed(&school), 0);
+}
+
+fn an_operation_does_not_run_before_its_time() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", not_before => now() + interval '1 hour'");
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    // Whether the second person may already confirm is not the point; the run is refused.
+    drop(school.vote("region_liu", "confirm", &op_no));
+    expect_error(execute(&mut chen, &op_no), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    assert_eq!(changed(&school), 0);
+}
+
+fn more_rows_than_expected_abort_the_run() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 59");
+    school.release(&op_no);
+    let error = db_error(execute(&mut chen, &op_no));
+    let said = format!("{} {:?}", error.message(), error.detail());
+    assert!(said.contains("59"), "{said}");
+    assert_eq!(changed(&school), 0);
+}
+
+fn a_failed_run_is_on_record_and_changes_nothing() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, &format!("{SIXTY}; UPDATE app.student SET id = 1 WHERE id = 2"), "");
+    school.release(&op_no);
+    expect_error(execute(&mut chen, &op_no), &SqlState::UNIQUE_VIOLATION, "", "");
+    assert_eq!(changed(&school), 0);
+    let failures = format!("op_no = '{op_no}' AND result = 'FAILURE' AND sqlstate = '23505'");
+    assert!(school.records(&failures) >= 1);
+    assert_eq!(school.records(&format!("op_no = '{op_no}' AND operation_type = 'UPDATE' AND result = 'SUCCESS'")), 0);
+    assert_eq!(school.status(&op_no), "failed");
+}
+
+fn a_rejected_operation_does_not_run() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    let mut reviewer = school.session("reviewer_sun");
+    reviewer.query("SELECT steward.reject($1, 'not this term')", &[&op_no]).expect("reject");
+    assert_eq!(school.status(&op_no), "rejected");
+    let error = db_error(school.vote("reviewer_zhou", "approve", &op_no));
+    assert_eq!(error.code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{error:?}");
+    let run = execute(&mut school.session("region_chen"), &op_no);
+    expect_error(run, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    assert_eq!(changed(&school), 0);
+}
+
+fn a_cancelled_operation_does_not_run() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, "");
+    school.release(&op_no);
+    chen.query("SELECT steward.cancel($1)", &[&op_no]).expect("cancel");
+    assert_eq!(school.status(&op_no), "cancelled");
+    expect_error(execute(&mut chen, &op_no), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+    assert_eq!(changed(&school), 0);
+}
+
+fn cover_ends_with_the_run() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, "");
+    school.release(&op_no);
+    let again = "UPDATE app.student SET note = 'again' WHERE id > 100";
+    let mut transaction = chen.transaction().expect("begin");
+    transaction.query("SELECT * FROM steward.execute($1)", &[&op_no]).expect("execute");
+    expect_bulk_refused(transaction.batch_execute(again), "app.student");
+    drop(transaction);
+    assert_eq!(changed(&school), 0, "the run was part of the transaction that failed");
+}
+
+fn an_important_operation_waits_for_its_review() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, "UPDATE app.student SET id_card = 'ID-new' WHERE id = 7", "");
+    assert_eq!(execute(&mut chen, &op_no).expect("important work needs no approval before"), 1);
+    assert_eq!(school.status(&op_no), "executed");
+    let review = "SELECT steward.review($1, 'accepted', 'as the school asked')";
+    expect_error(chen.query(review, &[&op_no]), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    school.session("reviewer_sun").query(review, &[&op_no]).expect("review");
+    assert_eq!(school.status(&op_no), "closed");
+}
+
+fn a_script_that_does_not_parse_is_not_filed() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let call = "SELECT steward.request('UPDAT app.student', purpose => 'typo')";
+    expect_error(chen.query(call, &[]), &SqlState::SYNTAX_ERROR, "", "");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.operation"), 0);
+}
+
+fn classify_tells_what_would_happen_and_does_nothing() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let script = format!("SELECT 1; TRUNCATE app.guardian; {SIXTY}");
+    let rows = chen
+        .query("SELECT step, tier::text, decision FROM steward.classify($1) ORDER BY step", &[&script])
+        .expect("classify");
+    let tiers: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
+    assert_eq!(tiers.len(), 3);
+    assert_eq!(tiers[..2], ["normal", "critical"]);
+    assert_eq!(changed(&school), 0);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.guardian"), 160);
+}
+
+fn the_trail_tells_every_step_in_order() {
+    let school = School::active();
+    let op_no = school.operate("region_chen", SIXTY);
+    school.flush_audit();
+    let trail: i64 = school.ask(&format!("SELECT count(*) FROM steward.operation_trail WHERE op_no = '{op_no}'"));
+    assert!(trail >= 4, "request, approve, confirm, execute: {trail} events");
+    let inbox: i64 = school.ask("SELECT count(*) FROM steward.operation WHERE status = 'executed'");
+    assert_eq!(inbox, 1);
+}

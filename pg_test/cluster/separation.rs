@@ -1,0 +1,159 @@
+//! Separation of duties: who may not take which step, whatever role they put on.
+
+use postgres::error::{DbError, SqlState};
+
+use crate::expect::{db_error, expect_error};
+use crate::school::{School, execute};
+
+tests! {
+    nobody_approves_their_own_request,
+    nobody_approves_their_own_request_as_another_role,
+    nobody_confirms_their_own_request,
+    the_approver_is_not_the_second_person,
+    one_person_approves_once,
+    two_logins_of_one_person_are_one_person,
+    a_post_without_the_capability_cannot_apply,
+    a_post_without_the_capability_cannot_approve,
+    a_superuser_cannot_approve_for_the_reviewers,
+    a_suspended_approver_does_not_count,
+    nobody_requests_in_a_role_they_are_not_a_member_of,
+    only_the_applicant_executes,
+}
+
+const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
+
+/// The vote of this login is refused with 42501.
+#[track_caller]
+fn refused(school: &School, login: &str, step: &str, op_no: &str) -> DbError {
+    let vote = school.vote(login, step, op_no);
+    expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "", "")
+}
+
+fn nobody_approves_their_own_request() {
+    let school = School::active();
+    // The security officer may both apply and approve, so only the person is in the way.
+    let op_no = school.request("security_han", SIXTY);
+    refused(&school, "security_han", "approve", &op_no);
+    let op_no = school.request("region_chen", SIXTY);
+    refused(&school, "region_chen", "approve", &op_no);
+    assert_eq!(school.status(&op_no), "submitted");
+    assert!(school.records("result = 'DENIED' AND user_id = 'region_chen'") >= 1);
+}
+
+fn nobody_approves_their_own_request_as_another_role() {
+    let school = School::inactive();
+    school.superuser().batch_execute("GRANT reviewer_sun TO region_chen").expect("grant");
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    let op_no = school.request("region_chen", SIXTY);
+    let digest = school.digest(&op_no);
+    let mut chen = school.session("region_chen");
+    chen.batch_execute("SET ROLE reviewer_sun").expect("set role");
+    let vote = chen.query("SELECT steward.approve($1, $2)", &[&op_no, &digest]);
+    expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    let mut superuser = school.superuser();
+    superuser.batch_execute("SET SESSION AUTHORIZATION reviewer_sun").expect("set session authorization");
+    let vote = superuser.query("SELECT steward.approve($1, $2)", &[&op_no, &digest]);
+    expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    assert_eq!(school.status(&op_no), "submitted");
+}
+
+fn nobody_confirms_their_own_request() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    refused(&school, "region_chen", "confirm", &op_no);
+}
+
+fn the_approver_is_not_the_second_person() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    refused(&school, "reviewer_sun", "confirm", &op_no);
+    school.vote("reviewer_zhou", "confirm", &op_no).expect("another reviewer may");
+}
+
+fn one_person_approves_once() {
+    let school = School::inactive();
+    school.superuser().batch_execute("SELECT steward.set_tier_policy('critical', approvals => 2)").expect("policy");
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    let op_no = school.request("region_chen", SIXTY);
+    school.vote("reviewer_sun", "approve", &op_no).expect("first approval");
+    refused(&school, "reviewer_sun", "approve", &op_no);
+    assert_eq!(school.status(&op_no), "submitted");
+    school.vote("reviewer_zhou", "approve", &op_no).expect("second approval");
+    assert_eq!(school.status(&op_no), "approved");
+    // Once approved there is nothing left to approve.
+    let late = db_error(school.vote("security_han", "approve", &op_no));
+    assert_eq!(late.code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{late:?}");
+}
+
+fn two_logins_of_one_person_are_one_person() {
+    let school = School::inactive();
+    let second_login = "CREATE ROLE sun_private LOGIN;
+        SELECT steward.register_person('Sun', 'reviewer', roles => '{reviewer_sun, sun_private}');
+        SELECT steward.set_tier_policy('critical', approvals => 2);
+        SELECT steward.activate()";
+    school.superuser().batch_execute(second_login).expect("second login");
+    let op_no = school.request("region_chen", SIXTY);
+    school.vote("reviewer_sun", "approve", &op_no).expect("first approval");
+    refused(&school, "sun_private", "approve", &op_no);
+    school.vote("reviewer_zhou", "approve", &op_no).expect("second approval");
+    refused(&school, "sun_private", "confirm", &op_no);
+}
+
+fn a_post_without_the_capability_cannot_apply() {
+    let school = School::active();
+    for login in ["clerk_zhao", "auditor_qian"] {
+        let call = "SELECT steward.request('SELECT 1', purpose => 'x')";
+        let filed = school.session(login).query(call, &[]);
+        expect_error(filed, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+}
+
+fn a_post_without_the_capability_cannot_approve() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    let digest = school.digest(&op_no);
+    for login in ["teacher_wang", "region_liu", "clerk_zhao", "auditor_qian"] {
+        let call = "SELECT steward.approve($1, $2)";
+        let vote = school.session(login).query(call, &[&op_no, &digest]);
+        expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    assert_eq!(school.status(&op_no), "submitted");
+}
+
+fn a_superuser_cannot_approve_for_the_reviewers() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    refused(&school, "postgres", "approve", &op_no);
+}
+
+fn a_suspended_approver_does_not_count() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    let suspend = school.request("postgres", "SELECT steward.suspend_person('Sun', 'left the office')");
+    school.vote("reviewer_zhou", "approve", &suspend).expect("approve");
+    school.vote("region_liu", "confirm", &suspend).expect("confirm");
+    execute(&mut school.superuser(), &suspend).expect("suspend");
+    drop(school.vote("region_liu", "confirm", &op_no));
+    db_error(execute(&mut school.session("region_chen"), &op_no));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+}
+
+fn nobody_requests_in_a_role_they_are_not_a_member_of() {
+    let school = School::active();
+    let call = "SELECT steward.request('SELECT 1', purpose => 'x', run_as => 'postgres')";
+    let filed = school.session("region_chen").query(call, &[]);
+    expect_error(filed, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+}
+
+fn only_the_applicant_executes() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    school.release(&op_no);
+    for login in ["teacher_wang", "reviewer_sun", "postgres"] {
+        let run = execute(&mut school.session(login), &op_no);
+        expect_error(run, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+}
