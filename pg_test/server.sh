@@ -74,9 +74,10 @@ cluster_create() {
         as_server_user tee -a "$dir/data/postgresql.conf" >/dev/null
 }
 
-# cluster_start DIR: starts the cluster and waits until it answers. Messages go to DIR/log.
+# cluster_start DIR: starts the cluster and waits until it answers. Messages go to DIR/log. The server must not keep the
+# caller's output open (3 is a script's copy of it), or whoever reads that would wait for the server to end.
 cluster_start() {
-    as_server_user "$(pg_program pg_ctl)" --pgdata="$1/data" --log="$1/log" --silent --wait start ||
+    as_server_user "$(pg_program pg_ctl)" --pgdata="$1/data" --log="$1/log" --silent --wait start 3>&- ||
         { as_server_user tail -n 20 "$1/log" >&2; return 1; }
 }
 

@@ -40,7 +40,7 @@ impl Privilege {
                 context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
             pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), inside);
             let nest_level = pg_sys::NewGUCNestLevel();
-            pin_search_path();
+            pin_settings();
             Privilege { user, context, nest_level }
         }
     }
@@ -59,20 +59,23 @@ impl Drop for Privilege {
     }
 }
 
-/// Pins `search_path` at the current GUC nest level.
-pub fn pin_search_path() {
-    // Safe: static C strings; GUC_ACTION_SAVE is undone by AtEOXact_GUC of the level.
-    unsafe {
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
+/// Pins what own SQL depends on at the current GUC nest level: where names are looked up, and no compilation of plans,
+/// which would take a hundred times as long as the small queries themselves.
+fn pin_settings() {
+    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {
+        // Safe: static C strings; GUC_ACTION_SAVE is undone by AtEOXact_GUC of the level.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
     }
 }
 

@@ -129,7 +129,22 @@ pub fn register() {
         sighup(),
         none,
     );
+    pin_track_counts();
     reserve(c"steward");
+}
+
+/// Takes `track_counts` out of sessions' hands: rows are counted by the server's own counters, and no policy decision may
+/// depend on what its subject can switch off. It stays a setting of postgresql.conf.
+fn pin_track_counts() {
+    // Safe: the server's table of settings, complete while libraries are preloaded, before any backend starts.
+    unsafe {
+        let settings = std::slice::from_raw_parts(pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions() as usize);
+        for setting in settings {
+            if CStr::from_ptr((**setting).name) == c"track_counts" {
+                (**setting).context = pg_sys::GucContext::PGC_SIGHUP;
+            }
+        }
+    }
 }
 
 /// Misspelt settings under our prefix are errors, not silent placeholders.

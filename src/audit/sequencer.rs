@@ -131,6 +131,7 @@ fn heed_signals(rounds: &mut Rounds) {
             pg_sys::ConfigReloadPending = 0;
             let before = settings::configured_mode();
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+            pin_durability();
             rounds.mode_changed(before, settings::configured_mode());
         }
     }
@@ -161,9 +162,25 @@ fn wait_for_home() -> ! {
     }
 }
 
+/// Reads the shared catalog row by row: without a database no index of it need be known.
 fn database_exists(name: &CStr) -> bool {
-    // Safe: `get_database_oid` reads a shared catalog.
-    transaction(|| Ok(unsafe { pg_sys::get_database_oid(name.as_ptr(), true) } != pg_sys::InvalidOid))
+    transaction(|| {
+        // Safe: a scan of pg_database inside a transaction; the key's name is padded as a Datum of type name must be.
+        unsafe {
+            let mut wanted = pg_sys::NameData::default();
+            pg_sys::namestrcpy(&mut wanted, name.as_ptr());
+            let mut key = pg_sys::ScanKeyData::default();
+            let (column, equal) = (pg_sys::Anum_pg_database_datname as i16, pg_sys::BTEqualStrategyNumber as u16);
+            pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::F_NAMEEQ.into(), pg_sys::Datum::from(&raw mut wanted));
+            let databases = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
+            let scan =
+                pg_sys::systable_beginscan(databases, pg_sys::InvalidOid, false, std::ptr::null_mut(), 1, &mut key);
+            let found = !pg_sys::systable_getnext(scan).is_null();
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(databases, pg_sys::AccessShareLock as i32);
+            Ok(found)
+        }
+    })
 }
 
 /// A transaction with an active snapshot. A fault is raised, which ends the worker and undoes everything.
@@ -200,6 +217,10 @@ fn pin_settings() {
     for (name, value) in PINNED {
         pin(name, value);
     }
+    pin_durability();
+}
+
+fn pin_durability() {
     // Safe: a plain global. A record counts as chained when its commit is on disk, whatever the site asks of others;
     // what asks for more (a synchronous standby) stays.
     if unsafe { pg_sys::synchronous_commit } == pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {

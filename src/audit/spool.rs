@@ -168,6 +168,8 @@ impl Spool {
             harvest.lost.push((slot, lost));
         }
         let mut position = self.lanes.get(&slot).copied().unwrap_or_else(|| Position::start(self.boot, slot, 0, 0));
+        // A file is finished only with a position in the next one: the slot's newest row carries its counter on.
+        let mut left = None;
         loop {
             let (generation, length) = newest(lane);
             let limit = if position.generation == generation { Some(length) } else { None };
@@ -183,13 +185,12 @@ impl Spool {
             read_lane(&path, &mut position, limit, harvest)?;
             if position != before {
                 harvest.positions.push(position);
+                harvest.finished.extend(left.take());
             }
-            let next_is_empty = position.generation + 1 == generation && length == 0;
-            if limit.is_some() || next_is_empty {
-                // The row of the newest file stays: it says where the slot's counter stands.
+            if limit.is_some() {
                 return Ok(());
             }
-            harvest.finished.push((path, Some(position.file_id)));
+            left = Some((path, Some(position.file_id)));
             position = Position::start(self.boot, slot, position.generation + 1, position.next_counter);
         }
     }

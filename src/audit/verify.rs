@@ -160,14 +160,15 @@ fn flush(timeout_us: i128) -> Outcome<()> {
         return Err(Fault::wrong_state("nothing is chained during recovery")
             .hint("Call steward.flush_audit() on the primary server."));
     }
+    // The tables are asked only before the first round: a lock on them must not outlast the timeout.
+    if shared.chained_id.load(SeqCst) == 0 && !chain_expected()? {
+        return Err(Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN));
+    }
     let ticket = shared.flush_requested.fetch_add(1, SeqCst) + 1;
     // Safe: reads the clock.
     let clock = || i128::from(unsafe { pg_sys::GetCurrentTimestamp() });
     let end = clock() + timeout_us.max(0);
     while shared.flush_done.load(SeqCst) < ticket {
-        if !chain_expected()? {
-            return Err(Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN));
-        }
         if clock() >= end {
             return Err(late(shared));
         }

@@ -146,9 +146,10 @@ unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
 /// Decides a plan. True: its rows must be counted.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
-    if standing_aside() || !cache::at_home() {
+    if standing_aside() {
         return false;
     }
+    // Outside home the policy is empty, and only the catalog concerns the cluster.
     let policy = cache::policy();
     // Safe: ExecutorStart gets a complete QueryDesc.
     unsafe {
@@ -169,6 +170,10 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
             judge::guard_own(kind, &super::utility::relation_name(relation), tag, &source);
         }
         if facts.deeds.is_empty() {
+            return false;
+        }
+        if !cache::at_home() {
+            super::utility::elsewhere(&facts.deeds, tag, &source);
             return false;
         }
         if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {

@@ -246,6 +246,12 @@ impl Reader<'_> {
                 let group = privilege::of_roles(self.policy, std::iter::once(owner));
                 self.plain(group);
             }
+            // A table that becomes a child of a protected one: the parent is what changes.
+            for command in list::<pg_sys::AlterTableCmd>(alter.cmds) {
+                if (*command).subtype == pg_sys::AlterTableType::AT_AddInherit {
+                    self.relation((*command).def.cast(), Group::Ddl);
+                }
+            }
             self.touches(relation, Group::Ddl);
         }
     }
