@@ -5,11 +5,12 @@ export PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 .PHONY: help tools demo demo-stop test bench install clean
 
 help:
-	@echo 'make demo     a school e-card database under policy, in a throw-away cluster'
-	@echo 'make test     every test; the last line counts them'
-	@echo 'make install  build and install into the server that PG_CONFIG names'
-	@echo 'make bench    pgbench side by side with plain PostgreSQL'
-	@echo 'make clean    remove what was built'
+	@echo 'make demo       a school e-card database under policy, in a throw-away cluster'
+	@echo 'make demo-stop  stop and delete it'
+	@echo 'make test       every test; the last line counts them'
+	@echo 'make install    build and install into the server that PG_CONFIG names'
+	@echo 'make bench      pgbench side by side with plain PostgreSQL'
+	@echo 'make clean      remove what was built'
 
 tools:
 	@pg_test/tools

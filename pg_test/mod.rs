@@ -1,6 +1,10 @@
 //! In-process tests: `cargo pgrx test`. One file per subject, functions named after the behaviour.
 
+mod audit;
+mod execution;
 mod fixture;
+mod operation;
+mod people;
 mod policy;
 mod watch;
 

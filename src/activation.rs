@@ -49,7 +49,7 @@ fn switch_on() -> Outcome<()> {
         let row = "INSERT INTO steward.activation (activated_at, activated_by) VALUES (clock_timestamp(), $1) ON CONFLICT DO NOTHING";
         own::execute(client, row, &[session::login_name().into()]).map(drop)
     })?;
-    finish("ACTIVATE", true)
+    finish("activate", true)
 }
 
 fn switch_off() -> Outcome<()> {
@@ -58,7 +58,7 @@ fn switch_off() -> Outcome<()> {
         own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
         own::execute(client, "DELETE FROM steward.activation", &[]).map(drop)
     })?;
-    finish("DEACTIVATE", false)
+    finish("deactivate", false)
 }
 
 fn finish(operation_type: &str, active: bool) -> Outcome<()> {

@@ -73,7 +73,7 @@ fn register(
     })?;
     let details =
         json!({ "person": name, "post": post, "logins": logins, "department": department, "supervisor": supervisor });
-    record("REGISTER_PERSON", details.to_string());
+    record("register_person", details.to_string());
     own::policy_changed()
 }
 
@@ -147,7 +147,7 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
         let logins = logins_of(client, name)?;
         grant(client, &logins)
     })?;
-    record("SUSPEND_PERSON", json!({ "person": name, "reason": reason }).to_string());
+    record("suspend_person", json!({ "person": name, "reason": reason }).to_string());
     own::policy_changed()
 }
 

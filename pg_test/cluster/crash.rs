@@ -76,13 +76,25 @@ fn kill_9_of_the_postmaster_loses_and_doubles_no_record() {
     }
 }
 
+/// The id of a process of the server that matches. A worker may still be starting.
+fn wait_for_process(school: &School, which: &str) -> i32 {
+    let query = format!("SELECT pid FROM pg_stat_activity WHERE {which} LIMIT 1");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(row) = school.superuser().query_opt(&query, &[]).expect("pg_stat_activity") {
+            return row.get(0);
+        }
+        assert!(Instant::now() < deadline, "no process: {which}\n{}", school.log_tail());
+        sleep(Duration::from_millis(50));
+    }
+}
+
 /// Kills a process of the server under load; the postmaster then restarts all others.
 fn kill_under_load(which: &str) {
     let school = School::active();
     for round in 0..ROUNDS {
         let mut pgbench = under_load(&school, round);
-        let pid: i32 = school.ask(&format!("SELECT pid FROM pg_stat_activity WHERE {which} LIMIT 1"));
-        school.kill_9(pid);
+        school.kill_9(wait_for_process(&school, which));
         pgbench.wait().expect("pgbench");
         wait_for_recovery(&school);
         nothing_lost_nothing_doubled(&school);

@@ -30,6 +30,7 @@ mod school;
 mod separation;
 mod structure;
 mod traffic;
+mod way_around;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -48,6 +49,7 @@ fn main() {
         separation::tests(),
         structure::tests(),
         traffic::tests(),
+        way_around::tests(),
     ];
     let trials = subjects.into_iter().flatten().map(|(path, test)| {
         let name = path.strip_prefix("cluster::").unwrap_or(path);

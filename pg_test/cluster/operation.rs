@@ -222,7 +222,9 @@ fn cover_ends_with_the_run() {
 fn an_important_operation_waits_for_its_review() {
     let school = School::active();
     let mut chen = school.session("region_chen");
-    let op_no = request(&mut chen, "UPDATE app.student SET id_card = 'ID-new' WHERE id = 7", "");
+    // Without a number of rows it could be a bulk write, and so critical.
+    let script = "UPDATE app.student SET id_card = 'ID-new' WHERE id = 7";
+    let op_no = request(&mut chen, script, ", expected_rows => 1");
     assert_eq!(execute(&mut chen, &op_no).expect("important work needs no approval before"), 1);
     assert_eq!(school.status(&op_no), "executed");
     let review = "SELECT steward.review($1, 'accepted', 'as the school asked')";

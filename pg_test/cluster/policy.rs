@@ -55,11 +55,10 @@ fn a_newly_protected_table_is_protected_in_open_sessions() {
 
 fn a_new_partition_is_under_policy() {
     let school = School::active();
-    school.operate(
-        "postgres",
-        "CREATE TABLE app.card_transaction_2026_12 PARTITION OF app.card_transaction
-            FOR VALUES FROM ('2026-12-01') TO ('2027-01-01')",
-    );
+    // A new partition is important: done at once, reviewed afterwards.
+    let december = "CREATE TABLE app.card_transaction_2026_12 PARTITION OF app.card_transaction
+        FOR VALUES FROM ('2026-12-01') TO ('2027-01-01')";
+    school.superuser().batch_execute(december).expect("a partition of a protected table");
     let fill = "INSERT INTO app.card_transaction_2026_12
         SELECT n, '2026-12-05', n FROM generate_series(1001, 1060) AS n";
     expect_refused(school.superuser().batch_execute(fill));

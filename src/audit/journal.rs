@@ -97,7 +97,7 @@ unsafe fn insert(relation: pg_sys::Relation, batch: &[u8]) {
 
 /// What the sequencer took out of the journals.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(crate) struct Taken {
     /// In the order of transactions, and of writing within each.
     pub records: Vec<Vec<u8>>,
     /// Rows that are no batch, as they are.
@@ -107,7 +107,7 @@ pub(super) struct Taken {
 }
 
 /// Deletes committed rows of both journals and returns their records: about `max_bytes`, never half a row.
-pub(super) fn take(max_bytes: usize) -> Taken {
+pub(crate) fn take(max_bytes: usize) -> Taken {
     let mut taken = Taken::default();
     let mut batches: Vec<(u64, u32, Vec<u8>)> = Vec::new();
     let mut left = max_bytes;

@@ -55,12 +55,12 @@ fn count_lost(lane: Option<&Lane>, records: usize) {
 }
 
 /// The directory of one server start.
-pub(super) fn directory(boot: &[u8; 16]) -> PathBuf {
+pub(crate) fn directory(boot: &[u8; 16]) -> PathBuf {
     Path::new(SPOOL).join(format!("{:032x}", u128::from_be_bytes(*boot)))
 }
 
 /// The file of a slot and generation in a directory of the spool.
-pub(super) fn file_name(slot: u32, generation: u32) -> String {
+pub(crate) fn file_name(slot: u32, generation: u32) -> String {
     format!("{slot}-{generation}.lane")
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// The identity of the chain, and what its first link is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     pub id: chain::Ledger,
     pub system_identifier: String,
 }
@@ -27,7 +27,7 @@ impl Ledger {
 
 /// The ledger of the stored chain: the row its first record was bound to; else the newest row; else, if the table is
 /// empty, what the genesis record says. None without any of these.
-pub(super) fn current(client: &mut SpiClient<'_>) -> Outcome<Option<Ledger>> {
+pub(crate) fn current(client: &mut SpiClient<'_>) -> Outcome<Option<Ledger>> {
     let mut ledgers = Vec::new();
     for row in own::query(client, "SELECT ledger, system_identifier FROM steward.ledger ORDER BY started_at DESC", &[])?
     {
@@ -55,7 +55,7 @@ fn told_by(record: &[u8]) -> Option<Ledger> {
 
 /// Begins a new chain: its row in `steward.ledger` and its genesis record, which is to be chained first. A row that is
 /// already there came with a restored dump and is the ancestor.
-pub(super) fn start(client: &mut SpiClient<'_>) -> Outcome<(Ledger, Record)> {
+pub(crate) fn start(client: &mut SpiClient<'_>) -> Outcome<(Ledger, Record)> {
     let (mut id, system_identifier, timeline);
     // Safe: getters of control data outside recovery, where the sequencer alone runs.
     unsafe {
@@ -102,7 +102,7 @@ pub(super) fn uuid_text(id: &chain::Ledger) -> String {
 }
 
 /// The end of the stored chain. A stored hash of a wrong length counts as zeros: the chain goes on, and does not verify.
-pub(super) fn head(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
+pub(crate) fn head(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
     let last = own::query(client, "SELECT id, hash FROM steward.chain ORDER BY id DESC LIMIT 1", &[])?.first();
     if last.is_empty() {
         return Ok(Head { ledger: ledger.id, id: 0, hash: ledger.genesis_prev() });
@@ -113,7 +113,7 @@ pub(super) fn head(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head>
 }
 
 /// Links encoded records to `head`, stores them and moves `head` to the last.
-pub(super) fn append(
+pub(crate) fn append(
     client: &mut SpiClient<'_>,
     ledger: &Ledger,
     head: &mut Head,

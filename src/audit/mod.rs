@@ -1,13 +1,17 @@
 //! The audit trail: the transaction's buffer, the journal that commits with it, the spool lanes for what has no commit,
 //! the sequencer that chains both, and verification.
 
+mod announce;
 pub mod buffer;
+mod entry;
 pub mod journal;
 pub mod lane;
+mod lane_file;
 pub mod ledger;
 pub mod note;
-pub mod round;
+mod offset;
+mod round;
 pub mod sequencer;
-pub mod spool;
+mod spool;
 pub mod status;
 pub mod verify;

@@ -1,25 +1,23 @@
 //! One round of the sequencer: what is new in journal and spool goes to the end of the chain, in one transaction with
 //! the proof that it was taken. Then, after the commit, the files and shared counters that depend on it.
 
-use super::journal;
+use super::announce::{announcements, mismatch, mode_name};
+use super::entry::{Entry, review_all};
+use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
-use super::spool::{self, Harvest, Position, Spool};
+use super::spool::Spool;
+use super::{journal, offset};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
-use crate::operation::review;
 use crate::settings::{self, Mode};
 use crate::shared::Shared;
 use crate::{own, state_file};
+use pgrx::Uuid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use pgrx::{PgTryBuilder, Uuid};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use std::collections::HashMap;
-use std::fs;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Bytes of records that one round takes from each source: a bound for memory, not for the chain.
@@ -118,7 +116,7 @@ impl Rounds {
             self.compare_activation(client, shared)?;
             let Some((ledger, genesis)) = self.ledger(client)? else { return Ok(None) };
             if self.spool.is_none() {
-                self.spool = Some(Spool::open(shared.boot_id, positions(client)?).map_err(spool_fault)?);
+                self.spool = Some(Spool::open(shared.boot_id, offset::positions(client)?).map_err(spool_fault)?);
             }
             let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };
             let taken = journal::take(ROUND_BYTES);
@@ -140,16 +138,17 @@ impl Rounds {
             let mut entries: Vec<Entry> = first.into_iter().map(Entry::of).collect();
             let told = entries.len();
             entries.extend(harvest.notes.iter().cloned().map(Entry::of));
-            entries
-                .extend(harvest.lost.iter().map(|(slot, lost)| Entry::of(spool::lost(*lost, json!({ "slot": slot })))));
+            entries.extend(
+                harvest.lost.iter().map(|(slot, lost)| Entry::of(lane_file::lost(*lost, json!({ "slot": slot })))),
+            );
             entries.extend(taken.unreadable.iter().map(|batch| Entry::unreadable(batch, "journal")));
             entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, "journal")));
             entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, "spool")));
             entries[told..].sort_by_key(|entry| entry.0.time);
             review_all(&mut entries)?;
             ledger::append(client, &ledger, &mut head, entries.iter().map(|entry| entry.0.encode()).collect())?;
-            save(client, &harvest.positions)?;
-            let forgot = forget(client, spool.forgotten())?;
+            offset::save(client, &harvest.positions)?;
+            let forgot = offset::forget(client, spool.forgotten())?;
             self.ledger = Some(ledger);
             Ok(Some(Done { harvest, forgot, head, more }))
         })
@@ -252,103 +251,6 @@ fn report(state: pg_sys::BackendState::Type) {
     unsafe { pg_sys::pgstat_report_activity(state, c"chaining audit records".as_ptr()) }
 }
 
-/// A record on its way to the chain.
-struct Entry(Record);
-
-impl Entry {
-    fn of(record: Record) -> Entry {
-        Entry(record)
-    }
-
-    /// What does not read as a record is not passed over: a record with its digest stands for it.
-    fn read(bytes: &[u8], source: &str) -> Entry {
-        Record::decode(bytes).map_or_else(|_| Entry::unreadable(bytes, source), Entry)
-    }
-
-    fn unreadable(bytes: &[u8], source: &str) -> Entry {
-        let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Entry(server_record(
-            "UNREADABLE",
-            Result::Failure,
-            json!({ "from": source, "sha256": sha256, "bytes": bytes.len() }),
-        ))
-    }
-}
-
-/// Lets the reviews see every record before it is hashed. What fails there must not stop the chain: then each record
-/// gets an attempt of its own, and one that fails again is chained as it came.
-fn review_all(entries: &mut [Entry]) -> Outcome<()> {
-    let came: Vec<Record> = entries.iter().map(|entry| entry.0.clone()).collect();
-    if attempt(|client| entries.iter_mut().try_for_each(|entry| review::on_record(client, &mut entry.0))).is_ok() {
-        return Ok(());
-    }
-    for (entry, came) in entries.iter_mut().zip(came) {
-        entry.0 = came.clone();
-        if let Err(reason) = attempt(|client| review::on_record(client, &mut entry.0)) {
-            warning!("pg_steward: a record is chained without its review: {reason}");
-            entry.0 = came;
-        }
-    }
-    Ok(())
-}
-
-/// Runs `body` in a subtransaction, which an error undoes. Returns the error's message.
-fn attempt(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<()>) -> std::result::Result<(), String> {
-    // Safe: the pattern of PL/pgSQL's exception blocks; context and owner are restored on both ways.
-    unsafe {
-        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::CurrentMemoryContext = context;
-        let result = PgTryBuilder::new(AssertUnwindSafe(|| {
-            own::run(body).unwrap_or_else(|fault| fault.raise());
-            Ok(())
-        }))
-        .catch_others(|error| Err(message(&error)))
-        .execute();
-        match result {
-            Ok(()) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
-        }
-        pg_sys::CurrentMemoryContext = context;
-        pg_sys::CurrentResourceOwner = owner;
-        result
-    }
-}
-
-fn message(error: &pg_sys::panic::CaughtError) -> String {
-    use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
-    let (PostgresError(report) | ErrorReport(report) | RustPanic { ereport: report, .. }) = error;
-    report.message().to_owned()
-}
-
-/// The first records after a start.
-fn announcements(client: &mut SpiClient<'_>, shared: &Shared, spool: &Spool, head: &Head) -> Outcome<Vec<Record>> {
-    let boot = Uuid::from_bytes(shared.boot_id);
-    let first_of_server = own::execute(
-        client,
-        "UPDATE steward.ledger SET boot = $1 WHERE ledger = $2 AND boot IS DISTINCT FROM $1",
-        &[boot.into(), Uuid::from_bytes(head.ledger).into()],
-    )? > 0;
-    let what = if first_of_server { "SERVER START" } else { "SEQUENCER START" };
-    let started = own::query(client, "SELECT pg_postmaster_start_time()::text", &[])?.first().get_one::<String>()?;
-    let details = json!({
-        "boot": ledger::uuid_text(&shared.boot_id), "started_at": started, "mode": mode_name(settings::configured_mode()),
-        "spools_of_earlier_starts": spool.earlier_starts,
-    });
-    let mut records = vec![server_record(what, Result::Success, details)];
-    let kept = fs::read_to_string("pg_steward/head").ok();
-    if let Some(reason) = ledger::contradicts(client, kept.as_deref(), head)? {
-        warning!("pg_steward: {reason}; the chain ends at {}", head.id);
-        records.push(mismatch(reason, kept.as_deref(), head));
-    }
-    Ok(records)
-}
-
-fn mismatch(reason: &str, kept: Option<&str>, head: &Head) -> Record {
-    let details = json!({ "reason": reason, "kept": kept.map(str::trim_end), "found_id": head.id });
-    server_record("HEAD MISMATCH", Result::Failure, details)
-}
-
 /// The table wins, once it is read.
 fn settle_activation(shared: &Shared, active: bool) {
     log!("pg_steward: the policy is {}, says steward.activation", if active { "active" } else { "not active" });
@@ -356,15 +258,6 @@ fn settle_activation(shared: &Shared, active: bool) {
     match state_file::write(active) {
         Ok(()) => shared.doubtful.store(false, SeqCst),
         Err(error) => warning!("pg_steward: the state file could not be written: {error}"),
-    }
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Observe => "observe",
-        Mode::Warn => "warn",
-        Mode::Enforce => "enforce",
     }
 }
 
@@ -377,56 +270,4 @@ fn keep_head(client: &mut SpiClient<'_>, head: &Head, line: String) -> Outcome<(
 fn spool_fault(error: std::io::Error) -> Fault {
     Fault::io(format!("the spool cannot be read: {error}"))
         .hint("Records wait in journal and spool; the sequencer tries again.")
-}
-
-fn positions(client: &mut SpiClient<'_>) -> Outcome<Vec<Position>> {
-    let sql = "SELECT file_id, boot, slot, generation, byte_offset, next_counter FROM steward.spool_offset";
-    let mut positions = Vec::new();
-    for row in own::query(client, sql, &[])? {
-        let bad = || Fault::corrupted("a row of steward.spool_offset does not read back");
-        let number = |column| row.get::<i64>(column)?.and_then(|value| u64::try_from(value).ok()).ok_or_else(bad);
-        let small = |column| row.get::<i32>(column)?.and_then(|value| u32::try_from(value).ok()).ok_or_else(bad);
-        let id = |column| Ok::<_, Fault>(*row.get::<Uuid>(column)?.ok_or_else(bad)?.as_bytes());
-        positions.push(Position {
-            file_id: id(1)?,
-            boot: id(2)?,
-            slot: small(3)?,
-            generation: small(4)?,
-            byte_offset: number(5)?,
-            next_counter: number(6)?,
-        });
-    }
-    Ok(positions)
-}
-
-fn save(client: &mut SpiClient<'_>, positions: &[Position]) -> Outcome<()> {
-    // A copied file may occur twice; its last position counts.
-    let latest: HashMap<_, _> = positions.iter().map(|position| (position.file_id, *position)).collect();
-    if latest.is_empty() {
-        return Ok(());
-    }
-    let each = || latest.values();
-    own::execute(
-        client,
-        "INSERT INTO steward.spool_offset (file_id, boot, slot, generation, byte_offset, next_counter)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (file_id) DO UPDATE SET byte_offset = excluded.byte_offset, next_counter = excluded.next_counter",
-        &[
-            each().map(|position| Uuid::from_bytes(position.file_id)).collect::<Vec<_>>().into(),
-            each().map(|position| Uuid::from_bytes(position.boot)).collect::<Vec<_>>().into(),
-            each().map(|position| position.slot as i32).collect::<Vec<_>>().into(),
-            each().map(|position| position.generation as i32).collect::<Vec<_>>().into(),
-            each().map(|position| position.byte_offset as i64).collect::<Vec<_>>().into(),
-            each().map(|position| position.next_counter as i64).collect::<Vec<_>>().into(),
-        ],
-    )
-    .map(drop)
-}
-
-fn forget(client: &mut SpiClient<'_>, files: &[spool::Id]) -> Outcome<usize> {
-    if !files.is_empty() {
-        let ids: Vec<Uuid> = files.iter().copied().map(Uuid::from_bytes).collect();
-        own::execute(client, "DELETE FROM steward.spool_offset WHERE file_id = ANY($1)", &[ids.into()])?;
-    }
-    Ok(files.len())
 }

@@ -5,66 +5,20 @@
 //! starts (a crash leaves one, and so does a clean stop) are read to their end at the start and then removed.
 
 use super::lane;
-use super::sequencer::server_record;
-use crate::core::frame::{Frames, HEADER_LEN, Header, HeaderError, Tail};
-use crate::core::record::{Outcome, Record};
+use super::lane_file::{
+    Harvest, Id, Position, absent_as_none, boot_of, list, open, place, read_header, read_lane, read_range, remove,
+    shown, take_frames,
+};
+use crate::core::frame::{HEADER_LEN, Header, HeaderError, Tail};
 use crate::shared::Shared;
 use pgrx::pg_sys;
 use serde_json::json;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::collections::hash_map::Entry;
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
-
-pub(super) type Id = [u8; 16];
-
-/// How far a lane file is chained: a row of `steward.spool_offset`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub file_id: Id,
-    pub boot: Id,
-    pub slot: u32,
-    pub generation: u32,
-    pub byte_offset: u64,
-    pub next_counter: u64,
-}
-
-impl Position {
-    /// Before a file is read. The id, until the header tells it, is one that no other file of this start has.
-    fn start(boot: Id, slot: u32, generation: u32, next_counter: u64) -> Position {
-        let place = u128::from(slot) << 32 | u128::from(generation);
-        let file_id = (u128::from_be_bytes(boot) ^ place).to_be_bytes();
-        Position { file_id, boot, slot, generation, byte_offset: 0, next_counter }
-    }
-}
-
-/// What one round takes from the spool. Files may be removed and the spool may move on once it is committed.
-#[derive(Default)]
-pub(super) struct Harvest {
-    pub records: Vec<Vec<u8>>,
-    pub notes: Vec<Record>,
-    pub positions: Vec<Position>,
-    /// Files that are chained to their end and get no more, each with its id if it has a header.
-    pub finished: Vec<(PathBuf, Option<Id>)>,
-    /// Files that nobody can read; they are kept, renamed.
-    pub unreadable: Vec<PathBuf>,
-    /// Records lost for want of a place to write them: slot and number.
-    pub lost: Vec<(u32, u64)>,
-    pub more: bool,
-    bytes: usize,
-}
-
-impl Harvest {
-    fn note(&mut self, what: &str, details: serde_json::Value) {
-        self.notes.push(server_record(what, Outcome::Failure, details));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.notes.is_empty() && self.positions.is_empty() && self.lost.is_empty()
-    }
-}
 
 /// The sequencer's view of the spool.
 pub(super) struct Spool {
@@ -133,7 +87,7 @@ impl Spool {
             let mut files: Vec<_> =
                 list(&directory)?.into_iter().filter_map(|file| Some((place(&file)?, file))).collect();
             // Taken from the end, so the last here is the first to be read.
-            files.sort_by(|a, b| b.0.cmp(&a.0));
+            files.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
             self.waiting.extend(files.into_iter().map(|(_, file)| file));
         }
         if self.waiting.is_empty() {
@@ -224,11 +178,11 @@ impl Spool {
             next_counter: expected_counter(known, boot, &header),
         });
         if header.system_identifier != self.system_identifier {
-            if !known.contains_key(&header.file_id) {
+            if let Entry::Vacant(unknown) = known.entry(header.file_id) {
                 let from = header.system_identifier.to_string();
                 harvest.note("FOREIGN SPOOL", json!({ "file": shown(path), "system_identifier": from, "bytes": size }));
                 harvest.positions.push(position);
-                known.insert(header.file_id, position);
+                unknown.insert(position);
             }
             return Ok(());
         }
@@ -313,137 +267,12 @@ fn newest(lane: &crate::shared::Lane) -> (u32, u64) {
     }
 }
 
-/// Reads a file of this server start from the position to `limit`, or to its end if nobody writes it any more. Up to
-/// there every frame was whole once, so anything else is damage.
-fn read_lane(path: &Path, position: &mut Position, limit: Option<u64>, harvest: &mut Harvest) -> io::Result<()> {
-    let Some(file) = open(path)? else {
-        harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": "the file is missing" }));
-        position.byte_offset = limit.unwrap_or(position.byte_offset);
-        return Ok(());
-    };
-    let limit = limit.map_or_else(|| file.metadata().map(|metadata| metadata.len()), Ok)?;
-    let header = match read_header(&file)? {
-        Ok(header) => header,
-        Err(error) => {
-            harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": error.to_string(), "bytes": limit }));
-            position.byte_offset = limit;
-            return Ok(());
-        }
-    };
-    if position.byte_offset != 0 && position.file_id != header.file_id {
-        harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": "the file was replaced" }));
-        position.byte_offset = 0;
-    }
-    position.file_id = header.file_id;
-    position.byte_offset = position.byte_offset.max(HEADER_LEN as u64);
-    let bytes = read_range(&file, position.byte_offset, limit)?;
-    take_frames(&bytes, position, path, harvest);
-    if position.byte_offset != limit {
-        let gone = json!({ "file": shown(path), "reason": "the file is damaged", "offset": position.byte_offset, "limit": limit });
-        harvest.note("UNREADABLE", gone);
-        position.byte_offset = limit;
-    }
-    Ok(())
-}
-
-/// Takes whole frames and moves the position; a gap in the counters is a note. Returns what stopped it.
-fn take_frames(bytes: &[u8], position: &mut Position, path: &Path, harvest: &mut Harvest) -> Option<Tail> {
-    for frame in Frames::new(bytes, position.byte_offset) {
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(tail) => return Some(tail),
-        };
-        if frame.counter < position.next_counter {
-            harvest.note(
-                "UNREADABLE",
-                json!({ "file": shown(path), "reason": "a frame is repeated", "counter": frame.counter }),
-            );
-        } else {
-            if frame.counter > position.next_counter {
-                let missing = frame.counter - position.next_counter;
-                harvest.notes.push(lost(missing, json!({ "file": shown(path), "before_counter": frame.counter })));
-            }
-            harvest.records.push(frame.payload.to_vec());
-            harvest.bytes += frame.payload.len();
-            position.next_counter = frame.counter + 1;
-        }
-        position.byte_offset = frame.next_offset;
-    }
-    None
-}
-
-/// A LOST(n) record.
-pub(super) fn lost(records: u64, details: serde_json::Value) -> Record {
-    let mut record = server_record("LOST", Outcome::Failure, details);
-    record.rows = i64::try_from(records).ok();
-    record
-}
-
 /// The counter a file of an earlier start must begin with: where the generation before it ended.
 fn expected_counter(known: &HashMap<Id, Position>, boot: Id, header: &Header) -> u64 {
     let before = known.values().filter(|position| {
         position.boot == boot && position.slot == header.slot && position.generation < header.generation
     });
     before.max_by_key(|position| position.generation).map_or(0, |position| position.next_counter)
-}
-
-fn read_header(file: &File) -> io::Result<Result<Header, HeaderError>> {
-    let bytes = read_range(file, 0, HEADER_LEN as u64)?;
-    Ok(Header::decode(&bytes))
-}
-
-/// The bytes from `start` to `end`, fewer if the file is shorter.
-fn read_range(file: &File, start: u64, end: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; end.saturating_sub(start) as usize];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], start + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-fn open(path: &Path) -> io::Result<Option<File>> {
-    absent_as_none(File::open(path))
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    absent_as_none(fs::remove_file(path)).map(drop)
-}
-
-fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some),
-    }
-}
-
-fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let Some(entries) = absent_as_none(fs::read_dir(directory))? else { return Ok(Vec::new()) };
-    entries.map(|entry| entry.map(|entry| entry.path())).collect()
-}
-
-/// Slot and generation of a lane file's name.
-fn place(path: &Path) -> Option<(u32, u32)> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".lane")?;
-    let (slot, generation) = name.split_once('-')?;
-    Some((slot.parse().ok()?, generation.parse().ok()?))
-}
-
-/// The server start whose directory a file lies in.
-fn boot_of(path: &Path) -> Option<Id> {
-    let name = path.parent()?.file_name()?.to_str()?;
-    u128::from_str_radix(name, 16).ok().map(u128::to_be_bytes)
-}
-
-/// A path as records show it.
-fn shown(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }
 
 /// Files of the spool and their bytes, foreign and unreadable ones included.

@@ -34,7 +34,7 @@ fn _record_text(record: &[u8], number: i32) -> Option<String> {
     }
 }
 
-/// A number field; also declared with a timestamptz result, whose representation is the same.
+/// A number field.
 #[pg_extern(sql = false)]
 fn _record_bigint(record: &[u8], number: i32) -> Option<i64> {
     let (_, value) = find(record, number)?;
@@ -119,6 +119,7 @@ const STATUS: &str = "SELECT
     pg_total_relation_size('steward.journal_0') + pg_total_relation_size('steward.journal_1'),
     (SELECT coalesce(sum(byte_offset), 0)::bigint FROM steward.spool_offset)";
 
+#[allow(clippy::type_complexity)] // the columns must stand in the signature
 #[pg_extern(sql = false)]
 fn _audit_status() -> TableIterator<
     'static,

@@ -18,6 +18,7 @@ const FLUSH_POLL: i64 = 5;
 /// Holds the checkpoint line of the newest head that was verified from the beginning of the chain.
 pub(super) const VERIFIED_FILE: &str = "verified";
 
+#[allow(clippy::type_complexity)] // the columns must stand in the signature
 #[pg_extern(sql = false)]
 fn verify_chain(
     from_id: Option<i64>,

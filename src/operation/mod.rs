@@ -61,7 +61,8 @@ const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO
 /// Read after the lock is held, so that it is neither older than a change that was waited for nor than the clock.
 const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oid, database, system_identifier, runs_allowed,
         runs_done, approvals_needed, witness_needed, status, not_before > clock_timestamp(), not_after <= clock_timestamp(),
-        to_char(not_before AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS'), to_char(not_after AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS'),
+        coalesce(to_char(not_before AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS ') || $2, not_before::text),
+        coalesce(to_char(not_after AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS ') || $2, not_after::text),
         review_due IS NOT NULL, coalesce(confirmed_at > clock_timestamp() - make_interval(mins => $3), false),
         applicant, confirmed_by, executed_by,
         ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event = 'APPROVE' AND person IS NOT NULL)

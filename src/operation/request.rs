@@ -166,7 +166,7 @@ fn check_steps(steps: &[Step]) -> Outcome<()> {
 fn risk(steps: &[Step], expected_rows: Option<i64>) -> (Tier, String) {
     let mut worst = (Tier::Normal, "none".to_owned());
     let mut raise = |tier: Tier, rule: &str| {
-        if tier > worst.0 {
+        if tier > worst.0 || worst.1 == "none" {
             worst = (tier, rule.to_owned());
         }
     };

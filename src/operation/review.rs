@@ -64,7 +64,9 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()>
         (Kind::Operation, "EXECUTE", Ending::Failure) => follow(client, record, "FAIL", |_| Event::Fail),
         (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
         (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
-        (Kind::Statement, _, Ending::Success) if record.tier == Some(Tier::Important) && record.op_no.is_none() => {
+        (Kind::Statement, _, Ending::Success)
+            if record.tier == Some(Tier::Important) && record.op_no.is_none() && shared::active() =>
+        {
             open_review(client, record)
         }
         _ => Ok(()),
@@ -133,10 +135,8 @@ thread_local! {
 
 /// Important work is reviewed afterwards: one review for each statement; for the post `service` one for each rule and
 /// hour, or an application would fill the queue.
-fn open_review(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
-    let Some(person) = record.person.as_deref().filter(|_| shared::active()).and_then(super::person_named) else {
-        return Ok(());
-    };
+pub fn open_review(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
+    let Some(person) = record.person.as_deref().and_then(super::person_named) else { return Ok(()) };
     let Some(within) = cache::policy().tier_policy(Tier::Important, &person.post).review_within_s else {
         return Ok(());
     };

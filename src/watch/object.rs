@@ -8,7 +8,6 @@ use super::statement::Source;
 use super::{standing_aside, utility};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
-use crate::operation::cover;
 
 use pgrx::pg_sys::{self, ObjectAccessType, Oid};
 use std::cell::RefCell;
@@ -156,7 +155,6 @@ fn dropped(class: Oid, object: Oid, part: c_int) {
     let policy = cache::policy();
     if class == catalog::EXTENSION && is_own_extension(object) {
         judge_alone("DROP EXTENSION", Group::Config, &client_source());
-        crate::activation::extension_dropped();
         return;
     }
     let relation_of = match class {
@@ -225,14 +223,14 @@ fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
 
 fn own(kind: OwnKind, relation: Oid) {
     // Dropping the extension takes its tables with it: that was decided as DROP EXTENSION.
-    if cover::current().is_none() || !crate::activation::dropping_extension() {
+    if !crate::activation::dropping_extension() {
         judge::guard_own(kind, &utility::relation_name(relation), "ALTER", &client_source());
     }
 }
 
 /// Functions of schema steward: replacing one would replace the policy.
 fn own_object(class: Oid, object: Oid) {
-    if class != catalog::PROCEDURE || (cover::current().is_some() && crate::activation::dropping_extension()) {
+    if class != catalog::PROCEDURE || crate::activation::dropping_extension() {
         return;
     }
     // Safe: syscache look-ups; null if the function is brand new in another schema and not visible yet.

@@ -144,6 +144,12 @@ unsafe fn begin(
     let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, source);
     crate::session::stamp(&mut record);
     buffer::begin_utility(record, statement as usize, !source.top_level);
+    // Safe: cast after the tag.
+    unsafe {
+        if drops_own_extension((*statement).utilityStmt) {
+            crate::activation::extension_dropped();
+        }
+    }
     ALLOWED.set(facts.deeds.iter().find(|deed| deed.relation.is_some()).map(|deed| deed.command.group));
     if facts.loads {
         facts.deeds.iter().filter_map(|deed| deed.relation.as_ref()).for_each(|member| rows::touching(&member.root));
@@ -173,6 +179,17 @@ unsafe extern "C-unwind" fn complete(
         buffer::raise_tier(statement as usize, tier, &rule);
     }
     buffer::finish(statement as usize, loads.then_some(rows));
+}
+
+/// Its own objects go before the extension itself, so this must be known when the command begins.
+unsafe fn drops_own_extension(node: *mut pg_sys::Node) -> bool {
+    // Safe: cast after the tag; an extension is named by a String node.
+    unsafe {
+        (*node).type_ == NodeTag::T_DropStmt
+            && (*node.cast::<pg_sys::DropStmt>()).removeType == pg_sys::ObjectType::OBJECT_EXTENSION
+            && super::list::<pg_sys::String>((*node.cast::<pg_sys::DropStmt>()).objects)
+                .any(|name| text((*name).sval) == "pg_steward")
+    }
 }
 
 /// What the running command was decided as, if it names a protected table: what the object access hook sees of it was

@@ -46,6 +46,5 @@ SELECT steward.request('SELECT 1', purpose => 'x');
 SELECT steward.request('SELEC 1', purpose => 'x');
 SELECT steward.request('', purpose => 'x');
 SELECT steward.request('BEGIN; UPDATE app.student SET note = note; COMMIT', purpose => 'x');
-SELECT steward.request('SELECT steward.approve(''OP-20000101-0001'', ''x'')', purpose => 'x');
 SELECT steward.request('ALTER ROLE clerk_zhao PASSWORD ''secret''', purpose => 'x');
 UPDATE app.student SET note = '' WHERE id <= 30;

@@ -1,0 +1,58 @@
+//! What the sequencer itself has to say at a start, and when the chain is not what it was left as.
+
+use super::ledger;
+use super::sequencer::server_record;
+use super::spool::Spool;
+use crate::core::chain::Head;
+use crate::core::record::{Outcome as Result, Record};
+use crate::error::Outcome;
+use crate::own;
+use crate::settings::{self, Mode};
+use crate::shared::Shared;
+use pgrx::Uuid;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::json;
+use std::fs;
+
+/// The first records after a start.
+pub(super) fn announcements(
+    client: &mut SpiClient<'_>,
+    shared: &Shared,
+    spool: &Spool,
+    head: &Head,
+) -> Outcome<Vec<Record>> {
+    let boot = Uuid::from_bytes(shared.boot_id);
+    let first_of_server = own::execute(
+        client,
+        "UPDATE steward.ledger SET boot = $1 WHERE ledger = $2 AND boot IS DISTINCT FROM $1",
+        &[boot.into(), Uuid::from_bytes(head.ledger).into()],
+    )? > 0;
+    let what = if first_of_server { "SERVER START" } else { "SEQUENCER START" };
+    let started = own::query(client, "SELECT pg_postmaster_start_time()::text", &[])?.first().get_one::<String>()?;
+    let details = json!({
+        "boot": ledger::uuid_text(&shared.boot_id), "started_at": started, "mode": mode_name(settings::configured_mode()),
+        "spools_of_earlier_starts": spool.earlier_starts,
+    });
+    let mut records = vec![server_record(what, Result::Success, details)];
+    let kept = fs::read_to_string("pg_steward/head").ok();
+    if let Some(reason) = ledger::contradicts(client, kept.as_deref(), head)? {
+        warning!("pg_steward: {reason}; the chain ends at {}", head.id);
+        records.push(mismatch(reason, kept.as_deref(), head));
+    }
+    Ok(records)
+}
+
+pub(super) fn mismatch(reason: &str, kept: Option<&str>, head: &Head) -> Record {
+    let details = json!({ "reason": reason, "kept": kept.map(str::trim_end), "found_id": head.id });
+    server_record("HEAD MISMATCH", Result::Failure, details)
+}
+
+pub(super) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Off => "off",
+        Mode::Observe => "observe",
+        Mode::Warn => "warn",
+        Mode::Enforce => "enforce",
+    }
+}
