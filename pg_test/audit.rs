@@ -265,25 +265,28 @@ mod tests {
         lane.lost.store(lost, SeqCst);
     }
 
+    /// Everything that is in the journals, this transaction's rows included.
+    fn take() -> journal::Taken {
+        // Safe: inside a transaction; makes its own rows visible to the scan.
+        unsafe {
+            pg_sys::CommandCounterIncrement();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let taken = journal::take(usize::MAX);
+        // Safe: pushed above.
+        unsafe { pg_sys::PopActiveSnapshot() };
+        taken
+    }
+
     #[pg_test]
     fn the_journal_gives_back_what_was_written_once_and_in_order() {
         assert!(journal::exists());
+        take();
         let mut written: Vec<_> = records(1000).iter().map(Record::encode).collect();
         written.push(vec![7; 300 << 10]);
         written.extend(records(500).iter().map(Record::encode));
         journal::write(&written[..700]);
         journal::write(&written[700..]);
-        let take = || {
-            // Safe: inside a transaction; makes its own rows visible to the scan.
-            unsafe {
-                pg_sys::CommandCounterIncrement();
-                pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            }
-            let taken = journal::take(usize::MAX);
-            // Safe: pushed above.
-            unsafe { pg_sys::PopActiveSnapshot() };
-            taken
-        };
         let taken = take();
         assert!(taken.records == written, "{} of {} records, in order", taken.records.len(), written.len());
         assert!(taken.unreadable.is_empty() && !taken.more);
@@ -292,12 +295,9 @@ mod tests {
 
     #[pg_test]
     fn a_row_of_the_journal_that_is_no_batch_is_handed_on() {
+        take();
         tamper("INSERT INTO steward.journal_1 VALUES ('\\x00'), ('\\x0000000000000001000000000000ffff00')");
-        // Safe: inside a transaction; makes its own rows visible to the scan.
-        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-        let taken = journal::take(usize::MAX);
-        // Safe: pushed above.
-        unsafe { pg_sys::PopActiveSnapshot() };
+        let taken = take();
         assert_eq!((taken.records.len(), taken.unreadable.len()), (0, 2));
     }
 }

@@ -5,6 +5,7 @@ mod execution;
 mod fixture;
 mod operation;
 mod people;
+mod person;
 mod policy;
 mod watch;
 

@@ -79,7 +79,7 @@ fn follow(client: &mut SpiClient<'_>, record: &Record, event: &str, what: fn(Pas
     let read =
         "SELECT status, runs_done > 0, review_due IS NOT NULL, not_after <= clock_timestamp() FROM steward._operation
         WHERE op_no = $1 FOR NO KEY UPDATE SKIP LOCKED";
-    let found = own::query(client, read, &[op_no.as_str().into()])?.into_iter().next();
+    let found = own::query(client, read, &[op_no.as_str().into()])?.next();
     let Some(row) = found else { return mention(client, record, event, None) };
     let past = match (row.get(2)?, row.get(3)?) {
         (Some(true), Some(true)) => Past::ReviewOwed,

@@ -2,7 +2,8 @@
 
 use super::facts::{self, Deed};
 use super::judge::{self, Judgement};
-use super::utility_facts::{of_utility, text};
+use super::utility_facts::of_utility;
+use super::utility_names::text;
 use super::{list, utility};
 use crate::cache;
 use crate::core::gate::Decision;

@@ -14,6 +14,7 @@ pub mod statement;
 pub mod transaction;
 pub mod utility;
 pub mod utility_facts;
+pub mod utility_names;
 
 use pgrx::pg_sys;
 

@@ -2,7 +2,7 @@
 //! (group PRIVILEGE): administrators, everybody, and roles the policy does not know.
 
 use super::list;
-use super::utility_facts::text;
+use super::utility_names::text;
 use crate::cache::Policy;
 use crate::core::rule::Group;
 use crate::session;

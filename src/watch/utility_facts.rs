@@ -2,12 +2,12 @@
 //! rules; what is not listed here is configuration, because the unknown is critical.
 
 use super::facts::Deed;
+use super::utility_names::{copied_columns, resolve, text};
 use super::{list, privilege};
-use crate::cache::{Member, OwnKind, Policy, Watched};
-use crate::core::rule::{ColumnSet, Command, Group};
+use crate::cache::{OwnKind, Policy, Watched};
+use crate::core::rule::Group;
 use pgrx::pg_sys::{self, NodeTag, ObjectType};
-use std::ffi::{CStr, c_char};
-use std::rc::Rc;
+use std::ffi::CStr;
 
 /// What a utility command does that the policy may care about.
 #[derive(Default)]
@@ -21,10 +21,11 @@ pub struct UtilityFacts {
     pub loads: bool,
 }
 
-struct Reader<'a> {
-    policy: &'a Policy,
-    tag: &'static str,
-    facts: UtilityFacts,
+/// A command being read.
+pub struct Reader<'a> {
+    pub policy: &'a Policy,
+    pub tag: &'static str,
+    pub facts: UtilityFacts,
 }
 
 /// Reads a utility statement. Needs a live transaction: names are looked up in the catalog.
@@ -130,51 +131,6 @@ impl Reader<'_> {
                 _ => self.cluster(Group::Config),
             }
         }
-    }
-
-    fn push(&mut self, group: Group, relation: Option<Rc<Member>>, columns: ColumnSet) {
-        self.facts.deeds.push(Deed { command: Command { tag: self.tag, group }, relation, columns });
-    }
-
-    /// A command that names no protected relation.
-    fn plain(&mut self, group: Group) {
-        self.push(group, None, ColumnSet::default());
-    }
-
-    fn cluster(&mut self, group: Group) {
-        self.facts.cluster_wide = true;
-        self.plain(group);
-    }
-
-    /// A command on a table, or on something that hangs on a table (an index counts as its table).
-    fn touches(&mut self, relation: pg_sys::Oid, group: Group) {
-        match self.policy.watched(relation) {
-            Some(Watched::Protected(member)) => self.push(group, Some(member.clone()), ColumnSet::default()),
-            Some(Watched::Own(kind)) => self.facts.own = Some((*kind, super::utility::relation_name(relation))),
-            None => {}
-        }
-    }
-
-    unsafe fn relation(&mut self, name: *mut pg_sys::RangeVar, group: Group) {
-        // Safe: look-ups without lock; what is renamed in between is caught by the object access hook.
-        unsafe {
-            if let Some(relation) = resolve(name) {
-                self.touches(relation, group);
-            }
-        }
-    }
-
-    unsafe fn each(&mut self, names: *mut pg_sys::List, group: Group) {
-        unsafe { list(names).for_each(|name| self.relation(name, group)) }
-    }
-
-    /// Without a name the command takes every table.
-    unsafe fn one_or_all(&mut self, name: *mut pg_sys::RangeVar, group: Group) {
-        if !name.is_null() {
-            return unsafe { self.relation(name, group) };
-        }
-        let all: Vec<Rc<Member>> = self.policy.roots().cloned().collect();
-        all.into_iter().for_each(|member| self.push(group, Some(member), ColumnSet::default()));
     }
 
     unsafe fn copy(&mut self, copy: &pg_sys::CopyStmt) {
@@ -367,105 +323,6 @@ impl Reader<'_> {
             }
         }
     }
-
-    /// Any object that a command names by a node: tables, what hangs on tables, and things in schema steward.
-    unsafe fn named(&mut self, kind: ObjectType::Type, object: *mut pg_sys::Node, group: Group) {
-        use ObjectType::*;
-        if object.is_null() {
-            return;
-        }
-        // Safe: casts follow the node tags; names are lists of String nodes.
-        unsafe {
-            let names: Vec<&str> = match (*object).type_ {
-                NodeTag::T_List => list::<pg_sys::String>(object.cast())
-                    .filter(|n| (**n).type_ == NodeTag::T_String)
-                    .map(|n| text((*n).sval))
-                    .collect(),
-                NodeTag::T_ObjectWithArgs => list::<pg_sys::String>((*object.cast::<pg_sys::ObjectWithArgs>()).objname)
-                    .map(|n| text((*n).sval))
-                    .collect(),
-                NodeTag::T_String => vec![text((*object.cast::<pg_sys::String>()).sval)],
-                NodeTag::T_TypeName => list::<pg_sys::String>((*object.cast::<pg_sys::TypeName>()).names)
-                    .map(|n| text((*n).sval))
-                    .collect(),
-                _ => return,
-            };
-            match kind {
-                OBJECT_SCHEMA => self.schema(names.first().copied().unwrap_or_default()),
-                OBJECT_EXTENSION => self.own_extension_name(names.first().copied().unwrap_or_default()),
-                _ if (*object).type_ != NodeTag::T_List && names.len() < 2 => {}
-                OBJECT_TABLE | OBJECT_INDEX | OBJECT_VIEW | OBJECT_MATVIEW | OBJECT_SEQUENCE | OBJECT_FOREIGN_TABLE => {
-                    self.relation(pg_sys::makeRangeVarFromNameList(object.cast()), group)
-                }
-                // The last name is the column, trigger, rule, policy or constraint; before it stands the table.
-                OBJECT_COLUMN | OBJECT_TRIGGER | OBJECT_RULE | OBJECT_POLICY | OBJECT_TABCONSTRAINT
-                    if names.len() > 1 =>
-                {
-                    let table = pg_sys::list_truncate(pg_sys::list_copy(object.cast()), names.len() as i32 - 1);
-                    self.relation(pg_sys::makeRangeVarFromNameList(table), group)
-                }
-                _ if names.len() > 1 && names[names.len() - 2] == "steward" => {
-                    self.facts.own = Some((OwnKind::Configuration, names.join(".")));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// A schema that holds protected tables is structure; schema steward is ours.
-    fn schema(&mut self, name: &str) {
-        self.own_schema(name);
-        let inside: Vec<Rc<Member>> =
-            self.policy.roots().filter(|member| member.root.name.split('.').next() == Some(name)).cloned().collect();
-        inside.into_iter().for_each(|member| self.push(Group::Ddl, Some(member), ColumnSet::default()));
-    }
-
-    fn own_schema(&mut self, name: &str) {
-        if name == "steward" {
-            self.facts.own = Some((OwnKind::Configuration, "schema steward".to_owned()));
-        }
-    }
-
-    unsafe fn own_extension(&mut self, name: *const c_char) {
-        unsafe { self.own_extension_name(text(name)) }
-    }
-
-    fn own_extension_name(&mut self, name: &str) {
-        if name == "pg_steward" {
-            self.facts.own = Some((OwnKind::Configuration, "extension pg_steward".to_owned()));
-        }
-    }
-
-    /// Nothing new is put into schema steward.
-    unsafe fn created(&mut self, name: *mut pg_sys::RangeVar) {
-        unsafe {
-            if !name.is_null() && !(*name).schemaname.is_null() {
-                self.own_schema(text((*name).schemaname));
-            }
-        }
-    }
-
-    unsafe fn creates_in(&mut self, node: *mut pg_sys::Node, tag: NodeTag) {
-        unsafe {
-            match tag {
-                NodeTag::T_ViewStmt => {
-                    let view = (*node.cast::<pg_sys::ViewStmt>()).view;
-                    self.created(view);
-                    self.relation(view, Group::Ddl)
-                }
-                NodeTag::T_CreateSeqStmt => self.created((*node.cast::<pg_sys::CreateSeqStmt>()).sequence),
-                NodeTag::T_AlterFunctionStmt => {
-                    let function = (*node.cast::<pg_sys::AlterFunctionStmt>()).func;
-                    self.named(ObjectType::OBJECT_FUNCTION, function.cast(), Group::Ddl)
-                }
-                NodeTag::T_AlterObjectDependsStmt => {
-                    let alter = node.cast::<pg_sys::AlterObjectDependsStmt>();
-                    self.named((*alter).objectType, (*alter).object, Group::Ddl)
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 /// Objects of an ordinary schema that carry no protected data: creating and altering them is nobody's business here.
@@ -499,53 +356,4 @@ fn is_ordinary_object(tag: NodeTag) -> bool {
             | T_AlterTSDictionaryStmt
             | T_AlterObjectDependsStmt
     )
-}
-
-/// A C string of the parser; empty for null.
-pub unsafe fn text<'a>(name: *const c_char) -> &'a str {
-    // Safe: names in parse nodes are C strings that live as long as the node.
-    if name.is_null() { "" } else { unsafe { CStr::from_ptr(name).to_str().unwrap_or("") } }
-}
-
-/// The table a name means now; an index counts as its table.
-unsafe fn resolve(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
-    if name.is_null() {
-        return None;
-    }
-    // Safe: a look-up without lock; a missing relation is the command's own error.
-    unsafe {
-        let relation = pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        );
-        if relation == pg_sys::InvalidOid {
-            return None;
-        }
-        match pg_sys::get_rel_relkind(relation) as u8 {
-            pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => Some(pg_sys::IndexGetRelation(relation, true)),
-            _ => Some(relation),
-        }
-    }
-}
-
-/// The columns a COPY FROM fills: those listed, or all.
-unsafe fn copied_columns(relation: pg_sys::Oid, listed: *mut pg_sys::List) -> ColumnSet {
-    let mut set = ColumnSet::default();
-    // Safe: syscache look-ups; attribute numbers of user columns start at 1.
-    unsafe {
-        if listed.is_null() {
-            (1..=pg_sys::MaxAttrNumber as u16)
-                .take_while(|number| !pg_sys::get_attname(relation, *number as i16, true).is_null())
-                .for_each(|number| set.insert(number));
-        }
-        for name in list::<pg_sys::String>(listed) {
-            if let Ok(number @ 1..) = u16::try_from(pg_sys::get_attnum(relation, (*name).sval)) {
-                set.insert(number);
-            }
-        }
-    }
-    set
 }
