@@ -278,10 +278,17 @@ mod tests {
         taken
     }
 
+    /// Empties the journals and keeps other sessions, which may be committing, out of them until the test has ended.
+    fn empty_journals() {
+        let lock = "LOCK TABLE steward.journal_0, steward.journal_1 IN EXCLUSIVE MODE";
+        answer(own::run(|client| own::execute(client, lock, &[]).map(drop)));
+        take();
+    }
+
     #[pg_test]
     fn the_journal_gives_back_what_was_written_once_and_in_order() {
         assert!(journal::exists());
-        take();
+        empty_journals();
         let mut written: Vec<_> = records(1000).iter().map(Record::encode).collect();
         written.push(vec![7; 300 << 10]);
         written.extend(records(500).iter().map(Record::encode));
@@ -295,7 +302,7 @@ mod tests {
 
     #[pg_test]
     fn a_row_of_the_journal_that_is_no_batch_is_handed_on() {
-        take();
+        empty_journals();
         tamper("INSERT INTO steward.journal_1 VALUES ('\\x00'), ('\\x0000000000000001000000000000ffff00')");
         let taken = take();
         assert_eq!((taken.records.len(), taken.unreadable.len()), (0, 2));

@@ -106,6 +106,7 @@ impl Rounds {
         // Safe: a catalog look-up inside a transaction.
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
         if extension == pg_sys::InvalidOid || !journal::exists() {
+            self.say_goodbye();
             *self = Rounds::new();
             return Ok(None);
         }
@@ -152,6 +153,14 @@ impl Rounds {
             self.ledger = Some(ledger);
             Ok(Some(Done { harvest, forgot, head, more }))
         })
+    }
+
+    /// The extension was dropped: its last head is all that is left of the chain.
+    fn say_goodbye(&self) {
+        if let Some(head) = self.head.filter(|head| head.id > 0) {
+            // Safe: reads the clock.
+            log!("pg_steward last chain head: {}", head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() }));
+        }
     }
 
     /// Once after a start: the table says whether the policy is active. What differs is put right after the commit.

@@ -1,6 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
-use super::{Entry, Operation, actor, denied, push};
+use super::{Entry, Operation, actor, denied, numbered, push};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
@@ -12,7 +12,7 @@ use serde_json::json;
 #[pg_extern(sql = false)]
 fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
     answer((|| {
-        let op_no = required("op_no", op_no)?;
+        let op_no = numbered(op_no)?;
         legible("comment", comment.unwrap_or(""))?;
         let approver = actor("APPROVE", op_no, "approve")?;
         let operation = Operation::lock(op_no)?;
@@ -27,7 +27,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
 #[pg_extern(sql = false)]
 fn reject(op_no: Option<&str>, comment: Option<&str>) {
     answer((|| {
-        let op_no = required("op_no", op_no)?;
+        let op_no = numbered(op_no)?;
         let comment = required("comment", comment)?;
         let approver = actor("REJECT", op_no, "approve")?;
         let operation = Operation::lock(op_no)?;
@@ -40,7 +40,7 @@ fn reject(op_no: Option<&str>, comment: Option<&str>) {
 #[pg_extern(sql = false)]
 fn cancel(op_no: Option<&str>) {
     answer((|| {
-        let op_no = required("op_no", op_no)?;
+        let op_no = numbered(op_no)?;
         let operation = Operation::lock(op_no)?;
         let person = session::person().filter(|person| person.usable());
         let person = person.filter(|person| person.name == operation.parts.applicant || person.may("configure"));
@@ -56,7 +56,7 @@ fn cancel(op_no: Option<&str>) {
 #[pg_extern(sql = false)]
 fn confirm(op_no: Option<&str>, digest: Option<&str>) {
     answer((|| {
-        let op_no = required("op_no", op_no)?;
+        let op_no = numbered(op_no)?;
         let witness = actor("CONFIRM", op_no, "witness")?;
         let operation = Operation::lock(op_no)?;
         operation.check_digest("CONFIRM", digest.unwrap_or(""))?;

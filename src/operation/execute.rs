@@ -3,7 +3,7 @@
 
 use super::environment::Environment;
 use super::request::check_membership;
-use super::{CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, person_named, push, step_record};
+use super::{CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, numbered, person_named, push, step_record};
 use crate::audit::lane::{self, Durability};
 use crate::audit::note::note;
 use crate::cache::{self, Person};
@@ -22,15 +22,28 @@ use std::time::Instant;
 /// What one statement did: its place, its text, the rows it reports and its duration in milliseconds.
 type Done = (i32, String, i64, f64);
 
+/// The result is announced before anything runs: a script may drop the extension, and this function with it.
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity)]
-fn execute(
-    op_no: &str,
-) -> TableIterator<'static, (name!(step, i32), name!(statement, String), name!(rows, i64), name!(duration_ms, f64))> {
-    TableIterator::new(answer(execute_operation(op_no)))
+fn execute(op_no: Option<&str>, call: pg_sys::FunctionCallInfo) {
+    // Safe: a set-returning function is called with a ReturnSetInfo; its tuplestore lives until the caller has read it.
+    unsafe {
+        pg_sys::InitMaterializedSRF(call, 0);
+        let result = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        for (step, statement, rows, duration) in answer(execute_operation(op_no)) {
+            let values = [step.into_datum(), statement.into_datum(), rows.into_datum(), duration.into_datum()];
+            let mut values = values.map(|value| value.unwrap_or(pg_sys::Datum::from(0)));
+            pg_sys::tuplestore_putvalues(
+                (*result).setResult,
+                (*result).setDesc,
+                values.as_mut_ptr(),
+                [false; 4].as_mut_ptr(),
+            );
+        }
+    }
 }
 
-fn execute_operation(op_no: &str) -> Outcome<Vec<Done>> {
+fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
+    let op_no = numbered(op_no)?;
     let executor = actor("EXECUTE", op_no, "apply")?;
     if let Some(cover) = cover::current() {
         return Err(Fault::wrong_state("an operation is being executed already: executions do not nest")

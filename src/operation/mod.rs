@@ -18,7 +18,7 @@ use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::script::{Shown, compare, digest, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
-use crate::person::one_text;
+use crate::person::{one_text, required};
 use crate::{own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -28,6 +28,9 @@ use std::rc::Rc;
 
 /// Minutes that a confirmation holds; `steward.inbox` and the HINTs say the same.
 pub const CONFIRMATION_MINUTES: i32 = 10;
+
+/// Bytes.
+const LONGEST_NUMBER: usize = 40;
 
 /// An operation as it stands now, its row locked until the transaction ends.
 pub struct Operation {
@@ -212,7 +215,7 @@ impl Operation {
                 &self.op_no,
                 format!("changed digest: the script of {} is not the one that was read", self.op_no),
             )
-            .detail(format!("The stored script begins its digest with {}.", self.short_digest()))
+            .detail("The digest that was given belongs to other bytes.")
             .hint(hint)),
         }
     }
@@ -247,6 +250,12 @@ fn odd(what: &str) -> Fault {
 pub fn unknown(op_no: &str) -> Fault {
     Fault::unknown(format!("operation \"{op_no}\" does not exist"))
         .hint("SELECT op_no, status, purpose FROM steward.operation;")
+}
+
+/// The number that a caller typed, fit to stand in a record.
+pub fn numbered(op_no: Option<&str>) -> Outcome<&str> {
+    let op_no = required("op_no", op_no)?;
+    if op_no.len() > LONGEST_NUMBER { Err(Fault::bad_argument("op_no is too long")) } else { Ok(op_no) }
 }
 
 /// Somebody registered, by name.

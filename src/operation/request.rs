@@ -148,9 +148,15 @@ fn check_steps(steps: &[Step]) -> Outcome<()> {
     let mut may_create = false;
     for step in steps {
         if let Err(reason) = &step.runnable {
-            return Err(Fault::unsupported(format!("step {} cannot run in an operation", step.number)).detail(
-                format!("{reason}. Sessions that run such statements one by one under approval are not supported yet."),
-            ));
+            let fault = Fault::unsupported(format!("step {} cannot run in an operation", step.number))
+                .detail(format!("{reason}."));
+            // What no operation can cover has no other way either.
+            let no_way = step.rule == "audit";
+            return Err(if no_way {
+                fault
+            } else {
+                fault.hint("Sessions that run such statements one by one are not built yet.")
+            });
         }
         if step.decision == "unknown" && !may_create {
             return Err(Fault::bad_argument(format!("step {} cannot be judged", step.number))

@@ -89,8 +89,9 @@ unsafe extern "C-unwind" fn object_access(
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, object: Oid, part: c_int) {
     use ObjectAccessType::*;
+    // An allowed DROP EXTENSION takes the policy's own tables one by one: there is nothing left to read.
     // Safe: reads backend state.
-    if standing_aside() || unsafe { !pg_sys::IsTransactionState() } {
+    if standing_aside() || crate::activation::dropping_extension() || unsafe { !pg_sys::IsTransactionState() } {
         return;
     }
     match access {
@@ -222,15 +223,12 @@ fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
 }
 
 fn own(kind: OwnKind, relation: Oid) {
-    // Dropping the extension takes its tables with it: that was decided as DROP EXTENSION.
-    if !crate::activation::dropping_extension() {
-        judge::guard_own(kind, &utility::relation_name(relation), "ALTER", &client_source());
-    }
+    judge::guard_own(kind, &utility::relation_name(relation), "ALTER", &client_source());
 }
 
 /// Functions of schema steward: replacing one would replace the policy.
 fn own_object(class: Oid, object: Oid) {
-    if class != catalog::PROCEDURE || crate::activation::dropping_extension() {
+    if class != catalog::PROCEDURE {
         return;
     }
     // Safe: syscache look-ups; null if the function is brand new in another schema and not visible yet.
