@@ -318,6 +318,8 @@ mod tests {
             assert!(crate::own::run(|client| open_review(client, &mut record)).is_ok());
             record.op_no
         };
+        assert_eq!(number("Chen", "sensitive_column"), None, "what was done before is not reviewed");
+        Spi::run("INSERT INTO steward.activation (activated_by) VALUES ('test')").unwrap();
         let (first, second) = (number("Chen", "sensitive_column"), number("Chen", "sensitive_column"));
         assert!(first.is_some() && second.is_some() && first != second, "one each: {first:?} {second:?}");
         let hour = number("Card", "sensitive_column");

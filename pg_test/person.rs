@@ -125,7 +125,8 @@ mod tests {
     fn activation_lists_everything_that_is_missing() {
         school();
         attempts();
-        refused("SELECT steward.activate()", &["55000", "There is no auditor.", "Login postgres has no person."]);
+        let login = text("SELECT format('Login %I has no person.', session_user)");
+        refused("SELECT steward.activate()", &["55000", "There is no auditor.", &login]);
         people();
         Spi::run("CREATE ROLE stray LOGIN").unwrap();
         refused("SELECT steward.activate()", &["Login stray has no person."]);

@@ -59,6 +59,7 @@ CREATE TABLE steward._operation_event (
 CREATE INDEX _operation_event_op_no ON steward._operation_event (op_no);
 CREATE UNIQUE INDEX _operation_event_one_approval ON steward._operation_event (op_no, person) WHERE event = 'APPROVE';
 COMMENT ON TABLE steward._operation_event IS 'Every step of every operation, appended only; read through steward.operation_trail. person NULL: the policy itself.';
+COMMENT ON SEQUENCE steward._operation_event_n_seq IS 'Order of the steps; a gap is a step that was rolled back.';
 
 REVOKE ALL ON steward._operation, steward._operation_event, steward.operation_number FROM PUBLIC;
 

@@ -187,7 +187,7 @@ fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements
         if !statement.returns_rows {
             reported += rows;
         }
-        done.push((statement.number, statement.statement.clone(), rows as i64, begun.elapsed().as_secs_f64() * 1000.0));
+        done.push((statement.number, statement.statement.clone(), rows as i64, milliseconds(begun)));
     }
     // Nothing that the script deferred may run after the cover has ended.
     perform(c"SET CONSTRAINTS ALL IMMEDIATE")?;
@@ -197,6 +197,11 @@ fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements
         }
         None => Ok(done),
     }
+}
+
+/// To the microsecond: more digits would be noise.
+fn milliseconds(begun: Instant) -> f64 {
+    begun.elapsed().as_micros() as f64 / 1000.0
 }
 
 /// `reported`: what the statements say; `counted`: rows of protected tables, those of functions, CTEs and cascades included.

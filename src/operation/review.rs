@@ -1,7 +1,7 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
-use super::{Entry, Operation, actor, push};
+use super::{Entry, Operation, actor, numbered, push};
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
@@ -21,7 +21,7 @@ const HOUR: i64 = 3_600_000_000;
 #[pg_extern(sql = false)]
 fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
     answer((|| {
-        let op_no = required("op_no", op_no)?;
+        let op_no = numbered(op_no)?;
         legible("comment", comment.unwrap_or(""))?;
         let comment = match verdict {
             Some("accepted") => comment,
@@ -196,7 +196,7 @@ fn find_review(client: &mut SpiClient<'_>, record: &Record, person: &Person, hou
     )
 }
 
-/// None where the person has no row (any more): a record is never lost for its review.
+/// None before the activation and where the person has no row: a record is never lost for its review.
 fn insert_review(client: &mut SpiClient<'_>, record: &Record, person: &Person, within: i64) -> Outcome<Option<String>> {
     let insert = concat!(
         "INSERT INTO steward._operation (op_no, origin, script, digest, tier, rule, purpose, applicant, applicant_login, database,
@@ -209,10 +209,16 @@ fn insert_review(client: &mut SpiClient<'_>, record: &Record, person: &Person, w
         moment!("$1"),
         ", $7, clock_timestamp() + make_interval(secs => $8) FROM steward.person WHERE name = $9 RETURNING op_no"
     );
-    let numbers =
-        concat!("SELECT to_char(", moment!("$1"), " AT TIME ZONE $2, 'YYYYMMDD'), nextval('steward.operation_number')");
-    let row = own::query(client, numbers, &[record.time.into(), settings::time_zone().into()])?.first();
-    let (day, count) = row.get_two::<String, i64>()?;
+    // Setting the policy up is not reviewed, even where its records are chained after the activation.
+    let numbers = concat!(
+        "SELECT to_char(",
+        moment!("$1"),
+        " AT TIME ZONE $2, 'YYYYMMDD'), nextval('steward.operation_number') FROM steward.activation WHERE activated_at <= ",
+        moment!("$1")
+    );
+    let found = own::query(client, numbers, &[record.time.into(), settings::time_zone().into()])?.next();
+    let Some(row) = found else { return Ok(None) };
+    let (day, count) = (row.get::<String>(1)?, row.get::<i64>(2)?);
     let op_no = number(&day.unwrap_or_default(), count.unwrap_or_default());
     let script = record.statement.as_deref().unwrap_or(&record.operation_type);
     let sha = digest(script);
