@@ -312,6 +312,10 @@ impl Reader<'_> {
                     kind => self.named(kind, object, Group::Privilege),
                 }
             }
+            // Who reads the trail is set-up: a dump brings such rights along, and they change no record.
+            if let Some((kind, _)) = &mut self.facts.own {
+                *kind = OwnKind::Configuration;
+            }
             let group = privilege::of_grantees(self.policy, grant.grantees);
             self.facts.deeds.iter_mut().for_each(|deed| deed.command.group = group);
             match grant.objtype {
