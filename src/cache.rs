@@ -200,18 +200,27 @@ pub fn policy() -> Rc<Policy> {
     {
         return policy;
     }
-    // Cleared before reading: a change that arrives while we read makes it stale again.
+    // Cleared before reading: a change that arrives while we read makes it stale again, and so does an error.
     STALE.set(false);
+    let _reading = Reading;
     ANCHOR.set(if at_home() { policy_relation() } else { None });
     let fresh = Rc::new(match ANCHOR.get() {
-        Some(_) => load().unwrap_or_else(|fault| {
-            STALE.set(true);
-            fault.raise()
-        }),
+        Some(_) => crate::error::answer(load()),
         None => Policy::default(),
     });
     POLICY.with(|policy| *policy.borrow_mut() = Some(fresh.clone()));
     fresh
+}
+
+/// A reading that an error ends has read nothing: the former policy must not go on as if it were fresh.
+struct Reading;
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            STALE.set(true);
+        }
+    }
 }
 
 fn load() -> Result<Policy, Fault> {

@@ -15,6 +15,7 @@ tests! {
     a_rename_does_not_lose_the_protection,
     an_updatable_view_and_a_rule_lead_to_the_same_table,
     a_returning_cursor_that_stops_at_fifty_rows_is_refused,
+    a_trigger_that_catches_its_errors_does_not_hide_the_rows_of_a_copy,
 }
 
 fn row_counting_cannot_be_switched_off_in_a_session() {
@@ -137,4 +138,33 @@ fn a_returning_cursor_that_stops_at_fifty_rows_is_refused() {
     let error = db_error(superuser.batch_execute("SELECT app.some()"));
     assert_eq!(error.code(), &SqlState::INSUFFICIENT_PRIVILEGE, "{error:?}");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+}
+
+/// A trigger runs commands of its own inside a COPY, and fails and recovers: the COPY is counted all the same.
+fn a_trigger_that_catches_its_errors_does_not_hide_the_rows_of_a_copy() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute(
+            "CREATE FUNCTION app.busy() RETURNS trigger LANGUAGE plpgsql AS $f$
+             BEGIN
+                 LOCK TABLE app.card_transaction IN ACCESS SHARE MODE;
+                 BEGIN
+                     PERFORM 1 / 0;
+                 EXCEPTION WHEN division_by_zero THEN
+                     NULL;
+                 END;
+                 RETURN NEW;
+             END $f$;
+             CREATE TRIGGER busy BEFORE INSERT ON app.guardian FOR EACH ROW EXECUTE FUNCTION app.busy();
+             SELECT steward.activate()",
+        )
+        .expect("set-up");
+    let mut copy = superuser.copy_in("COPY app.guardian FROM STDIN").expect("copy begins");
+    for id in 1001..=1060 {
+        std::io::Write::write_all(&mut copy, format!("{id}\t1\tg\n").as_bytes()).expect("a row");
+    }
+    let error = db_error(copy.finish());
+    assert_eq!(error.code(), &SqlState::INSUFFICIENT_PRIVILEGE, "{error:?}");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.guardian WHERE id > 1000"), 0);
 }

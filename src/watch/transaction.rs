@@ -51,6 +51,7 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argu
         XACT_EVENT_ABORT => {
             buffer::after_abort();
             crate::activation::after_abort();
+            super::utility::transaction_aborted();
             ended();
         }
         _ => {}
@@ -66,7 +67,6 @@ fn before_commit() {
 fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
-    super::utility::transaction_ended();
 }
 
 /// A prepared transaction's outcome is open: that it was prepared is on record whatever comes.
@@ -89,6 +89,6 @@ unsafe extern "C-unwind" fn on_subtransaction(
         buffer::subtransaction_aborted(subtransaction);
         executor::subtransaction_aborted(subtransaction);
         rows::subtransaction_aborted(subtransaction);
-        super::utility::transaction_ended();
+        super::utility::subtransaction_aborted(subtransaction);
     }
 }

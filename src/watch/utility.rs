@@ -16,7 +16,7 @@ use crate::core::tier::Tier;
 use crate::error::Fault;
 use crate::{cache, operation::cover, settings, shared};
 use pgrx::pg_sys::{self, NodeTag};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
 
 static mut NEXT: pg_sys::ProcessUtility_hook_type = None;
@@ -35,11 +35,19 @@ unsafe extern "C-unwind" {
     );
 }
 
+/// A command that was allowed and has not completed.
+struct Allowed {
+    statement: usize,
+    subtransaction: u32,
+    /// What it was decided as, if it names a protected table.
+    group: Option<Group>,
+    /// COPY FROM: what its rows are checked against when it has loaded them.
+    limits: Vec<RelationLimit>,
+}
+
 thread_local! {
-    /// The group of the utility command that was decided last, until it has completed.
-    static ALLOWED: Cell<Option<Group>> = const { Cell::new(None) };
-    /// Limits of the COPY FROM that runs now.
-    static LOADING: RefCell<Vec<RelationLimit>> = const { RefCell::new(Vec::new()) };
+    /// Commands nest: a trigger of a COPY runs commands of its own, and some of them fail and are caught.
+    static ALLOWED: RefCell<Vec<Allowed>> = const { RefCell::new(Vec::new()) };
 }
 
 pub fn init() {
@@ -151,11 +159,16 @@ unsafe fn begin(
             crate::activation::extension_dropped();
         }
     }
-    ALLOWED.set(facts.deeds.iter().find(|deed| deed.relation.is_some()).map(|deed| deed.command.group));
     if facts.loads {
-        facts.deeds.iter().filter_map(|deed| deed.relation.as_ref()).for_each(|member| rows::touching(&member.root));
-        LOADING.with_borrow_mut(|limits| *limits = judgement.limits);
+        let members = facts.deeds.iter().filter_map(|deed| deed.relation.as_ref());
+        members.for_each(|member| rows::touching(&member.root));
     }
+    let group = facts.deeds.iter().find(|deed| deed.relation.is_some()).map(|deed| deed.command.group);
+    let limits = if facts.loads { judgement.limits } else { Vec::new() };
+    // Safe: plain getter.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let allowed = Allowed { statement: statement as usize, subtransaction, group, limits };
+    ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
 
 /// After the command: COPY FROM has loaded its rows, so now they are counted.
@@ -170,8 +183,10 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    ALLOWED.set(None);
-    let limits = LOADING.with_borrow_mut(std::mem::take);
+    let limits = ALLOWED.with_borrow_mut(|all| {
+        let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
+        position.map(|position| all.remove(position).limits).unwrap_or_default()
+    });
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()
@@ -196,13 +211,16 @@ unsafe fn drops_own_extension(node: *mut pg_sys::Node) -> bool {
 /// What the running command was decided as, if it names a protected table: what the object access hook sees of it was
 /// allowed with it.
 pub fn allowed_group() -> Option<Group> {
-    ALLOWED.get()
+    ALLOWED.with_borrow(|all| all.last().and_then(|allowed| allowed.group))
 }
 
-/// A failed command leaves nothing behind.
-pub fn transaction_ended() {
-    ALLOWED.set(None);
-    LOADING.with_borrow_mut(Vec::clear);
+/// A failed command leaves nothing behind. Called where a transaction ends or fails.
+pub fn transaction_aborted() {
+    ALLOWED.with_borrow_mut(Vec::clear);
+}
+
+pub fn subtransaction_aborted(subtransaction: u32) {
+    ALLOWED.with_borrow_mut(|all| all.retain(|allowed| allowed.subtransaction < subtransaction));
 }
 
 /// Statements that change nothing but the session or its transaction: no catalog is looked at for them.
