@@ -99,6 +99,8 @@ pub struct Policy {
     persons: HashMap<u32, Rc<Person>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
+    /// User-defined types of protected columns, each with a table that has one.
+    types: HashMap<u32, u32>,
 }
 
 impl Policy {
@@ -110,6 +112,10 @@ impl Policy {
             Some(Watched::Protected(member)) => Some(member),
             _ => None,
         }
+    }
+    /// A protected table with a column of this type: changing the type changes what its rows say.
+    pub fn member_with_type(&self, object: pg_sys::Oid) -> Option<&Rc<Member>> {
+        self.types.get(&object.to_u32()).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
     }
     pub fn roots(&self) -> impl Iterator<Item = &Rc<Member>> {
         self.watched.iter().filter_map(|(oid, watched)| match watched {
@@ -231,6 +237,10 @@ fn load() -> Result<Policy, Fault> {
         watched: load_watched()?,
         tiers: load_tiers()?,
         persons: load_persons()?,
+        types: own::latest_rows(TYPES)
+            .iter()
+            .map(|row| Ok::<_, Fault>((number(row, 0)?, number(row, 1)?)))
+            .collect::<Result<_, _>>()?,
         plain_roles: own::latest_rows(PLAIN_ROLES).iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?,
     })
 }
@@ -296,6 +306,9 @@ fn load_watched() -> Result<HashMap<u32, Watched>, Fault> {
     }
     Ok(watched)
 }
+
+const TYPES: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.protected p
+    JOIN pg_attribute a ON a.attrelid = p.relation WHERE a.attnum > 0 AND a.atttypid >= 16384";
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text FROM steward.tier_policy";

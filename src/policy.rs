@@ -102,6 +102,7 @@ fn protect_relation(relation: pg_sys::Oid, row_images: bool) -> Outcome<()> {
     own::run(|client| {
         refuse_if_partition(client, relation, &name)?;
         refuse_foreign_partitions(client, relation, &name)?;
+        refuse_inheriting(client, relation, &name)?;
         own::execute(
             client,
             "INSERT INTO steward.protected (relation, row_images, protected_by) VALUES ($1, $2, $3)
@@ -141,6 +142,25 @@ fn refuse_foreign_partitions(client: &mut SpiClient<'_>, relation: pg_sys::Oid, 
     }
     Err(Fault::wrong_object(format!("{name} has foreign partitions"))
         .detail("Rows on another server can be neither counted nor guarded here."))
+}
+
+/// A child could be written through its parent.
+fn refuse_inheriting(client: &mut SpiClient<'_>, relation: pg_sys::Oid, name: &str) -> Outcome<()> {
+    let parents = own::query(
+        client,
+        "SELECT i.inhparent::regclass::text FROM pg_inherits i WHERE i.inhrelid = $1
+            AND NOT EXISTS (SELECT FROM steward.protected p WHERE p.relation = i.inhparent) LIMIT 1",
+        &[regclass(relation)],
+    )?;
+    match parents.into_iter().next() {
+        None => Ok(()),
+        Some(row) => {
+            let parent: String = row.get(1)?.unwrap_or_default();
+            Err(Fault::wrong_object(format!("{name} inherits from {parent}, which is not protected"))
+                .detail("Its rows could be written through the parent.")
+                .hint(format!("SELECT steward.protect('{parent}');")))
+        }
+    }
 }
 
 /// A `regclass` argument of an own query.

@@ -63,6 +63,12 @@ pub fn has_role(role: u32) -> bool {
     }
 }
 
+/// Whether the authenticated login itself is a role or a member of it.
+pub fn is_role(role: u32) -> bool {
+    // Safe: as above.
+    unsafe { pg_sys::is_member_of_role_nosuper(login(), pg_sys::Oid::from(role)) }
+}
+
 /// Client address without port; None on a unix socket and in workers.
 fn address() -> Option<String> {
     ADDRESS.with_borrow_mut(|address| {

@@ -16,6 +16,19 @@ tests! {
     an_updatable_view_and_a_rule_lead_to_the_same_table,
     a_returning_cursor_that_stops_at_fifty_rows_is_refused,
     a_trigger_that_catches_its_errors_does_not_hide_the_rows_of_a_copy,
+    nothing_is_put_where_own_sql_looks_names_up,
+    the_catalog_is_not_filled_or_emptied_by_hand,
+    what_runs_inside_an_allowed_command_is_decided_by_itself,
+    elements_of_create_schema_are_decided,
+    a_protected_table_is_not_hung_under_another,
+    renaming_a_language_does_not_hide_native_code,
+    a_type_of_a_protected_column_is_its_structure,
+    a_login_without_a_person_does_normal_work_only,
+    reads_inside_a_foreign_key_action_are_recorded,
+    reads_of_a_long_transaction_outlive_its_rollback,
+    publishing_a_protected_table_is_an_export,
+    locking_a_view_does_not_reach_the_records,
+    a_session_setting_through_its_view_is_free,
 }
 
 fn row_counting_cannot_be_switched_off_in_a_session() {
@@ -167,4 +180,180 @@ fn a_trigger_that_catches_its_errors_does_not_hide_the_rows_of_a_copy() {
     let error = db_error(copy.finish());
     assert_eq!(error.code(), &SqlState::INSUFFICIENT_PRIVILEGE, "{error:?}");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.guardian WHERE id > 1000"), 0);
+}
+
+fn nothing_is_put_where_own_sql_looks_names_up() {
+    let school = School::active();
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute("CREATE FUNCTION app.lie(t steward.tier) RETURNS text LANGUAGE sql AS $$SELECT 'normal'$$")
+        .expect("a function of an ordinary schema");
+    for statement in [
+        "CREATE CAST (steward.tier AS text) WITH FUNCTION app.lie(steward.tier)",
+        "ALTER TYPE steward.tier RENAME VALUE 'critical' TO 'x'",
+        "CREATE FUNCTION pg_catalog.array_to_json(text[]) RETURNS json LANGUAGE sql AS $$SELECT '[]'::json$$",
+        "CREATE OR REPLACE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql \
+            AS $$SELECT '2026-01-01'::timestamptz$$",
+        "ALTER FUNCTION pg_catalog.now() RENAME TO now2",
+        "CREATE OPERATOR pg_catalog.=== (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+        "CREATE TABLE steward.foo AS SELECT 1",
+        "SET search_path = steward; CREATE FUNCTION evil() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "SET search_path = steward; CREATE TYPE evil AS (a int)",
+    ] {
+        expect_refused(superuser.batch_execute(statement));
+    }
+}
+
+fn the_catalog_is_not_filled_or_emptied_by_hand() {
+    let school = School::active();
+    for database in ["school", "postgres"] {
+        let mut superuser = school.connect("postgres", database);
+        superuser.batch_execute("SET allow_system_table_mods = on").expect("a superuser may");
+        for statement in ["COPY pg_auth_members FROM STDIN", "TRUNCATE pg_seclabel", "TRUNCATE pg_db_role_setting"] {
+            expect_refused(superuser.batch_execute(statement));
+        }
+    }
+}
+
+fn what_runs_inside_an_allowed_command_is_decided_by_itself() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute(
+            "CREATE TABLE app.door (id int PRIMARY KEY);
+             ALTER TABLE app.card_transaction ADD door int REFERENCES app.door;
+             CREATE FUNCTION app.empty() RETURNS void LANGUAGE plpgsql AS 'BEGIN TRUNCATE app.door CASCADE; END';
+             CREATE FUNCTION app.innocent(int) RETURNS int IMMUTABLE LANGUAGE plpgsql
+                AS 'BEGIN PERFORM app.empty(); RETURN 1; END';
+             SELECT steward.activate()",
+        )
+        .expect("set-up");
+    expect_refused(superuser.batch_execute("CREATE INDEX through ON app.student (app.innocent(id))"));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.card_transaction"), 200);
+}
+
+fn elements_of_create_schema_are_decided() {
+    let school = School::active();
+    let mut superuser = school.superuser();
+    for statement in [
+        "CREATE SCHEMA evil GRANT ALL ON TABLE app.student TO PUBLIC",
+        "CREATE SCHEMA evil GRANT SELECT ON TABLE steward.chain TO PUBLIC",
+        "CREATE SCHEMA evil CREATE TABLE child () INHERITS (app.student)",
+    ] {
+        expect_refused(superuser.batch_execute(statement));
+    }
+    superuser.batch_execute("CREATE SCHEMA good CREATE TABLE t (id int)").expect("an ordinary schema");
+}
+
+fn a_protected_table_is_not_hung_under_another() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute(
+            "CREATE TABLE app.up (LIKE app.guardian) PARTITION BY LIST (name);
+             CREATE TABLE app.parent (id int);
+             CREATE TABLE app.kid () INHERITS (app.parent)",
+        )
+        .expect("set-up");
+    let child = superuser.batch_execute("SELECT steward.protect('app.kid')");
+    expect_error(child, &SqlState::WRONG_OBJECT_TYPE, "through the parent", "app.parent");
+    superuser.batch_execute("SELECT steward.activate()").expect("activate");
+    expect_refused(superuser.batch_execute("ALTER TABLE app.up ATTACH PARTITION app.guardian DEFAULT"));
+}
+
+fn renaming_a_language_does_not_hide_native_code() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser.batch_execute("ALTER LANGUAGE c RENAME TO cc; SELECT steward.activate()").expect("before activate()");
+    expect_refused(superuser.batch_execute("CREATE FUNCTION app.f() RETURNS int LANGUAGE cc AS 'x', 'y'"));
+    expect_refused(superuser.batch_execute("ALTER LANGUAGE internal RENAME TO inside"));
+}
+
+fn a_type_of_a_protected_column_is_its_structure() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute(
+            "CREATE TYPE app.mood AS ENUM ('good', 'bad');
+             CREATE TYPE app.free AS ENUM ('a');
+             CREATE FUNCTION app.usual() RETURNS app.mood LANGUAGE sql AS $$SELECT 'good'::app.mood$$;
+             ALTER TABLE app.student ADD mood app.mood DEFAULT app.usual();
+             SELECT steward.activate()",
+        )
+        .expect("set-up");
+    expect_refused(superuser.batch_execute("ALTER TYPE app.mood RENAME VALUE 'good' TO 'terrible'"));
+    expect_refused(superuser.batch_execute("DROP FUNCTION app.usual() CASCADE"));
+    superuser.batch_execute("ALTER TYPE app.free RENAME VALUE 'a' TO 'b'").expect("a type of no protected table");
+}
+
+fn a_login_without_a_person_does_normal_work_only() {
+    let school = School::active();
+    school.operate(
+        "postgres",
+        "CREATE ROLE ghost LOGIN; GRANT USAGE ON SCHEMA app TO ghost; GRANT ALL ON app.student TO ghost",
+    );
+    let mut ghost = school.session("ghost");
+    ghost.batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("normal work");
+    expect_refused(ghost.batch_execute("UPDATE app.student SET id_card = 'x' WHERE id = 1"));
+}
+
+fn reads_inside_a_foreign_key_action_are_recorded() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    chen.batch_execute(
+        "CREATE TEMP TABLE p (id int PRIMARY KEY);
+         CREATE TEMP TABLE c (id int REFERENCES p ON DELETE CASCADE);
+         CREATE TEMP TABLE loot (x text);
+         INSERT INTO p VALUES (1); INSERT INTO c VALUES (1);
+         CREATE FUNCTION pg_temp.t() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN INSERT INTO loot SELECT id_card FROM app.student; RETURN OLD; END';
+         CREATE TRIGGER t BEFORE DELETE ON c FOR EACH ROW EXECUTE FUNCTION pg_temp.t();
+         DELETE FROM p",
+    )
+    .expect("reading is allowed");
+    assert_eq!(school.records("user_id = 'region_chen' AND statement ILIKE '%loot%' AND result = 'SUCCESS'"), 1);
+}
+
+fn reads_of_a_long_transaction_outlive_its_rollback() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let long = format!("SELECT count(*) AS \"{}\" FROM app.student", "x".repeat(60));
+    let filler: String = (0..60).map(|n| format!(", 1 AS \"column_{n}_{}\"", "y".repeat(40))).collect();
+    chen.batch_execute(
+        "BEGIN; CREATE TEMP TABLE w (x int); SELECT id_card AS first_secret FROM app.student WHERE id = 1",
+    )
+    .expect("begin");
+    for _ in 0..400 {
+        chen.batch_execute(
+            &format!("{long}{filler}")
+                .replace(" FROM app.student, ", ", ")
+                .replace(&format!("FROM app.student{filler}"), &format!("{filler} FROM app.student")),
+        )
+        .expect("a long read");
+    }
+    chen.batch_execute("ROLLBACK").expect("rollback");
+    assert_eq!(school.records("statement LIKE '%first_secret%'"), 1);
+}
+
+fn publishing_a_protected_table_is_an_export() {
+    let school = School::with("enforce", &["wal_level = logical"]);
+    let mut superuser = school.superuser();
+    superuser.batch_execute("SELECT steward.activate()").expect("activate");
+    superuser.batch_execute("CREATE PUBLICATION some FOR TABLE app.student").expect("important: reviewed afterwards");
+    assert_eq!(school.records("operation_type = 'CREATE PUBLICATION' AND rule = 'export' AND result = 'SUCCESS'"), 1);
+    expect_refused(superuser.batch_execute("CREATE PUBLICATION own FOR TABLE steward.chain"));
+    expect_refused(superuser.batch_execute("CREATE PUBLICATION every FOR ALL TABLES"));
+}
+
+fn locking_a_view_does_not_reach_the_records() {
+    let school = School::active();
+    let mut superuser = school.superuser();
+    superuser.batch_execute("CREATE VIEW public.lv AS SELECT batch FROM steward.journal_0").expect("a view");
+    expect_refused(superuser.batch_execute("LOCK TABLE public.lv IN ACCESS EXCLUSIVE MODE"));
+}
+
+fn a_session_setting_through_its_view_is_free() {
+    let school = School::active();
+    let set = "UPDATE pg_settings SET setting = '1MB' WHERE name = 'work_mem'";
+    school.superuser().batch_execute(set).expect("a setting of this session");
 }

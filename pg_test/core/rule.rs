@@ -42,7 +42,8 @@ fn columns(numbers: &[u16]) -> ColumnSet {
 fn judge(rules: Vec<Rule>, command: Command, touched: &ColumnSet) -> (Tier, String) {
     let set = RuleSet::new(rules);
     let relation = set.for_relation("app.student", &student());
-    let verdict = set.judge(&relation, &Deed { command, columns: touched, has_role: &|role| role == 7 });
+    let verdict = set
+        .judge(&relation, &Deed { command, columns: touched, has_role: &|role| role == 7, is_role: &|role| role == 7 });
     (verdict.tier, set.name(verdict.rule).to_owned())
 }
 
@@ -95,13 +96,23 @@ fn roles_and_except_roles_ask_for_the_session() {
 }
 
 #[test]
+fn an_exception_is_not_for_a_role_that_is_put_on() {
+    let set = RuleSet::new(vec![Rule { except_roles: vec![7], ..rule("strict", Tier::Important, &["WRITE"]) }]);
+    let relation = set.for_relation("app.student", &student());
+    let none = columns(&[]);
+    let deed = Deed { command: UPDATE, columns: &none, has_role: &|_| true, is_role: &|_| false };
+    assert_eq!(set.judge(&relation, &deed).tier, Tier::Important);
+    assert_eq!(set.name(set.judge(&relation, &deed).rule), "strict");
+}
+
+#[test]
 fn rows_raise_the_tier_from_their_threshold_on() {
     let bulk = Rule { min_rows: Some(50), ..rule("bulk", Tier::Critical, &["WRITE"]) };
     let many = Rule { min_rows: Some(10), ..rule("many", Tier::Important, &["WRITE"]) };
     let set = RuleSet::new(vec![rule("write", Tier::Normal, &["WRITE"]), bulk, many]);
     let relation = set.for_relation("app.student", &student());
     let none = columns(&[]);
-    let deed = Deed { command: UPDATE, columns: &none, has_role: &|_| false };
+    let deed = Deed { command: UPDATE, columns: &none, has_role: &|_| false, is_role: &|_| false };
     let limits = |above| {
         set.row_limits(&relation, &deed, above).iter().map(|limit| (limit.rows, limit.tier)).collect::<Vec<_>>()
     };
@@ -117,7 +128,10 @@ fn a_cluster_wide_command_is_judged_by_rules_that_name_no_relation() {
     let local = Rule { relations: Some(Regex::new("x").unwrap()), ..rule("local", Tier::Normal, &["CONFIG"]) };
     let set = RuleSet::new(vec![rule("config", Tier::Critical, &["CONFIG"]), local]);
     let none = columns(&[]);
-    let verdict = set.judge(&set.for_cluster(), &Deed { command: config, columns: &none, has_role: &|_| false });
+    let verdict = set.judge(
+        &set.for_cluster(),
+        &Deed { command: config, columns: &none, has_role: &|_| false, is_role: &|_| false },
+    );
     assert_eq!(set.name(verdict.rule), "config");
 }
 

@@ -29,6 +29,8 @@ struct Entry {
     nested: bool,
     /// A utility command: some commit by themselves while they run.
     outlives_commit: bool,
+    /// Nothing that a rollback could take back.
+    reads: bool,
     fold: u64,
     started: Instant,
     /// Subtransaction it began in: aborted ones are later ones too.
@@ -48,27 +50,28 @@ thread_local! {
 /// A stamped record of something finished whose result is the transaction's own.
 pub fn push(mut record: Record) {
     crate::session::stamp(&mut record);
-    enter(record, 0, false, false, false);
+    enter(record, 0, false, false, false, false);
 }
 
 /// A stamped record of something that begins now; `finish` completes it.
-pub fn begin(record: Record, key: Key, nested: bool) {
-    enter(record, key, true, nested, false);
+pub fn begin(record: Record, key: Key, nested: bool, reads: bool) {
+    enter(record, key, true, nested, false, reads);
     RUNNING.set(RUNNING.get() + 1);
 }
 
 /// As `begin`, for a utility command. VACUUM and CREATE INDEX CONCURRENTLY commit while they run: their record waits.
 pub fn begin_utility(record: Record, key: Key, nested: bool) {
-    enter(record, key, true, nested, true);
+    enter(record, key, true, nested, true, false);
     RUNNING.set(RUNNING.get() + 1);
 }
 
-fn enter(record: Record, key: Key, running: bool, nested: bool, outlives_commit: bool) {
+fn enter(record: Record, key: Key, running: bool, nested: bool, outlives_commit: bool, reads: bool) {
     // Safe: plain getter inside a transaction.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
     let fold = fold_key(&record);
     let started = Instant::now();
-    let entry = Entry { record, key, running, nested, outlives_commit, fold, started, subtransaction, settled: false };
+    let entry =
+        Entry { record, key, running, nested, outlives_commit, reads, fold, started, subtransaction, settled: false };
     ENTRIES.with_borrow_mut(|entries| entries.push(entry));
 }
 
@@ -202,8 +205,11 @@ fn write_out_if_large() {
     BYTES.set(0);
     let finished: Vec<Entry> =
         ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., |entry| !entry.running).collect());
-    WRITTEN_OUT.set(WRITTEN_OUT.get() + finished.len() as u64);
-    journal::write(&encode(finished.iter().map(|entry| &entry.record), Some(xid)));
+    // What was read was read, whatever becomes of the transaction.
+    let (reads, writes): (Vec<Entry>, Vec<Entry>) = finished.into_iter().partition(|entry| entry.reads);
+    spool(reads.iter());
+    WRITTEN_OUT.set(WRITTEN_OUT.get() + writes.len() as u64);
+    journal::write(&encode(writes.iter().map(|entry| &entry.record), Some(xid)));
 }
 
 fn encode<'a>(records: impl Iterator<Item = &'a Record>, xid: Option<u64>) -> Vec<Vec<u8>> {
@@ -240,7 +246,7 @@ pub fn before_commit() {
 /// COMMIT (or PREPARE): what did not ride with it goes to the lane. Must not raise.
 pub fn after_commit() {
     if !JOURNALLED.get() {
-        spool();
+        ENTRIES.with_borrow(|entries| spool(entries.iter().filter(|entry| !entry.waits())));
     }
     let mut waiting = ENTRIES.with_borrow_mut(std::mem::take);
     waiting.retain(Entry::waits);
@@ -274,6 +280,7 @@ pub fn after_abort() {
                 running: false,
                 nested: false,
                 outlives_commit: false,
+                reads: false,
                 fold: 0,
                 started: Instant::now(),
                 subtransaction: 1,
@@ -281,16 +288,16 @@ pub fn after_abort() {
             });
         });
     }
-    ENTRIES.with_borrow_mut(|entries| entries.iter_mut().filter(|entry| !entry.settled).for_each(settle));
-    spool();
+    ENTRIES.with_borrow_mut(|entries| {
+        entries.iter_mut().filter(|entry| !entry.settled).for_each(settle);
+        spool(entries.iter());
+    });
     clear();
 }
 
-/// Writes every entry that is due to the lane; what cannot be written is counted there as lost.
-fn spool() {
-    let records: Vec<Vec<u8>> = ENTRIES.with_borrow(|entries| {
-        entries.iter().filter(|entry| !entry.waits()).map(|entry| entry.record.encode()).collect()
-    });
+/// Writes entries to the lane; what cannot be written is counted there as lost.
+fn spool<'a>(entries: impl Iterator<Item = &'a Entry>) {
+    let records: Vec<Vec<u8>> = entries.map(|entry| entry.record.encode()).collect();
     if records.is_empty() {
         return;
     }

@@ -147,6 +147,8 @@ pub struct Deed<'a> {
     pub columns: &'a ColumnSet,
     /// Whether the session stands behind a role (by login, current role or membership).
     pub has_role: &'a dyn Fn(u32) -> bool,
+    /// Whether it is one by the authenticated login alone: exceptions are not for roles that are put on.
+    pub is_role: &'a dyn Fn(u32) -> bool,
 }
 
 /// The tier of a deed and the rule that says so (None: no rule knows it).
@@ -218,7 +220,7 @@ impl RuleSet {
             rule.commands.as_ref().is_none_or(|commands| commands.contains(deed.command))
                 && compiled.columns.as_ref().is_none_or(|columns| columns.intersects(deed.columns))
                 && rule.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| (deed.has_role)(*role)))
-                && !rule.except_roles.iter().any(|role| (deed.has_role)(*role))
+                && !rule.except_roles.iter().any(|role| (deed.is_role)(*role))
         })
     }
 }

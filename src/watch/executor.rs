@@ -179,15 +179,14 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             explain(&mut facts.deeds);
         }
-        // Foreign key checks look a key up for each row; they read nothing out.
-        if !facts.writes && pg_sys::InNoForceRLSOperation() {
+        if !facts.writes && source.is_key_check() {
             return false;
         }
         let judgement = judge::judge(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
         let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, &source);
         crate::session::stamp(&mut record);
-        buffer::begin(record, query as usize, !source.top_level);
+        buffer::begin(record, query as usize, !source.top_level, !facts.writes);
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;
         }

@@ -62,7 +62,7 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
                         columns: set_of((*entry).selectedCols),
                     });
                 }
-                (None, Some(verb)) if is_catalog((*entry).relid) => facts.deeds.push(Deed {
+                (None, Some(verb)) if is_catalog_table(entry) => facts.deeds.push(Deed {
                     command: Command { group: Group::Config, ..write_command(plan, verb) },
                     relation: None,
                     columns: ColumnSet::default(),
@@ -95,7 +95,7 @@ pub unsafe fn concerns(plan: *mut pg_sys::PlannedStmt, policy: &Policy) -> bool 
             (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
                 && (*entry).requiredPerms != 0
                 && (policy.watched((*entry).relid).is_some()
-                    || ((*entry).requiredPerms & WRITES != 0 && is_catalog((*entry).relid)))
+                    || ((*entry).requiredPerms & WRITES != 0 && is_catalog_table(entry)))
         })
     }
 }
@@ -181,6 +181,12 @@ unsafe fn add(set: &mut ColumnSet, bits: *mut pg_sys::Bitmapset) {
             set.insert(attribute);
         }
     }
+}
+
+/// A view such as pg_settings is not the catalog: writing through it is decided on what its rules do.
+unsafe fn is_catalog_table(entry: *mut pg_sys::RangeTblEntry) -> bool {
+    // Safe: a live entry.
+    unsafe { is_catalog((*entry).relid) && (*entry).relkind as u8 != pg_sys::RELKIND_VIEW }
 }
 
 /// Relations of the system catalog: written by hand they are configuration and privileges.

@@ -39,7 +39,12 @@ pub fn judge(policy: &Policy, deeds: &[Deed]) -> Judgement {
     let mut judgement = Judgement { tier: Tier::Normal, rule: "unmatched".to_owned(), limits: Vec::new(), worst: 0 };
     let mut first = true;
     for (index, deed) in deeds.iter().enumerate() {
-        let question = rule::Deed { command: deed.command, columns: &deed.columns, has_role: &session::has_role };
+        let question = rule::Deed {
+            command: deed.command,
+            columns: &deed.columns,
+            has_role: &session::has_role,
+            is_role: &session::is_role,
+        };
         let rules = deed.relation.as_ref().map_or(&policy.cluster_rules, |member| member.rules(&policy.rules));
         let verdict = policy.rules.judge(rules, &question);
         if let Some(member) = &deed.relation {
@@ -64,8 +69,11 @@ pub fn judge(policy: &Policy, deeds: &[Deed]) -> Judgement {
 
 /// What the gate says to a tier in this session, now.
 pub fn ask_gate(policy: &Policy, tier: Tier) -> Decision {
-    let post = session::person().map(|person| person.post.clone()).unwrap_or_default();
-    let demand = Demand { needs_operation: policy.tier_policy(tier, &post).needs_operation() };
+    let person = session::person();
+    // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
+    let unanswered = person.is_none() && tier > Tier::Normal;
+    let post = person.map(|person| person.post.clone()).unwrap_or_default();
+    let demand = Demand { needs_operation: unanswered || policy.tier_policy(tier, &post).needs_operation() };
     let situation = Situation {
         active: shared::active(),
         enforcing: shared::mode() == Mode::Enforce,

@@ -96,7 +96,7 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
     }
     match access {
         OAT_FUNCTION_EXECUTE => function(object),
-        OAT_TRUNCATE if cache::at_home() => relation(object, "TRUNCATE TABLE"),
+        OAT_TRUNCATE if cache::at_home() => touched(object, "TRUNCATE TABLE"),
         OAT_DROP if cache::at_home() => dropped(class, object, part),
         OAT_POST_ALTER | OAT_POST_CREATE if cache::at_home() => changed(class, object),
         _ => {}
@@ -153,99 +153,90 @@ fn guarded_symbol(function: Oid) -> Option<&'static str> {
 
 /// Something hanging on a protected table goes, or the table itself, by whatever command.
 fn dropped(class: Oid, object: Oid, part: c_int) {
-    let policy = cache::policy();
     if class == catalog::EXTENSION && is_own_extension(object) {
-        judge_alone("DROP EXTENSION", Group::Config, &client_source());
-        return;
+        return judge_alone("DROP EXTENSION", Group::Config, &client_source());
     }
-    let relation_of = match class {
-        catalog::RELATION => Some(object),
-        catalog::TRIGGER | catalog::POLICY | catalog::CONSTRAINT | catalog::REWRITE => owner_relation(class, object),
-        _ => None,
+    let whole = class == catalog::RELATION && part == 0;
+    let target = match class {
+        catalog::RELATION => Some(table_of_index(object)),
+        _ => catalog::table_of(class).and_then(|place| referred(class, object, &place)),
     };
-    let Some(target) = relation_of else { return own_object(class, object) };
-    match policy.watched(target) {
-        Some(Watched::Protected(member)) => {
-            let tag = if class == catalog::RELATION && part == 0 { "DROP TABLE" } else { "ALTER TABLE" };
-            protected(&policy, member, tag);
-        }
-        Some(Watched::Own(kind)) => own(*kind, target),
-        None => {}
+    match target {
+        Some(target) => touched(target, if whole && target == object { "DROP TABLE" } else { "ALTER TABLE" }),
+        None => guard_schema(class, object),
     }
 }
 
-/// A function or relation of schema steward is replaced, altered or added.
+/// Something is created or altered: on a protected table, in schema steward, or where every session looks first.
 fn changed(class: Oid, object: Oid) {
     match class {
-        catalog::PROCEDURE => own_object(class, object),
         catalog::TRIGGER | catalog::POLICY | catalog::REWRITE => {
-            let Some(target) = owner_relation(class, object) else { return };
+            if let Some(target) = catalog::table_of(class).and_then(|place| referred(class, object, &place)) {
+                touched(target, "ALTER TABLE");
+            }
+        }
+        catalog::RELATION if matches!(cache::policy().watched(object), Some(Watched::Own(_))) => {
+            touched(object, "ALTER")
+        }
+        catalog::TYPE => {
             let policy = cache::policy();
-            match policy.watched(target) {
-                Some(Watched::Protected(member)) => protected(&policy, member, "ALTER TABLE"),
-                Some(Watched::Own(kind)) => own(*kind, target),
-                None => {}
+            if let Some(member) = policy.member_with_type(object) {
+                protected(&policy, member, "ALTER TYPE");
             }
+            guard_schema(class, object);
         }
-        catalog::RELATION => {
-            if let Some(Watched::Own(kind)) = cache::policy().watched(object) {
-                own(*kind, object);
-            }
-        }
-        _ => {}
+        _ => guard_schema(class, object),
     }
 }
 
-fn relation(object: Oid, tag: &'static str) {
+/// The extension's own SQL, like everybody's, finds functions, casts and operators by name: what is put into the
+/// catalog's schema is configuration, and nothing is put into schema steward.
+fn guard_schema(class: Oid, object: Oid) {
+    let Some(schema) = catalog::schema_of(class).and_then(|place| referred(class, object, &place)) else { return };
+    if schema == catalog::CATALOG_SCHEMA {
+        return judge_alone("ALTER CATALOG", Group::Config, &client_source());
+    }
+    // Safe: a look-up by name.
+    if schema == unsafe { pg_sys::get_namespace_oid(c"steward".as_ptr(), true) } {
+        judge::guard_own(OwnKind::Configuration, "schema steward", "ALTER", &client_source());
+    }
+}
+
+fn table_of_index(relation: Oid) -> Oid {
+    // Safe: syscache look-ups; a dropped relation is still there when its drop is announced.
+    unsafe {
+        match pg_sys::get_rel_relkind(relation) as u8 {
+            pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => pg_sys::IndexGetRelation(relation, true),
+            _ => relation,
+        }
+    }
+}
+
+/// A relation is changed in its structure, truncated or dropped.
+fn touched(relation: Oid, tag: &'static str) {
     let policy = cache::policy();
-    match policy.watched(object) {
+    match policy.watched(relation) {
         Some(Watched::Protected(member)) => protected(&policy, member, tag),
-        Some(Watched::Own(kind)) => own(*kind, object),
+        Some(Watched::Own(kind)) => {
+            judge::guard_own(*kind, &utility::relation_name(relation), tag, &client_source());
+        }
         None => {}
     }
 }
 
-/// The structure of a protected table changes. What the utility hook has allowed passes its own rule here again.
+/// The structure of a protected table changes. What the running command was allowed to do to this very table (upkeep
+/// and partitions drop and create parts of their own) is not asked again; TRUNCATE always is.
 fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
+    if tag != "TRUNCATE TABLE" && utility::allows(member.root.oid) {
+        return;
+    }
     let deed = Deed {
         command: Command { tag, group: Group::Ddl },
         relation: Some(member.clone()),
         columns: ColumnSet::default(),
     };
-    if let Some(group) = utility::allowed_group()
-        && group != Group::Ddl
-    {
-        // Upkeep and partitions drop and create parts of their own: decided by their command.
-        return;
-    }
     let judgement = judge::judge(policy, std::slice::from_ref(&deed));
     judge::enforce(policy, &[deed], &judgement, tag, &client_source());
-}
-
-fn own(kind: OwnKind, relation: Oid) {
-    judge::guard_own(kind, &utility::relation_name(relation), "ALTER", &client_source());
-}
-
-/// Functions of schema steward: replacing one would replace the policy.
-fn own_object(class: Oid, object: Oid) {
-    if class != catalog::PROCEDURE {
-        return;
-    }
-    // Safe: syscache look-ups; null if the function is brand new in another schema and not visible yet.
-    let (schema, name) = unsafe {
-        let name = pg_sys::get_func_name(object);
-        if name.is_null() {
-            return;
-        }
-        let schema = pg_sys::get_namespace_name(pg_sys::get_func_namespace(object));
-        (
-            if schema.is_null() { String::new() } else { CStr::from_ptr(schema).to_string_lossy().into_owned() },
-            CStr::from_ptr(name).to_string_lossy().into_owned(),
-        )
-    };
-    if schema == "steward" {
-        judge::guard_own(OwnKind::Configuration, &format!("{schema}.{name}"), "ALTER FUNCTION", &client_source());
-    }
 }
 
 fn judge_alone(tag: &'static str, group: Group, source: &Source<'_>) {
@@ -271,34 +262,28 @@ fn is_own_extension(object: Oid) -> bool {
     }
 }
 
-/// The table that a trigger, policy, rule or constraint hangs on.
-fn owner_relation(class: Oid, object: Oid) -> Option<Oid> {
-    let owned = catalog::owned(class)?;
-    // Safe: a catalog scan by oid index with SnapshotSelf, because a new or changed row is not visible to the command's
-    // snapshot yet; everything opened is closed.
+/// What a catalog row refers to. Found by oid index with SnapshotSelf, because a new or changed row is not visible to the
+/// command's snapshot yet.
+fn referred(class: Oid, object: Oid, place: &catalog::Reference) -> Option<Oid> {
+    // Safe: a catalog scan; everything opened is closed.
     unsafe {
         let lock = pg_sys::AccessShareLock as i32;
-        let catalog = pg_sys::table_open(class, lock);
+        let relation = pg_sys::table_open(class, lock);
         let mut key = pg_sys::ScanKeyData::default();
         let equal = pg_sys::Oid::from(pg_sys::F_OIDEQ);
-        pg_sys::ScanKeyInit(
-            &mut key,
-            owned.oid_column,
-            pg_sys::BTEqualStrategyNumber as u16,
-            equal,
-            pg_sys::Datum::from(object),
-        );
-        let scan =
-            pg_sys::systable_beginscan(catalog, owned.oid_index, true, &raw mut pg_sys::SnapshotSelfData, 1, &mut key);
+        let strategy = pg_sys::BTEqualStrategyNumber as u16;
+        pg_sys::ScanKeyInit(&mut key, 1, strategy, equal, pg_sys::Datum::from(object));
+        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        let scan = pg_sys::systable_beginscan(relation, place.oid_index, true, snapshot, 1, &mut key);
         let tuple = pg_sys::systable_getnext(scan);
         let mut missing = false;
-        let mut owner = pg_sys::InvalidOid;
+        let mut referred = pg_sys::InvalidOid;
         if !tuple.is_null() {
-            let value = pg_sys::heap_getattr(tuple, owned.relation_column, (*catalog).rd_att, &mut missing);
-            owner = Oid::from(value.value() as u32);
+            let value = pg_sys::heap_getattr(tuple, place.column, (*relation).rd_att, &mut missing);
+            referred = Oid::from(value.value() as u32);
         }
         pg_sys::systable_endscan(scan);
-        pg_sys::table_close(catalog, lock);
-        (!missing && owner != pg_sys::InvalidOid).then_some(owner)
+        pg_sys::table_close(relation, lock);
+        (!missing && referred != pg_sys::InvalidOid).then_some(referred)
     }
 }

@@ -57,6 +57,20 @@ impl Source<'_> {
         }))
     }
 
+    /// The look-up that a foreign key makes for each row, as the server itself writes it: it locks one key and reads
+    /// nothing out. Without any other parenthesis there is neither a function nor a query inside.
+    pub fn is_key_check(&self) -> bool {
+        const EQUAL: &str = "OPERATOR(pg_catalog.=)";
+        // Safe: plain getter; triggers of a foreign key's action run under the same flag, hence the text.
+        if !unsafe { pg_sys::InNoForceRLSOperation() } {
+            return false;
+        }
+        let text = std::str::from_utf8(self.text).unwrap_or_default();
+        text.strip_prefix("SELECT 1 FROM ONLY ")
+            .and_then(|rest| rest.strip_suffix(" FOR KEY SHARE OF x"))
+            .is_some_and(|rest| !rest.replace(EQUAL, "").contains(['(', ';', '\'']))
+    }
+
     /// The call that files this statement, if it can be pasted: a statement the client typed, without parameters.
     pub fn request_call(&self) -> Option<String> {
         let text = self.utf8();

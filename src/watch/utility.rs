@@ -39,8 +39,8 @@ unsafe extern "C-unwind" {
 struct Allowed {
     statement: usize,
     subtransaction: u32,
-    /// What it was decided as, if it names a protected table.
-    group: Option<Group>,
+    /// The protected trees it names: what it does to them was allowed with it.
+    roots: Vec<pg_sys::Oid>,
     /// COPY FROM: what its rows are checked against when it has loaded them.
     limits: Vec<RelationLimit>,
 }
@@ -95,7 +95,7 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// Decides a command. True: a record of it is running.
+/// Decides a command. True: `complete` must hear of its end.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn decide(
     statement: *mut pg_sys::PlannedStmt,
@@ -134,9 +134,10 @@ unsafe extern "C-unwind" fn decide(
             judge::guard_own(*kind, name, tag, &source);
         }
         if facts.deeds.is_empty() {
-            return false;
+            allow(statement, Vec::new(), Vec::new());
+        } else {
+            begin(statement, facts, &policy, tag, &source);
         }
-        begin(statement, facts, &policy, tag, &source);
         true
     }
 }
@@ -163,11 +164,15 @@ unsafe fn begin(
         let members = facts.deeds.iter().filter_map(|deed| deed.relation.as_ref());
         members.for_each(|member| rows::touching(&member.root));
     }
-    let group = facts.deeds.iter().find(|deed| deed.relation.is_some()).map(|deed| deed.command.group);
-    let limits = if facts.loads { judgement.limits } else { Vec::new() };
+    let roots = facts.deeds.iter().filter_map(|deed| Some(deed.relation.as_ref()?.root.oid)).collect();
+    allow(statement, roots, if facts.loads { judgement.limits } else { Vec::new() });
+}
+
+/// The command begins, also one that is nobody's business: what runs inside it is not its doing.
+fn allow(statement: *mut pg_sys::PlannedStmt, roots: Vec<pg_sys::Oid>, limits: Vec<RelationLimit>) {
     // Safe: plain getter.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
-    let allowed = Allowed { statement: statement as usize, subtransaction, group, limits };
+    let allowed = Allowed { statement: statement as usize, subtransaction, roots, limits };
     ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
 
@@ -208,10 +213,10 @@ unsafe fn drops_own_extension(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// What the running command was decided as, if it names a protected table: what the object access hook sees of it was
-/// allowed with it.
-pub fn allowed_group() -> Option<Group> {
-    ALLOWED.with_borrow(|all| all.last().and_then(|allowed| allowed.group))
+/// Whether the innermost running command named this protected tree and was allowed: what the object access hook sees it
+/// do there was decided with it.
+pub fn allows(root: pg_sys::Oid) -> bool {
+    ALLOWED.with_borrow(|all| all.last().is_some_and(|allowed| allowed.roots.contains(&root)))
 }
 
 /// A failed command leaves nothing behind. Called where a transaction ends or fails.

@@ -3,7 +3,7 @@
 
 use super::facts::Deed;
 use super::utility_names::{copied_columns, resolve, text};
-use super::{list, privilege};
+use super::{catalog, list, privilege};
 use crate::cache::{OwnKind, Policy, Watched};
 use crate::core::rule::Group;
 use pgrx::pg_sys::{self, NodeTag, ObjectType};
@@ -95,15 +95,20 @@ impl Reader<'_> {
                 T_SecLabelStmt => self.label(&*node.cast()),
                 T_CreateFunctionStmt => self.create_function(&*node.cast()),
                 T_CreatePublicationStmt => {
-                    if (*node.cast::<pg_sys::CreatePublicationStmt>()).for_all_tables {
-                        self.cluster(Group::Config);
-                    }
+                    let publication = &*node.cast::<pg_sys::CreatePublicationStmt>();
+                    self.publish(publication.for_all_tables, publication.pubobjects)
                 }
                 T_AlterPublicationStmt => {
-                    if (*node.cast::<pg_sys::AlterPublicationStmt>()).for_all_tables {
-                        self.cluster(Group::Config);
-                    }
+                    let publication = &*node.cast::<pg_sys::AlterPublicationStmt>();
+                    self.publish(publication.for_all_tables, publication.pubobjects)
                 }
+                // Its elements run as parts of it.
+                T_CreateSchemaStmt => {
+                    let schema = &*node.cast::<pg_sys::CreateSchemaStmt>();
+                    self.own_schema(text(schema.schemaname));
+                    list(schema.schemaElts).for_each(|element| self.read(element));
+                }
+                T_CreateCastStmt => self.plain(Group::Config),
                 T_GrantStmt => self.grant(&*node.cast()),
                 T_AlterDefaultPrivilegesStmt => {
                     let group = privilege::of_grantees(
@@ -161,6 +166,34 @@ impl Reader<'_> {
         unsafe { self.each(lock.relations, Group::Upkeep) };
         if lock.mode == pg_sys::AccessShareLock as i32 {
             self.facts.own = None;
+            return;
+        }
+        // Locking a view locks every table behind it, at any depth: the records' tables could be among them.
+        for name in unsafe { list(lock.relations) } {
+            let relation = unsafe { resolve(name) };
+            // Safe: a syscache look-up.
+            if relation.is_some_and(|view| unsafe { pg_sys::get_rel_relkind(view) } as u8 == pg_sys::RELKIND_VIEW) {
+                self.plain(Group::Config);
+            }
+        }
+    }
+
+    /// What is published leaves by replication.
+    unsafe fn publish(&mut self, everything: bool, objects: *mut pg_sys::List) {
+        if everything {
+            self.cluster(Group::Config);
+        }
+        // Safe: specifications of the parser; without a table they name a schema, or the current one.
+        unsafe {
+            for object in list::<pg_sys::PublicationObjSpec>(objects) {
+                if !(*object).pubtable.is_null() {
+                    self.relation((*(*object).pubtable).relation, Group::Export);
+                } else if (*object).name.is_null() {
+                    self.plain(Group::Config);
+                } else {
+                    self.schema_as(text((*object).name), Group::Export);
+                }
+            }
         }
     }
 
@@ -204,8 +237,13 @@ impl Reader<'_> {
             }
             // A table that becomes a child of a protected one: the parent is what changes.
             for command in list::<pg_sys::AlterTableCmd>(alter.cmds) {
-                if (*command).subtype == pg_sys::AlterTableType::AT_AddInherit {
-                    self.relation((*command).def.cast(), Group::Ddl);
+                match (*command).subtype {
+                    pg_sys::AlterTableType::AT_AddInherit => self.relation((*command).def.cast(), Group::Ddl),
+                    // And a protected table that becomes a part of another could be written through it.
+                    pg_sys::AlterTableType::AT_AttachPartition => {
+                        self.relation((*(*command).def.cast::<pg_sys::PartitionCmd>()).name, Group::Ddl)
+                    }
+                    _ => {}
                 }
             }
             self.touches(relation, Group::Ddl);
@@ -225,6 +263,10 @@ impl Reader<'_> {
                 ObjectType::OBJECT_ROLE => self.cluster(Group::Privilege),
                 ObjectType::OBJECT_DATABASE | ObjectType::OBJECT_TABLESPACE => self.cluster(Group::Config),
                 ObjectType::OBJECT_SCHEMA => self.schema(text(rename.subname)),
+                ObjectType::OBJECT_LANGUAGE
+                | ObjectType::OBJECT_FDW
+                | ObjectType::OBJECT_FOREIGN_SERVER
+                | ObjectType::OBJECT_EVENT_TRIGGER => self.plain(Group::Config),
                 _ if !rename.relation.is_null() => self.relation(rename.relation, Group::Ddl),
                 kind => self.named(kind, rename.object, Group::Ddl),
             }
@@ -288,9 +330,7 @@ impl Reader<'_> {
             self.named(ObjectType::OBJECT_FUNCTION, function.funcname.cast(), Group::Ddl);
             let language =
                 list::<pg_sys::DefElem>(function.options).find(|option| text((**option).defname) == "language");
-            let native =
-                language.is_some_and(|option| matches!(text(pg_sys::defGetString(option)), "c" | "C" | "internal"));
-            if native {
+            if language.is_some_and(|option| is_native(pg_sys::defGetString(option))) {
                 self.cluster(Group::Config);
             }
         }
@@ -337,7 +377,6 @@ fn is_ordinary_object(tag: NodeTag) -> bool {
         T_ViewStmt
             | T_CreateSeqStmt
             | T_AlterSeqStmt
-            | T_CreateSchemaStmt
             | T_CreateDomainStmt
             | T_AlterDomainStmt
             | T_CompositeTypeStmt
@@ -350,7 +389,6 @@ fn is_ordinary_object(tag: NodeTag) -> bool {
             | T_AlterOperatorStmt
             | T_AlterStatsStmt
             | T_AlterCollationStmt
-            | T_CreateCastStmt
             | T_CreateConversionStmt
             | T_CreateTransformStmt
             | T_CreateOpClassStmt
@@ -360,4 +398,11 @@ fn is_ordinary_object(tag: NodeTag) -> bool {
             | T_AlterTSDictionaryStmt
             | T_AlterObjectDependsStmt
     )
+}
+
+/// Languages whose functions run the server's or a library's own code, whatever name they go by.
+unsafe fn is_native(name: *const std::ffi::c_char) -> bool {
+    // Safe: a look-up by name, missing allowed.
+    let language = unsafe { pg_sys::get_language_oid(name, true) };
+    matches!(language, catalog::LANGUAGE_C | catalog::LANGUAGE_INTERNAL)
 }

@@ -30,6 +30,8 @@ impl Reader<'_> {
         match self.policy.watched(relation) {
             Some(Watched::Protected(member)) => self.push(group, Some(member.clone()), ColumnSet::default()),
             Some(Watched::Own(kind)) => self.facts.own = Some((*kind, super::utility::relation_name(relation))),
+            // The catalog filled or emptied by hand: roles and settings of the whole cluster are in it.
+            None if super::facts::is_catalog(relation) && group != Group::Upkeep => self.cluster(Group::Config),
             None => {}
         }
     }
@@ -102,10 +104,14 @@ impl Reader<'_> {
 
     /// A schema that holds protected tables is structure; schema steward is ours.
     pub fn schema(&mut self, name: &str) {
+        self.schema_as(name, Group::Ddl)
+    }
+
+    pub fn schema_as(&mut self, name: &str, group: Group) {
         self.own_schema(name);
         let inside: Vec<Rc<Member>> =
             self.policy.roots().filter(|member| member.root.name.split('.').next() == Some(name)).cloned().collect();
-        inside.into_iter().for_each(|member| self.push(Group::Ddl, Some(member), ColumnSet::default()));
+        inside.into_iter().for_each(|member| self.push(group, Some(member), ColumnSet::default()));
     }
 
     pub fn own_schema(&mut self, name: &str) {
