@@ -317,29 +317,24 @@ fn reads_inside_a_foreign_key_action_are_recorded() {
 fn reads_of_a_long_transaction_outlive_its_rollback() {
     let school = School::active();
     let mut chen = school.session("region_chen");
-    let long = format!("SELECT count(*) AS \"{}\" FROM app.student", "x".repeat(60));
-    let filler: String = (0..60).map(|n| format!(", 1 AS \"column_{n}_{}\"", "y".repeat(40))).collect();
-    chen.batch_execute(
-        "BEGIN; CREATE TEMP TABLE w (x int); SELECT id_card AS first_secret FROM app.student WHERE id = 1",
-    )
-    .expect("begin");
+    // Each text is near the longest that a record keeps, so that their sum is more than a transaction keeps in memory.
+    let columns: String = (0..80).map(|n| format!(", name AS column_{n}_{}", "y".repeat(40))).collect();
+    let long = format!("SELECT id{columns} FROM app.student WHERE id = 2");
+    chen.batch_execute("BEGIN; CREATE TEMP TABLE w (x int)").expect("a transaction that writes");
+    chen.batch_execute("SELECT id_card AS first_secret FROM app.student WHERE id = 1").expect("a read");
     for _ in 0..400 {
-        chen.batch_execute(
-            &format!("{long}{filler}")
-                .replace(" FROM app.student, ", ", ")
-                .replace(&format!("FROM app.student{filler}"), &format!("{filler} FROM app.student")),
-        )
-        .expect("a long read");
+        chen.batch_execute(&long).expect("a long read");
     }
     chen.batch_execute("ROLLBACK").expect("rollback");
     assert_eq!(school.records("statement LIKE '%first_secret%'"), 1);
+    assert_eq!(school.records("statement LIKE '%column_79_%'"), 400);
 }
 
 fn publishing_a_protected_table_is_an_export() {
     let school = School::with("enforce", &["wal_level = logical"]);
     let mut superuser = school.superuser();
     superuser.batch_execute("SELECT steward.activate()").expect("activate");
-    superuser.batch_execute("CREATE PUBLICATION some FOR TABLE app.student").expect("important: reviewed afterwards");
+    superuser.batch_execute("CREATE PUBLICATION few FOR TABLE app.student").expect("important: reviewed afterwards");
     assert_eq!(school.records("operation_type = 'CREATE PUBLICATION' AND rule = 'export' AND result = 'SUCCESS'"), 1);
     expect_refused(superuser.batch_execute("CREATE PUBLICATION own FOR TABLE steward.chain"));
     expect_refused(superuser.batch_execute("CREATE PUBLICATION every FOR ALL TABLES"));
