@@ -17,8 +17,6 @@ use std::time::Duration;
 const CONNECTING: i32 = -1;
 /// Between two looks for a home database that does not exist yet, milliseconds.
 const HOME_POLL: i64 = 1_000;
-/// The same after a connection failed although the database exists.
-const HOME_RETRY: i64 = 30_000;
 
 // Own declarations: the guarded ones of the bindings are not meant for signal handlers.
 unsafe extern "C-unwind" {
@@ -146,14 +144,13 @@ fn wait_for_home() -> ! {
     // Safe: connects to shared catalogs only; each look is a transaction of its own.
     unsafe {
         pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
-        let mut pause = if database_exists(&home) { HOME_RETRY } else { HOME_POLL };
+        // The database may have come in between: then the next start finds it.
         loop {
-            sleep(pause);
+            sleep(HOME_POLL);
             pgrx::check_for_interrupts!();
             if database_exists(&home) {
                 break;
             }
-            pause = HOME_POLL;
         }
         if let Some(shared) = shared::get() {
             shared.sequencer_pid.store(0, SeqCst);
