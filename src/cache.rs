@@ -99,8 +99,8 @@ pub struct Policy {
     persons: HashMap<u32, Rc<Person>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
-    /// User-defined types of protected columns, each with a table that has one.
-    types: HashMap<u32, u32>,
+    /// User-defined types and owned sequences of protected columns, each with its table.
+    parts: HashMap<u32, u32>,
 }
 
 impl Policy {
@@ -113,9 +113,9 @@ impl Policy {
             _ => None,
         }
     }
-    /// A protected table with a column of this type: changing the type changes what its rows say.
-    pub fn member_with_type(&self, object: pg_sys::Oid) -> Option<&Rc<Member>> {
-        self.types.get(&object.to_u32()).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
+    /// The protected table that a type or sequence is part of: changing it changes what the table's rows say.
+    pub fn member_with_part(&self, object: pg_sys::Oid) -> Option<&Rc<Member>> {
+        self.parts.get(&object.to_u32()).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
     }
     pub fn roots(&self) -> impl Iterator<Item = &Rc<Member>> {
         self.watched.iter().filter_map(|(oid, watched)| match watched {
@@ -237,7 +237,7 @@ fn load() -> Result<Policy, Fault> {
         watched: load_watched()?,
         tiers: load_tiers()?,
         persons: load_persons()?,
-        types: own::latest_rows(TYPES)
+        parts: own::latest_rows(PARTS)
             .iter()
             .map(|row| Ok::<_, Fault>((number(row, 0)?, number(row, 1)?)))
             .collect::<Result<_, _>>()?,
@@ -307,8 +307,12 @@ fn load_watched() -> Result<HashMap<u32, Watched>, Fault> {
     Ok(watched)
 }
 
-const TYPES: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.protected p
-    JOIN pg_attribute a ON a.attrelid = p.relation WHERE a.attnum > 0 AND a.atttypid >= 16384";
+const PARTS: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.protected p
+        JOIN pg_attribute a ON a.attrelid = p.relation WHERE a.attnum > 0 AND a.atttypid >= 16384
+    UNION SELECT s.oid::text, p.relation::oid::text FROM steward.protected p
+        JOIN pg_depend d ON d.refobjid = p.relation AND d.refclassid = 'pg_class'::regclass
+            AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+        JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'";
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text FROM steward.tier_policy";

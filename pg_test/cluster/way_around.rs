@@ -22,7 +22,7 @@ tests! {
     elements_of_create_schema_are_decided,
     a_protected_table_is_not_hung_under_another,
     renaming_a_language_does_not_hide_native_code,
-    a_type_of_a_protected_column_is_its_structure,
+    types_defaults_and_sequences_are_structure_of_their_table,
     a_login_without_a_person_does_normal_work_only,
     reads_inside_a_foreign_key_action_are_recorded,
     reads_of_a_long_transaction_outlive_its_rollback,
@@ -269,7 +269,7 @@ fn renaming_a_language_does_not_hide_native_code() {
     expect_refused(superuser.batch_execute("ALTER LANGUAGE internal RENAME TO inside"));
 }
 
-fn a_type_of_a_protected_column_is_its_structure() {
+fn types_defaults_and_sequences_are_structure_of_their_table() {
     let school = School::inactive();
     let mut superuser = school.superuser();
     superuser
@@ -278,12 +278,16 @@ fn a_type_of_a_protected_column_is_its_structure() {
              CREATE TYPE app.free AS ENUM ('a');
              CREATE FUNCTION app.usual() RETURNS app.mood LANGUAGE sql AS $$SELECT 'good'::app.mood$$;
              ALTER TABLE app.student ADD mood app.mood DEFAULT app.usual();
+             ALTER TABLE app.guardian ADD number int GENERATED ALWAYS AS IDENTITY;
+             CREATE SEQUENCE app.free_sequence;
              SELECT steward.activate()",
         )
         .expect("set-up");
     expect_refused(superuser.batch_execute("ALTER TYPE app.mood RENAME VALUE 'good' TO 'terrible'"));
     expect_refused(superuser.batch_execute("DROP FUNCTION app.usual() CASCADE"));
+    expect_refused(superuser.batch_execute("ALTER SEQUENCE app.guardian_number_seq RESTART WITH 1"));
     superuser.batch_execute("ALTER TYPE app.free RENAME VALUE 'a' TO 'b'").expect("a type of no protected table");
+    superuser.batch_execute("ALTER SEQUENCE app.free_sequence RESTART").expect("a sequence of no protected table");
 }
 
 fn a_login_without_a_person_does_normal_work_only() {

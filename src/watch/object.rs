@@ -175,13 +175,13 @@ fn changed(class: Oid, object: Oid) {
                 touched(target, "ALTER TABLE");
             }
         }
-        catalog::RELATION if matches!(cache::policy().watched(object), Some(Watched::Own(_))) => {
-            touched(object, "ALTER")
-        }
-        catalog::TYPE => {
+        catalog::TYPE | catalog::RELATION => {
             let policy = cache::policy();
-            if let Some(member) = policy.member_with_type(object) {
-                protected(&policy, member, "ALTER TYPE");
+            if matches!(policy.watched(object), Some(Watched::Own(_))) {
+                return touched(object, "ALTER");
+            }
+            if let Some(member) = policy.member_with_part(object) {
+                protected(&policy, member, "ALTER");
             }
             guard_schema(class, object);
         }
