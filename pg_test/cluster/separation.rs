@@ -18,6 +18,7 @@ tests! {
     a_suspended_approver_does_not_count,
     nobody_requests_in_a_role_they_are_not_a_member_of,
     only_the_applicant_executes,
+    nobody_votes_by_calling_somebody_elses_function,
 }
 
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
@@ -156,4 +157,34 @@ fn only_the_applicant_executes() {
         let run = execute(&mut school.session(login), &op_no);
         expect_error(run, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     }
+}
+
+/// A function, a view and a block that vote for whoever uses them: a vote is the person's own call.
+fn nobody_votes_by_calling_somebody_elses_function() {
+    let school = School::active();
+    let op_no = school.request("region_chen", SIXTY);
+    let digest = school.digest(&op_no);
+    school
+        .superuser()
+        .batch_execute(&format!(
+            "CREATE FUNCTION app.report() RETURNS text LANGUAGE plpgsql
+                AS $f$BEGIN PERFORM steward.approve('{op_no}', '{digest}'); RETURN 'all is well'; END$f$;
+             CREATE FUNCTION app.summary() RETURNS void LANGUAGE sql AS $f$SELECT steward.approve('{op_no}', '{digest}')$f$;
+             CREATE VIEW app.overview AS SELECT steward.approve('{op_no}', '{digest}')"
+        ))
+        .expect("functions and views are free");
+    school.operate("postgres", "GRANT SELECT ON app.overview TO reviewer_sun");
+    let mut reviewer = school.session("reviewer_sun");
+    for lure in [
+        "SELECT app.report()".to_string(),
+        "SELECT app.summary()".to_string(),
+        "SELECT * FROM app.overview".to_string(),
+        format!("DO $d$BEGIN PERFORM steward.approve('{op_no}', '{digest}'); END$d$"),
+    ] {
+        expect_error(reviewer.batch_execute(&lure), &SqlState::INSUFFICIENT_PRIVILEGE, "must see", "steward.approve");
+    }
+    assert_eq!(school.status(&op_no), "submitted");
+    let own = format!("SELECT steward.approve('{op_no}', '{digest}')");
+    reviewer.batch_execute(&own).expect("typed by the person");
+    assert_eq!(school.status(&op_no), "approved");
 }

@@ -1,6 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
-use super::{Entry, Operation, actor, denied, numbered, push};
+use super::{Entry, Operation, actor, denied, numbered, own_act, push};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
@@ -15,6 +15,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         let op_no = numbered(op_no)?;
         legible("comment", comment.unwrap_or(""))?;
         let approver = actor("APPROVE", op_no, "approve")?;
+        own_act("APPROVE", op_no)?;
         let operation = Operation::lock(op_no)?;
         operation.check_digest("APPROVE", digest.unwrap_or(""))?;
         operation.separate(Step::Approve, "APPROVE", &approver)?;
@@ -58,6 +59,7 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>) {
     answer((|| {
         let op_no = numbered(op_no)?;
         let witness = actor("CONFIRM", op_no, "witness")?;
+        own_act("CONFIRM", op_no)?;
         let operation = Operation::lock(op_no)?;
         operation.check_digest("CONFIRM", digest.unwrap_or(""))?;
         operation.separate(Step::Confirm, "CONFIRM", &witness)?;

@@ -282,6 +282,18 @@ pub fn actor(step: &str, op_no: &str, capability: &str) -> Outcome<Rc<Person>> {
     Err(denied(step, op_no, format!("{verb} refused: the capability {capability} is missing")).detail(why))
 }
 
+/// A vote is a person's own act: it is typed, not found in a function or view that somebody else has written and the
+/// person was led to call. In-process tests are such functions themselves; there the cluster tests stand in.
+pub fn own_act(step: &str, op_no: &str) -> Outcome<()> {
+    let verb = step.to_lowercase();
+    if cfg!(feature = "pg_test") || crate::watch::statement::client_calls(&verb, op_no) {
+        return Ok(());
+    }
+    Err(denied(step, op_no, format!("{verb} refused: the client itself must call it"))
+        .detail("A vote inside a function, view or block does not count: whoever votes must see what for.")
+        .hint(format!("SELECT steward.{verb}('{op_no}', …);")))
+}
+
 /// Records a refusal durably, whatever becomes of the transaction; the fault is for the caller to raise.
 pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
     record_denial(step, op_no, &message);

@@ -1,7 +1,7 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
-use super::{Entry, Operation, actor, numbered, push};
+use super::{Entry, Operation, actor, numbered, own_act, push};
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
@@ -30,6 +30,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         };
         let verdict = verdict.unwrap_or_default();
         let reviewer = actor("REVIEW", op_no, "approve")?;
+        own_act("REVIEW", op_no)?;
         let operation = Operation::lock(op_no)?;
         operation.separate(Step::Review, "REVIEW", &reviewer)?;
         let status = operation.after(Event::Review, "reviewed")?;

@@ -114,3 +114,19 @@ unsafe fn is_client_text(text: *const c_char) -> bool {
         !client.is_null() && (std::ptr::eq(client, text) || CStr::from_ptr(client) == CStr::from_ptr(text))
     }
 }
+
+/// Whether the client's own message calls this function of schema steward on this operation (or on a parameter), and the
+/// call is not made by a procedural language.
+pub fn client_calls(function: &str, op_no: &str) -> bool {
+    // Safe: the client's message is null or a live C string. Taking a relation out of SPI that is not there changes
+    // nothing; what it answers tells whether a procedural language has connected.
+    unsafe {
+        let inside = pg_sys::SPI_unregister_relation(c"pg_steward".as_ptr()) != pg_sys::SPI_ERROR_UNCONNECTED;
+        if inside || pg_sys::debug_query_string.is_null() {
+            return false;
+        }
+        let message = CStr::from_ptr(pg_sys::debug_query_string).to_string_lossy();
+        let dense: String = message.to_lowercase().split_whitespace().collect();
+        dense.contains(&format!("steward.{function}(")) && (message.contains(op_no) || has_parameter(&message))
+    }
+}
