@@ -170,7 +170,7 @@ fn nobody_votes_by_calling_somebody_elses_function() {
             "CREATE FUNCTION app.report() RETURNS text LANGUAGE plpgsql
                 AS $f$BEGIN PERFORM steward.approve('{op_no}', '{digest}'); RETURN 'all is well'; END$f$;
              CREATE FUNCTION app.summary() RETURNS void LANGUAGE sql AS $f$SELECT steward.approve('{op_no}', '{digest}')$f$;
-             CREATE VIEW app.overview AS SELECT steward.approve('{op_no}', '{digest}')"
+             CREATE VIEW app.overview AS SELECT steward.approve('{op_no}', '{digest}') IS NULL AS done"
         ))
         .expect("functions and views are free");
     school.operate("postgres", "GRANT SELECT ON app.overview TO reviewer_sun");
