@@ -26,6 +26,7 @@ tests! {
     a_login_without_a_person_does_normal_work_only,
     reads_inside_a_foreign_key_action_are_recorded,
     reads_of_a_long_transaction_outlive_its_rollback,
+    a_record_of_any_size_takes_no_other_record_along,
     publishing_a_protected_table_is_an_export,
     locking_a_view_does_not_reach_the_records,
     a_session_setting_through_its_view_is_free,
@@ -332,6 +333,22 @@ fn reads_of_a_long_transaction_outlive_its_rollback() {
     chen.batch_execute("ROLLBACK").expect("rollback");
     assert_eq!(school.records("statement LIKE '%first_secret%'"), 1);
     assert_eq!(school.records("statement LIKE '%column_59_%'"), 400);
+}
+
+/// A purpose longer than a spool frame would have lost the records of the whole transaction.
+fn a_record_of_any_size_takes_no_other_record_along() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    chen.batch_execute(
+        "BEGIN;
+         SELECT id_card AS hidden_read FROM app.student WHERE id = 1;
+         SELECT steward.request('UPDATE app.student SET note = note', purpose => repeat('x', 20000000));
+         ROLLBACK",
+    )
+    .expect("a long purpose");
+    assert_eq!(school.records("statement LIKE '%hidden_read%' AND result = 'ROLLED_BACK'"), 1);
+    assert_eq!(school.records("operation_type = 'REQUEST' AND result = 'ROLLED_BACK' AND details LIKE '%sha256%'"), 1);
+    assert_eq!(school.records("operation_type = 'LOST'"), 0);
 }
 
 fn publishing_a_protected_table_is_an_export() {

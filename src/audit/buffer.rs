@@ -6,6 +6,7 @@
 
 use super::journal;
 use super::lane::{self, Durability};
+use super::note;
 use crate::core::record::{Kind, Outcome, Record};
 use crate::core::tier::Tier;
 use crate::settings::{ReadDurability, read_durability};
@@ -215,8 +216,8 @@ fn write_out_if_large() {
 fn encode<'a>(records: impl Iterator<Item = &'a Record>, xid: Option<u64>) -> Vec<Vec<u8>> {
     records
         .map(|record| match xid {
-            Some(_) if record.xid.is_none() => Record { xid, ..record.clone() }.encode(),
-            _ => record.encode(),
+            Some(_) if record.xid.is_none() => note::encode(&Record { xid, ..record.clone() }),
+            _ => note::encode(record),
         })
         .collect()
 }
@@ -297,7 +298,7 @@ pub fn after_abort() {
 
 /// Writes entries to the lane; what cannot be written is counted there as lost.
 fn spool<'a>(entries: impl Iterator<Item = &'a Entry>) {
-    let records: Vec<Vec<u8>> = entries.map(|entry| entry.record.encode()).collect();
+    let records: Vec<Vec<u8>> = entries.map(|entry| note::encode(&entry.record)).collect();
     if records.is_empty() {
         return;
     }
