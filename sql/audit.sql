@@ -40,17 +40,43 @@ COMMENT ON TABLE steward.spool_offset IS 'How far each spool file is chained, by
 COMMENT ON COLUMN steward.spool_offset.boot IS 'The server start whose directory the file lies in.';
 COMMENT ON COLUMN steward.spool_offset.next_counter IS 'Counter that the next record of the file must have.';
 
+-- The chain is stored in children of this table, which itself stays empty. No declarative partitions: how far a child
+-- goes is known when it is closed.
 CREATE TABLE steward.chain (
-    id        bigint PRIMARY KEY,
+    id        bigint NOT NULL,
     record    bytea NOT NULL,
     prev_hash bytea NOT NULL CHECK (octet_length(prev_hash) = 32),
     hash      bytea NOT NULL CHECK (octet_length(hash) = 32)
 );
-COMMENT ON TABLE steward.chain IS 'The audit records in their canonical bytes, each linked to the one before. Read it through steward.audit_log.';
+CREATE TABLE steward.chain_1 (PRIMARY KEY (id)) INHERITS (steward.chain) USING heap;
+COMMENT ON TABLE steward.chain_1 IS 'Segment 1 of steward.chain.';
+COMMENT ON TABLE steward.chain IS 'The audit records in their canonical bytes, each linked to the one before, in segments chain_1, chain_2, … of which the highest is open. Read it through steward.audit_log.';
 COMMENT ON COLUMN steward.chain.id IS 'Position in the chain, without gaps from 1; not the order of time.';
 COMMENT ON COLUMN steward.chain.hash IS 'SHA-256(0x02 || ledger || id || prev_hash || SHA-256(0x00 || record)).';
 
-REVOKE ALL ON steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.chain FROM PUBLIC;
+CREATE TABLE steward.segment (
+    number      int PRIMARY KEY,
+    first_id    bigint NOT NULL,
+    last_id     bigint NOT NULL,
+    first_time  timestamptz,
+    last_time   timestamptz,
+    last_hash   bytea NOT NULL,
+    closed_at   timestamptz NOT NULL,
+    archived_at timestamptz,
+    file        text,
+    file_sha256 bytea,
+    file_bytes  bigint,
+    prune_id    bigint,
+    purged_at   timestamptz
+);
+COMMENT ON TABLE steward.segment IS 'The closed segments of steward.chain: segment N is table steward.chain_N until it is archived.';
+COMMENT ON COLUMN steward.segment.last_time IS 'Time of the last record; NULL if it is unreadable. Records of one moment may lie in two segments.';
+COMMENT ON COLUMN steward.segment.file IS 'Name of the archive file in pg_steward/archive of the data directory.';
+COMMENT ON COLUMN steward.segment.prune_id IS 'The PRUNE record that says the segment was archived.';
+COMMENT ON COLUMN steward.segment.purged_at IS 'When the archive file was removed, its offline term being over.';
+
+REVOKE ALL ON steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.chain, steward.chain_1,
+    steward.segment FROM PUBLIC;
 
 -- Fields of a record, by their number in the record's format.
 CREATE FUNCTION steward._record_text(record bytea, field int) RETURNS text

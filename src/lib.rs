@@ -32,7 +32,8 @@ extension_sql_file!("../sql/types.sql", name = "types", bootstrap);
 extension_sql_file!("../sql/policy.sql", name = "policy", requires = ["types"]);
 extension_sql_file!("../sql/person.sql", name = "person", requires = ["policy"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["person"]);
-extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["audit"]);
+extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["audit"]);
+extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["archive"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

@@ -26,6 +26,7 @@ mod mode;
 mod operation;
 mod other_database;
 mod policy;
+mod retention;
 mod school;
 mod separation;
 mod structure;
@@ -46,6 +47,7 @@ fn main() {
         operation::tests(),
         other_database::tests(),
         policy::tests(),
+        retention::tests(),
         separation::tests(),
         structure::tests(),
         traffic::tests(),

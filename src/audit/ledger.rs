@@ -1,11 +1,13 @@
 //! Which chain this database keeps, and where it ends. A ledger is one chain from its genesis record on; a restored
 //! database begins a new one, which names the old one as its ancestor.
 
+use super::segment;
 use super::sequencer::server_record;
 use crate::core::chain::{self, Hash, Head};
 use crate::core::record::{Kind, Outcome as Result, Record};
 use crate::error::Outcome;
 use crate::own;
+use crate::watch::utility::relation_name;
 use pgrx::Uuid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -128,9 +130,10 @@ pub(crate) fn append(
         ids.push(head.id);
         hashes.push(head.hash.to_vec());
     }
+    let open = relation_name(segment::open_relation().ok_or_else(segment::gone)?);
     own::execute(
         client,
-        "INSERT INTO steward.chain (id, record, prev_hash, hash) SELECT * FROM unnest($1, $2, $3, $4)",
+        &format!("INSERT INTO {open} (id, record, prev_hash, hash) SELECT * FROM unnest($1, $2, $3, $4)"),
         &[ids.into(), records.into(), prevs.into(), hashes.into()],
     )?;
     Ok(())

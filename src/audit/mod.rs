@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod note;
 mod offset;
 mod round;
+pub mod segment;
 pub mod sequencer;
 mod spool;
 pub mod status;

@@ -7,7 +7,7 @@ use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
-use super::{journal, offset};
+use super::{journal, offset, segment};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
@@ -47,6 +47,7 @@ pub(super) struct Rounds {
     logged: Option<Head>,
     logged_at: i64,
     head_file_failed: bool,
+    segments: segment::Care,
 }
 
 /// What a transaction did that must be followed up after its commit.
@@ -59,6 +60,7 @@ struct Done {
 
 impl Rounds {
     pub fn new() -> Rounds {
+        segment::forget();
         Rounds {
             extension: pg_sys::InvalidOid,
             spool: None,
@@ -73,6 +75,7 @@ impl Rounds {
             logged: None,
             logged_at: 0,
             head_file_failed: false,
+            segments: segment::Care::default(),
         }
     }
 
@@ -252,6 +255,7 @@ impl Rounds {
             self.logged_at = now;
         }
         transaction(journal::rotate);
+        self.segments.look(&head);
     }
 }
 

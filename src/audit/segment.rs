@@ -1,0 +1,206 @@
+//! Where the chain is stored: inheritance children of `steward.chain`, one after another. The highest is open and takes
+//! the new records; the sequencer closes it when it is full or old. Whole closed ones are archived by `archive`.
+//! Never here: a record changed, moved or dropped.
+
+use super::sequencer::transaction;
+use crate::core::chain::Head;
+use crate::error::{Fault, Outcome};
+use crate::own;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use std::cell::Cell;
+use std::ffi::CString;
+
+/// Microseconds between two looks at the open segment.
+const LOOK_INTERVAL: i64 = 1_000_000;
+/// Records chained between two looks, from which on the sequencer is too busy to read a closed segment again.
+const BUSY: i64 = 10_000;
+
+/// The open segment, as a process knows it: a number that only grows, and its table.
+#[derive(Clone, Copy)]
+struct Open {
+    number: i32,
+    table: pg_sys::Oid,
+}
+
+thread_local! {
+    // Kept by the sequencer alone, which alone closes segments.
+    static OPEN: Cell<Option<Open>> = const { Cell::new(None) };
+}
+
+/// The table that takes new records. Remembered until [`forget`]; found by name, the highest number.
+pub(crate) fn open_relation() -> Option<pg_sys::Oid> {
+    open().map(|open| open.table)
+}
+
+fn open() -> Option<Open> {
+    OPEN.get().or_else(|| {
+        OPEN.set(highest());
+        OPEN.get()
+    })
+}
+
+/// The extension was dropped or created again, or a segment was closed.
+pub(super) fn forget() {
+    OPEN.set(None);
+}
+
+fn highest() -> Option<Open> {
+    let rows = own::latest_rows(
+        c"SELECT c.oid::text, substr(c.relname, 7) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = to_regclass('steward.chain') AND c.relname ~ '^chain_[1-9][0-9]{0,8}$'
+            AND c.relnamespace = to_regnamespace('steward')
+        ORDER BY length(c.relname) DESC, c.relname DESC LIMIT 1",
+    );
+    let row = rows.first()?;
+    let (table, number) = (row[0].as_ref()?.parse::<u32>().ok()?, row[1].as_ref()?.parse().ok()?);
+    Some(Open { number, table: table.into() })
+}
+
+/// Said where records cannot be chained because their table is gone.
+pub(super) fn gone() -> Fault {
+    Fault::corrupted("the chain has no open segment")
+        .detail("No table steward.chain_N inherits from steward.chain.")
+        .hint("Nothing can be chained before a table is restored; records wait in journal and spool.")
+}
+
+/// The name of a segment's table.
+pub(super) fn name(number: i32) -> String {
+    format!("steward.chain_{number}")
+}
+
+/// The sequencer's memory of when it looked after the segments.
+#[derive(Default)]
+pub(super) struct Care {
+    looked_at: i64,
+    looked_id: i64,
+}
+
+impl Care {
+    /// Closes the open segment if it is due, or gives a closed one its bounds. After a round, outside its transaction;
+    /// a lock that is not free is tried again at the next look.
+    pub fn look(&mut self, head: &Head) {
+        // Safe: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        if now - self.looked_at < LOOK_INTERVAL {
+            return;
+        }
+        let busy = head.id - self.looked_id > BUSY;
+        (self.looked_at, self.looked_id) = (now, head.id);
+        if transaction(|| own::run(close_if_due)) {
+            forget();
+        } else if !busy {
+            transaction(|| own::run(bound_one));
+        }
+    }
+}
+
+/// True if the open segment was closed.
+fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
+    let Some(Open { number, table }) = open() else { return Ok(false) };
+    let closed = name(number);
+    let due = format!(
+        "SELECT coalesce(last.id - first.id + 1 >= p.segment_records, false)
+            OR coalesce(steward._record_time(first.record) < now() - p.segment_age, false)
+        FROM steward.retention_policy p,
+            LATERAL (SELECT id, record FROM {closed} ORDER BY id LIMIT 1) first,
+            LATERAL (SELECT id FROM {closed} ORDER BY id DESC LIMIT 1) last"
+    );
+    let due = own::query(client, &due, &[])?.first();
+    if due.is_empty() || due.get_one::<bool>()? != Some(true) || !lock(c"chain", pg_sys::ShareUpdateExclusiveLock) {
+        return Ok(false);
+    }
+    let row = format!(
+        "INSERT INTO steward.segment (number, first_id, last_id, first_time, last_time, last_hash, closed_at)
+        SELECT $1, first.id, last.id, steward._record_time(first.record), steward._record_time(last.record), last.hash,
+            clock_timestamp()
+        FROM (SELECT id, record FROM {closed} ORDER BY id LIMIT 1) first,
+            (SELECT id, record, hash FROM {closed} ORDER BY id DESC LIMIT 1) last
+        ON CONFLICT (number) DO UPDATE SET first_id = EXCLUDED.first_id, last_id = EXCLUDED.last_id,
+            first_time = EXCLUDED.first_time, last_time = EXCLUDED.last_time, last_hash = EXCLUDED.last_hash,
+            closed_at = EXCLUDED.closed_at"
+    );
+    own::execute(client, &row, &[number.into()])?;
+    create(client, number + 1)?;
+    // Every session must know the new table before it decides again. The old one's cached shape changes as well.
+    // Safe: queues a transactional invalidation message for an existing relation.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table) };
+    own::policy_changed().map(|()| true)
+}
+
+/// A new, empty segment, which belongs to the extension and to nobody else.
+fn create(client: &mut SpiClient<'_>, number: i32) -> Outcome<()> {
+    let table = name(number);
+    define(&format!("CREATE TABLE {table} (PRIMARY KEY (id)) INHERITS (steward.chain) USING heap"))?;
+    let grants = "SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ')
+        FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
+    let granted = own::query(client, grants, &[table.as_str().into()])?.first().get_one::<String>()?;
+    if let Some(grantees) = granted {
+        define(&format!("REVOKE ALL ON {table} FROM {grantees}"))?;
+    }
+    define(&format!("COMMENT ON TABLE {table} IS 'Segment {number} of steward.chain.'"))?;
+    define(&format!("ALTER EXTENSION pg_steward ADD TABLE {table}"))
+}
+
+/// One step towards the CHECK that lets the planner leave a closed segment out: added first, then proved, each in a
+/// transaction of its own, so that readers are kept out for a moment only.
+fn bound_one(client: &mut SpiClient<'_>) -> Outcome<()> {
+    let unbound = "SELECT s.number, s.first_id, s.last_id, c.oid IS NOT NULL FROM steward.segment s
+        LEFT JOIN pg_constraint c ON c.conrelid = to_regclass('steward.chain_' || s.number) AND c.conname = 'bounds'
+        WHERE s.archived_at IS NULL AND c.convalidated IS NOT TRUE
+            AND to_regclass('steward.chain_' || s.number) IS NOT NULL
+        ORDER BY s.number LIMIT 1";
+    let row = own::query(client, unbound, &[])?.first();
+    let Some(number) = (!row.is_empty()).then(|| row.get::<i32>(1)).transpose()?.flatten() else { return Ok(()) };
+    let (first, last) = (row.get::<i64>(2)?.unwrap_or_default(), row.get::<i64>(3)?.unwrap_or_default());
+    let added = row.get::<bool>(4)? == Some(true);
+    let mode = if added { pg_sys::ShareUpdateExclusiveLock } else { pg_sys::AccessExclusiveLock };
+    let Ok(relation) = CString::new(format!("chain_{number}")) else { return Ok(()) };
+    if !lock(&relation, mode) {
+        return Ok(());
+    }
+    let table = name(number);
+    if added {
+        define(&format!("ALTER TABLE {table} VALIDATE CONSTRAINT bounds"))
+    } else {
+        let check = format!("CHECK (id BETWEEN {first} AND {last})");
+        define(&format!("ALTER TABLE {table} ADD CONSTRAINT bounds {check} NOT VALID"))
+    }
+}
+
+/// Locks a table of schema `steward` to the end of the transaction, if nobody is in the way.
+fn lock(relation: &std::ffi::CStr, mode: u32) -> bool {
+    // Safe: catalog cache look-ups and a lock inside a transaction.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(relation.as_ptr(), schema);
+        table != pg_sys::InvalidOid && pg_sys::ConditionalLockRelationOid(table, mode as i32)
+    }
+}
+
+/// Runs a command of data definition as part of another one: neither event triggers nor the hooks of other libraries,
+/// which may fail, have a say in whether the chain goes on.
+pub(super) fn define(command: &str) -> Outcome<()> {
+    let text = CString::new(command).map_err(|_| Fault::internal("a command with a zero byte"))?;
+    // Safe: inside `own::run`, with an active snapshot; the parse tree lives in the current memory context.
+    unsafe {
+        let statements = pg_sys::pg_parse_query(text.as_ptr());
+        let raw = pg_sys::list_nth(statements, 0).cast::<pg_sys::RawStmt>();
+        let mut planned = PgBox::<pg_sys::PlannedStmt>::alloc_node(pg_sys::NodeTag::T_PlannedStmt);
+        planned.commandType = pg_sys::CmdType::CMD_UTILITY;
+        planned.utilityStmt = (*raw).stmt;
+        planned.stmt_location = -1;
+        pg_sys::standard_ProcessUtility(
+            planned.as_ptr(),
+            text.as_ptr(),
+            false,
+            pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            pg_sys::None_Receiver,
+            std::ptr::null_mut(),
+        );
+        pg_sys::CommandCounterIncrement();
+    }
+    Ok(())
+}
