@@ -75,7 +75,10 @@ COMMENT ON COLUMN steward.segment.file IS 'Name of the archive file in pg_stewar
 COMMENT ON COLUMN steward.segment.prune_id IS 'The PRUNE record that says the segment was archived.';
 COMMENT ON COLUMN steward.segment.purged_at IS 'When the archive file was removed, its offline term being over.';
 
-REVOKE ALL ON steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.chain, steward.chain_1,
+CREATE TABLE steward.definition (id bigint PRIMARY KEY);
+COMMENT ON TABLE steward.definition IS 'Ids of the records of steward.chain that define who or what later records of their segment refer to.';
+
+REVOKE ALL ON steward.definition, steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.chain, steward.chain_1,
     steward.segment FROM PUBLIC;
 
 -- Fields of a record, by their number in the record's format.
@@ -91,41 +94,64 @@ CREATE FUNCTION steward._record_texts(record bytea, field int) RETURNS text[]
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_texts_wrapper';
 CREATE FUNCTION steward._record_table(record bytea) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_table_wrapper';
-CREATE FUNCTION steward._record_details(record bytea) RETURNS text
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_details_wrapper';
+CREATE FUNCTION steward._record_details(record bytea, who bytea, what bytea) RETURNS text
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_details_wrapper';
 COMMENT ON FUNCTION steward._record_text(bytea, int) IS 'A text field of an audit record, kind, tier and outcome by name; NULL if absent or unreadable. For the audit views.';
 COMMENT ON FUNCTION steward._record_bigint(bytea, int) IS 'A number field of an audit record; NULL if absent or unreadable. For the audit views.';
 COMMENT ON FUNCTION steward._record_time(bytea) IS 'The time of an audit record; NULL if unreadable. For the audit views.';
 COMMENT ON FUNCTION steward._record_inet(bytea) IS 'The client address of an audit record; NULL if absent or no address. For the audit views.';
 COMMENT ON FUNCTION steward._record_texts(bytea, int) IS 'A list field of an audit record; NULL if absent or unreadable. For the audit views.';
 COMMENT ON FUNCTION steward._record_table(bytea) IS 'The first relation of an audit record; NULL if there is none. For the audit views.';
-COMMENT ON FUNCTION steward._record_details(bytea) IS 'What the manual''s audit_logs keeps in details, as JSON text. For the audit views.';
+COMMENT ON FUNCTION steward._record_details(bytea, bytea, bytea) IS 'What the manual''s audit_logs keeps in details, as JSON text. For the audit views.';
+
+CREATE FUNCTION steward._record_reference(record bytea, field int) RETURNS bigint
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_bigint_wrapper';
+CREATE FUNCTION steward._defined_text(definition bytea, field int) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_defined_text_wrapper';
+CREATE FUNCTION steward._defined_inet(definition bytea) RETURNS inet
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_defined_inet_wrapper';
+CREATE FUNCTION steward._defined_texts(definition bytea, field int) RETURNS text[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_defined_texts_wrapper';
+CREATE FUNCTION steward._defined_table(definition bytea) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_defined_table_wrapper';
+COMMENT ON FUNCTION steward._record_reference(bytea, int) IS 'The id of the definition that an audit record refers to in this field; NULL if it has the content itself. For the audit views.';
+COMMENT ON FUNCTION steward._defined_text(bytea, int) IS 'A text field of what a definition defines. For the audit views.';
+COMMENT ON FUNCTION steward._defined_inet(bytea) IS 'The client address that a definition defines. For the audit views.';
+COMMENT ON FUNCTION steward._defined_texts(bytea, int) IS 'A list field of what a definition defines. For the audit views.';
+COMMENT ON FUNCTION steward._defined_table(bytea) IS 'The first relation of what a definition defines. For the audit views.';
+
+-- What is shown comes from the chain, definitions included; the table of their ids only says where they are.
+CREATE VIEW steward._definition AS
+    SELECT d.id, c.record FROM steward.definition d JOIN steward.chain c ON c.id = d.id;
+COMMENT ON VIEW steward._definition IS 'The definitions that records refer to. For the audit views.';
 
 -- Who has the capability audit may read the views audit_log, audit_logs and audit_status; register_person grants that.
 CREATE VIEW steward.audit_log AS SELECT
-    id,
-    steward._record_time(record)              AS operation_time,
-    steward._record_text(record, 3)           AS user_id,
-    steward._record_text(record, 4)           AS effective_user,
-    steward._record_text(record, 5)           AS person,
-    steward._record_inet(record)              AS client_ip,
-    steward._record_text(record, 7)           AS application_name,
-    steward._record_text(record, 9)           AS operation_type,
-    steward._record_table(record)             AS table_name,
-    steward._record_texts(record, 10)         AS relations,
-    steward._record_text(record, 11)::steward.tier AS tier,
-    steward._record_text(record, 12)          AS rule,
-    steward._record_text(record, 13)          AS op_no,
-    steward._record_text(record, 14)          AS result,
-    steward._record_text(record, 15)          AS sqlstate,
-    steward._record_bigint(record, 16)        AS rows,
-    steward._record_bigint(record, 17)        AS repeats,
-    steward._record_bigint(record, 18)        AS duration_us,
-    steward._record_text(record, 19)          AS statement,
-    steward._record_text(record, 20)          AS details,
-    prev_hash,
-    hash
-FROM steward.chain;
+    c.id,
+    steward._record_time(c.record)              AS operation_time,
+    coalesce(steward._record_text(c.record, 3), steward._defined_text(who.record, 3)) AS user_id,
+    coalesce(steward._record_text(c.record, 4), steward._defined_text(who.record, 4)) AS effective_user,
+    coalesce(steward._record_text(c.record, 5), steward._defined_text(who.record, 5)) AS person,
+    coalesce(steward._record_inet(c.record), steward._defined_inet(who.record))       AS client_ip,
+    coalesce(steward._record_text(c.record, 7), steward._defined_text(who.record, 7)) AS application_name,
+    coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9)) AS operation_type,
+    coalesce(steward._record_table(c.record), steward._defined_table(what.record))    AS table_name,
+    coalesce(steward._record_texts(c.record, 10), steward._defined_texts(what.record, 10)) AS relations,
+    coalesce(steward._record_text(c.record, 11), steward._defined_text(what.record, 11))::steward.tier AS tier,
+    coalesce(steward._record_text(c.record, 12), steward._defined_text(what.record, 12)) AS rule,
+    steward._record_text(c.record, 14)          AS op_no,
+    steward._record_text(c.record, 15)          AS result,
+    steward._record_text(c.record, 16)          AS sqlstate,
+    steward._record_bigint(c.record, 17)        AS rows,
+    steward._record_bigint(c.record, 18)        AS repeats,
+    steward._record_bigint(c.record, 19)        AS duration_us,
+    coalesce(steward._record_text(c.record, 13), steward._defined_text(what.record, 13)) AS statement,
+    steward._record_text(c.record, 20)          AS details,
+    c.prev_hash,
+    c.hash
+FROM steward.chain c
+    LEFT JOIN steward._definition who ON who.id = steward._record_reference(c.record, 23)
+    LEFT JOIN steward._definition what ON what.id = steward._record_reference(c.record, 24);
 COMMENT ON VIEW steward.audit_log IS 'Every audit record, read from the bytes that are hashed. For auditors (capability audit). What was recorded just now appears after steward.flush_audit().';
 COMMENT ON COLUMN steward.audit_log.id IS 'Position in the chain, without gaps; not the order of time.';
 COMMENT ON COLUMN steward.audit_log.operation_time IS 'When the statement began.';
@@ -141,16 +167,18 @@ COMMENT ON COLUMN steward.audit_log.statement IS 'Text with constants replaced.'
 COMMENT ON COLUMN steward.audit_log.details IS 'JSON.';
 
 CREATE VIEW steward.audit_logs AS SELECT
-    id,
-    steward._record_text(record, 3)    AS user_id,
-    steward._record_text(record, 9)    AS operation_type,
-    steward._record_table(record)      AS table_name,
-    steward._record_time(record)       AS operation_time,
-    steward._record_inet(record)       AS client_ip,
-    CASE steward._record_text(record, 14) WHEN 'SUCCESS' THEN 'SUCCESS' ELSE 'FAILURE' END AS result,
-    steward._record_details(record)    AS details,
-    encode(prev_hash, 'hex')           AS prev_hash
-FROM steward.chain;
+    c.id,
+    coalesce(steward._record_text(c.record, 3), steward._defined_text(who.record, 3)) AS user_id,
+    coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9)) AS operation_type,
+    coalesce(steward._record_table(c.record), steward._defined_table(what.record))    AS table_name,
+    steward._record_time(c.record)     AS operation_time,
+    coalesce(steward._record_inet(c.record), steward._defined_inet(who.record))       AS client_ip,
+    CASE steward._record_text(c.record, 15) WHEN 'SUCCESS' THEN 'SUCCESS' ELSE 'FAILURE' END AS result,
+    steward._record_details(c.record, who.record, what.record) AS details,
+    encode(c.prev_hash, 'hex')         AS prev_hash
+FROM steward.chain c
+    LEFT JOIN steward._definition who ON who.id = steward._record_reference(c.record, 23)
+    LEFT JOIN steward._definition what ON what.id = steward._record_reference(c.record, 24);
 COMMENT ON VIEW steward.audit_logs IS 'The audit table of the manual (4.3) over the same records as steward.audit_log. For auditors (capability audit).';
 COMMENT ON COLUMN steward.audit_logs.result IS 'SUCCESS or FAILURE; denied and rolled back count as FAILURE.';
 COMMENT ON COLUMN steward.audit_logs.details IS 'JSON: tier, rule, operation, person, rows, statement and what else is known.';
@@ -185,8 +213,10 @@ CREATE FUNCTION steward.flush_audit(timeout interval DEFAULT '10 s') RETURNS boo
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'flush_audit_wrapper';
 COMMENT ON FUNCTION steward.flush_audit(interval) IS 'True once everything recorded before the call is in the chain, except the records of the caller''s own open transaction. 55000 if the sequencer does not run or the timeout is over; waits no longer than that. Everybody may call it.';
 
-REVOKE ALL ON steward.audit_log, steward.audit_logs, steward.audit_status FROM PUBLIC;
+REVOKE ALL ON steward._definition, steward.audit_log, steward.audit_logs, steward.audit_status FROM PUBLIC;
 -- The views call these with the rights of whoever reads them. None shows anything that its caller does not already hold.
 GRANT EXECUTE ON FUNCTION steward._record_text(bytea, int), steward._record_bigint(bytea, int), steward._record_time(bytea),
-    steward._record_inet(bytea), steward._record_texts(bytea, int), steward._record_table(bytea), steward._record_details(bytea),
+    steward._record_inet(bytea), steward._record_texts(bytea, int), steward._record_table(bytea), steward._record_details(bytea, bytea, bytea),
+    steward._record_reference(bytea, int), steward._defined_text(bytea, int), steward._defined_inet(bytea),
+    steward._defined_texts(bytea, int), steward._defined_table(bytea),
     steward._audit_status(), steward.verify_chain(bigint, bigint, text), steward.chain_head(), steward.flush_audit(interval) TO PUBLIC;

@@ -299,7 +299,9 @@ fn load_watched() -> Result<HashMap<u32, Watched>, Fault> {
     }
     for row in own::latest_rows(OWN) {
         let kind = match text(&row, 1)? {
-            "segment" | "journal_0" | "journal_1" | "spool_offset" | "audit_log" | "audit_logs" => OwnKind::Record,
+            "definition" | "segment" | "journal_0" | "journal_1" | "spool_offset" | "audit_log" | "audit_logs" => {
+                OwnKind::Record
+            }
             name if name.starts_with("chain") => OwnKind::Record,
             _ => OwnKind::Configuration,
         };

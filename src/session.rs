@@ -2,13 +2,23 @@
 //! or SET SESSION AUTHORIZATION made of it.
 
 use crate::cache::{self, Person};
-use crate::core::record::Record;
+use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use pgrx::{direct_function_call_as_datum, pg_sys};
 use std::cell::RefCell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
+/// What the side was made from.
+struct Who {
+    login: pg_sys::Oid,
+    current: pg_sys::Oid,
+    application: CString,
+    person: Option<String>,
+    part: Rc<Part>,
+}
+
 thread_local! {
+    static WHO: RefCell<Option<Who>> = const { RefCell::new(None) };
     static NAMES: RefCell<Vec<(pg_sys::Oid, Rc<str>)>> = const { RefCell::new(Vec::new()) };
     static ADDRESS: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
     static DATABASE: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
@@ -100,26 +110,86 @@ fn database() -> Option<String> {
     })
 }
 
+/// Who acts now, as a side of records; made anew only when something of it changes. Needs a transaction.
+pub fn who() -> Rc<Part> {
+    // Safe: plain getters; application_name is never null after start-up.
+    let (current, application) = unsafe { (pg_sys::GetUserId(), CStr::from_ptr(pg_sys::application_name)) };
+    let (login, person) = (login(), person());
+    let name = person.as_ref().map(|person| person.name.as_str());
+    WHO.with_borrow_mut(|known| {
+        if let Some(known) = known
+            && (known.login, known.current) == (login, current)
+            && known.application.as_c_str() == application
+            && known.person.as_deref() == name
+        {
+            return known.part.clone();
+        }
+        let mut record = Record::new(Kind::Statement, "");
+        stamp_who(&mut record);
+        let part = Rc::new(Part::who(&record));
+        let (application, person) = (application.to_owned(), name.map(str::to_owned));
+        *known = Some(Who { login, current, application, person, part: part.clone() });
+        part
+    })
+}
+
 /// Fills in who, where and when. Needs a transaction.
 pub fn stamp(record: &mut Record) {
+    // Safe: reads the clock and this process's id.
+    unsafe {
+        record.time = pg_sys::GetCurrentTimestamp();
+        record.backend = Some(i64::from(pg_sys::MyProcPid));
+    }
+    stamp_who(record);
+    if let Some(cover) = crate::operation::cover::current() {
+        record.op_no.get_or_insert_with(|| cover.op_no.clone());
+        // Whoever started the operation answers for it, even if its script changes roles.
+        record.person.get_or_insert_with(|| cover.person.clone());
+    }
+}
+
+/// A draft of a statement's record as it begins now. Needs a transaction.
+pub fn draft(what: Rc<Part>) -> Draft {
+    let cover = crate::operation::cover::current();
+    let who = match &cover {
+        None => who(),
+        Some(_) => {
+            let mut record = Record::new(Kind::Statement, "");
+            stamp(&mut record);
+            Rc::new(Part::who(&record))
+        }
+    };
+    // Safe: reads the clock and this process's id.
+    let (time, backend) = unsafe { (pg_sys::GetCurrentTimestamp(), i64::from(pg_sys::MyProcPid)) };
+    Draft {
+        kind: Kind::Statement,
+        time,
+        who,
+        what,
+        op_no: cover.map(|cover| Rc::from(cover.op_no.as_str())),
+        outcome: Outcome::Success,
+        sqlstate: None,
+        rows: None,
+        repeats: None,
+        duration_us: None,
+        details: None,
+        xid: None,
+        backend: Some(backend),
+    }
+}
+
+fn stamp_who(record: &mut Record) {
     // Safe: plain getters; application_name is never null after start-up.
     unsafe {
         let current = pg_sys::GetUserId();
-        record.time = pg_sys::GetCurrentTimestamp();
         record.user_id = login_name();
         record.effective_user = (current != login()).then(|| role_name(current).to_string());
         let application = pg_sys::application_name;
         if !application.is_null() && *application != 0 {
             record.application_name = Some(CStr::from_ptr(application).to_string_lossy().into_owned());
         }
-        record.backend = Some(i64::from(pg_sys::MyProcPid));
     }
     record.person = person().map(|person| person.name.clone());
     record.client_ip = address();
     record.database = database();
-    if let Some(cover) = crate::operation::cover::current() {
-        record.op_no.get_or_insert_with(|| cover.op_no.clone());
-        // Whoever started the operation answers for it, even if its script changes roles.
-        record.person.get_or_insert_with(|| cover.person.clone());
-    }
 }

@@ -5,7 +5,7 @@
 
 use crate::settings::{self, Mode};
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// One backend slot's spool lane: written by the one backend that owns the slot, read by the sequencer.
 #[repr(C)]
@@ -19,6 +19,30 @@ pub struct Lane {
     _pad: AtomicU32,
     /// Records that could not be written and are not yet chained as LOST(n).
     pub lost: AtomicU64,
+}
+
+/// A definition in the chain that backends may refer to.
+#[repr(C)]
+pub struct Definition {
+    /// Digest of its content.
+    pub key: [AtomicU64; 2],
+    /// Its id in the chain; 0: the place is free. Written last.
+    pub id: AtomicI64,
+}
+
+/// Places for definitions; a power of two.
+pub const DEFINITIONS: usize = 8192;
+
+/// What the sequencer has defined, for all backends to look up. Lost with the server and filled again from the chain.
+#[repr(C)]
+pub struct Definitions {
+    /// Random. Keys are digests under it, so that nobody can choose two contents of one key.
+    pub secret: [u8; 16],
+    /// Which ledger the ids belong to: the first bytes of its id; 0 while there is none.
+    pub epoch: AtomicU32,
+    /// Counts the times that definitions were taken away.
+    pub generation: AtomicU32,
+    pub places: [Definition; DEFINITIONS],
 }
 
 #[repr(C)]
@@ -42,6 +66,7 @@ pub struct Shared {
     pub flush_done: AtomicU64,
     /// Last id the sequencer committed to the chain.
     pub chained_id: AtomicU64,
+    pub definitions: Definitions,
     pub lane_count: u32,
 }
 
@@ -85,6 +110,8 @@ unsafe extern "C-unwind" fn startup() {
             std::ptr::write_bytes(shared.cast::<u8>(), 0, size());
             (*shared).lane_count = pg_sys::MaxBackends as u32 + 1;
             pg_sys::pg_strong_random((*shared).boot_id.as_mut_ptr().cast(), 16);
+            pg_sys::pg_strong_random((*shared).definitions.secret.as_mut_ptr().cast(), 16);
+            (*shared).definitions.generation.store(1, SeqCst);
             let state = crate::state_file::read();
             (*shared).active.store(state != crate::state_file::State::Inactive, SeqCst);
             (*shared).doubtful.store(state == crate::state_file::State::Unreadable, SeqCst);

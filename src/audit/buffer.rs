@@ -4,19 +4,21 @@
 //! Filled by the hooks, emptied by the transaction callbacks. No cross-hook stack: every entry is found by its own key,
 //! so suspended portals and errors in between leave nothing inconsistent.
 
-use super::journal;
 use super::lane::{self, Durability};
-use super::note;
-use crate::core::record::{Kind, Outcome, Record};
+use super::note::Parcel;
+use super::{journal, outcome};
+use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::core::tier::Tier;
 use crate::settings::{ReadDurability, read_durability};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
 use std::time::Instant;
 
-/// Bytes of finished records after which a writing transaction journals what it has.
+/// Bytes of finished records after which a transaction writes out what it has.
 const WRITE_OUT_BYTES: usize = 1 << 20;
+/// What an entry takes, its shared sides apart.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 64;
 /// How many finished entries are looked at to fold a repeated nested statement into one.
 const FOLD_WINDOW: usize = 8;
 
@@ -24,7 +26,7 @@ const FOLD_WINDOW: usize = 8;
 pub type Key = usize;
 
 struct Entry {
-    record: Record,
+    draft: Draft,
     key: Key,
     running: bool,
     nested: bool,
@@ -32,47 +34,49 @@ struct Entry {
     outlives_commit: bool,
     /// Nothing that a rollback could take back.
     reads: bool,
-    fold: u64,
     started: Instant,
     /// Subtransaction it began in: aborted ones are later ones too.
     subtransaction: u32,
     settled: bool,
 }
 
+/// Records that a subtransaction has journalled already: its rollback takes them along.
+struct WrittenOut {
+    subtransaction: u32,
+    records: i64,
+    first: Draft,
+}
+
 thread_local! {
     static ENTRIES: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
     static RUNNING: Cell<u32> = const { Cell::new(0) };
-    static BYTES: Cell<usize> = const { Cell::new(0) };
-    static WRITTEN_OUT: Cell<u64> = const { Cell::new(0) };
-    static ERROR_CODE: Cell<i32> = const { Cell::new(0) };
+    static WRITTEN_OUT: RefCell<Vec<WrittenOut>> = const { RefCell::new(Vec::new()) };
     static JOURNALLED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A stamped record of something finished whose result is the transaction's own.
+/// A record of something finished whose result is the transaction's own.
 pub fn push(mut record: Record) {
     crate::session::stamp(&mut record);
-    enter(record, 0, false, false, false, false);
+    enter(Draft::of(&record), 0, false, false, false, false);
 }
 
-/// A stamped record of something that begins now; `finish` completes it.
-pub fn begin(record: Record, key: Key, nested: bool, reads: bool) {
-    enter(record, key, true, nested, false, reads);
+/// Something begins now; `finish` completes its record.
+pub fn begin(draft: Draft, key: Key, nested: bool, reads: bool) {
+    enter(draft, key, true, nested, false, reads);
     RUNNING.set(RUNNING.get() + 1);
 }
 
 /// As `begin`, for a utility command. VACUUM and CREATE INDEX CONCURRENTLY commit while they run: their record waits.
-pub fn begin_utility(record: Record, key: Key, nested: bool) {
-    enter(record, key, true, nested, true, false);
+pub fn begin_utility(draft: Draft, key: Key, nested: bool) {
+    enter(draft, key, true, nested, true, false);
     RUNNING.set(RUNNING.get() + 1);
 }
 
-fn enter(record: Record, key: Key, running: bool, nested: bool, outlives_commit: bool, reads: bool) {
+fn enter(draft: Draft, key: Key, running: bool, nested: bool, outlives_commit: bool, reads: bool) {
     // Safe: plain getter inside a transaction.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
-    let fold = fold_key(&record);
     let started = Instant::now();
-    let entry =
-        Entry { record, key, running, nested, outlives_commit, reads, fold, started, subtransaction, settled: false };
+    let entry = Entry { draft, key, running, nested, outlives_commit, reads, started, subtransaction, settled: false };
     ENTRIES.with_borrow_mut(|entries| entries.push(entry));
 }
 
@@ -90,8 +94,11 @@ pub fn runs(key: Key) -> bool {
 /// Raises the tier of a running entry once counted rows say so.
 pub fn raise_tier(key: Key, tier: Tier, rule: &str) {
     with_running(key, |entry| {
-        entry.record.tier = Some(tier);
-        entry.record.rule = Some(rule.to_owned());
+        let mut record = Record::new(Kind::Statement, "");
+        if record.resolve(&entry.draft.what.body).is_ok() {
+            (record.tier, record.rule) = (Some(tier), Some(rule.to_owned()));
+            entry.draft.what = Rc::new(Part::what(&record));
+        }
     });
 }
 
@@ -99,17 +106,15 @@ pub fn raise_tier(key: Key, tier: Tier, rule: &str) {
 pub fn finish(key: Key, rows: Option<i64>) {
     let fold = with_running(key, |entry| {
         entry.running = false;
-        entry.record.rows = rows;
-        entry.record.duration_us = Some(entry.started.elapsed().as_micros() as i64);
+        entry.draft.rows = rows;
+        entry.draft.duration_us = Some(entry.started.elapsed().as_micros() as i64);
         entry.nested
     });
     if let Some(nested) = fold {
         RUNNING.set(RUNNING.get().saturating_sub(1));
-        ENTRIES.with_borrow_mut(|entries| {
-            if nested {
-                fold_last(entries);
-            }
-        });
+        if nested {
+            ENTRIES.with_borrow_mut(fold_last);
+        }
         write_out_if_large();
     }
 }
@@ -129,44 +134,26 @@ fn with_running<T>(key: Key, body: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         .with_borrow_mut(|entries| entries.iter_mut().rev().find(|entry| entry.running && entry.key == key).map(body))
 }
 
-fn fold_key(record: &Record) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (&record.statement, &record.operation_type, &record.relations, &record.rule, &record.effective_user)
-        .hash(&mut hasher);
-    hasher.finish()
-}
-
 /// A repeated nested statement becomes a count in the record of its first run.
 fn fold_last(entries: &mut Vec<Entry>) {
-    let Some(last) = entries.last() else { return };
-    if last.running || entries.len() < 2 {
+    let Some((last, earlier)) = entries.split_last_mut() else { return };
+    if last.running {
         return;
     }
-    let same = |entry: &Entry| {
+    let same = |entry: &&mut Entry| {
         entry.nested
             && !entry.running
             && !entry.settled
-            && entry.fold == last.fold
             && entry.subtransaction == last.subtransaction
+            && entry.draft.what == last.draft.what
+            && entry.draft.who == last.draft.who
     };
-    let oldest = entries.len().saturating_sub(FOLD_WINDOW + 1);
-    let Some(position) = entries[oldest..entries.len() - 1].iter().rposition(same) else { return };
-    let Some(last) = entries.pop() else { return };
-    let first = &mut entries[oldest + position].record;
+    let Some(first) = earlier.iter_mut().rev().take(FOLD_WINDOW).find(same) else { return };
+    let (first, last) = (&mut first.draft, &last.draft);
     first.repeats = Some(first.repeats.unwrap_or(1) + 1);
-    first.rows = Some(first.rows.unwrap_or(0) + last.record.rows.unwrap_or(0));
-    first.duration_us = Some(first.duration_us.unwrap_or(0) + last.record.duration_us.unwrap_or(0));
-}
-
-/// Remembers the SQLSTATE of an error on its way: called from an error context callback, only stores a number.
-pub fn notice_error(code: i32) {
-    ERROR_CODE.set(code);
-}
-
-fn sqlstate() -> Option<String> {
-    let code = ERROR_CODE.get();
-    // Six bits a character, as PostgreSQL packs them.
-    (code != 0).then(|| (0..5).map(|place| char::from(((code >> (6 * place)) & 0x3f) as u8 + b'0')).collect())
+    first.rows = Some(first.rows.unwrap_or(0) + last.rows.unwrap_or(0));
+    first.duration_us = Some(first.duration_us.unwrap_or(0) + last.duration_us.unwrap_or(0));
+    entries.pop();
 }
 
 /// A subtransaction is undone: what it had running failed, what it had finished is rolled back.
@@ -175,51 +162,105 @@ pub fn subtransaction_aborted(subtransaction: u32) {
         for entry in entries.iter_mut().filter(|entry| entry.subtransaction >= subtransaction && !entry.settled) {
             settle(entry);
         }
+        entries.extend(gone(subtransaction));
     });
-    ERROR_CODE.set(0);
+    outcome::forget_error();
+    write_out_if_large();
+}
+
+/// What stands for the journalled records that went with the rollback of this subtransaction, if there are any.
+fn gone(subtransaction: u32) -> Option<Entry> {
+    let gone: Vec<WrittenOut> = WRITTEN_OUT
+        .with_borrow_mut(|written| written.extract_if(.., |part| part.subtransaction >= subtransaction).collect());
+    let first = gone.first()?.first.clone();
+    let what = Rc::new(Part::what(&Record::new(Kind::Server, "ROLLBACK")));
+    let draft = Draft {
+        kind: Kind::Server,
+        what,
+        outcome: Outcome::RolledBack,
+        repeats: Some(gone.iter().map(|part| part.records).sum()),
+        details: Some(r#"{"note":"earlier records of a long transaction went with its rollback"}"#.to_owned()),
+        ..first
+    };
+    Some(Entry {
+        draft,
+        key: 0,
+        running: false,
+        nested: false,
+        outlives_commit: false,
+        reads: true,
+        started: Instant::now(),
+        // Nothing can take it back.
+        subtransaction: 1,
+        settled: true,
+    })
 }
 
 fn settle(entry: &mut Entry) {
     entry.settled = true;
-    entry.record.outcome = if entry.running { Outcome::Failure } else { Outcome::RolledBack };
+    // What failed or was undone stays so, whatever becomes of the transaction.
+    entry.reads = true;
+    entry.draft.outcome = if entry.running { Outcome::Failure } else { Outcome::RolledBack };
     if entry.running {
         entry.running = false;
-        entry.record.sqlstate = sqlstate();
-        entry.record.duration_us = Some(entry.started.elapsed().as_micros() as i64);
+        entry.draft.sqlstate = outcome::sqlstate();
+        entry.draft.duration_us = Some(entry.started.elapsed().as_micros() as i64);
         RUNNING.set(RUNNING.get().saturating_sub(1));
     }
 }
 
-/// A long writing transaction does not keep all its records in memory: what is finished goes to the journal early, as
-/// long as no subtransaction could take it back unnoticed.
+/// A long transaction does not keep all its records in memory. Finished reads go to the lane: what was read was read,
+/// whatever becomes of the transaction. Finished writes of the current subtransaction (and of those that ended in it)
+/// go to the journal, where a rollback of this subtransaction takes them along, and no other can.
 fn write_out_if_large() {
-    let size = ENTRIES.with_borrow(|entries| {
-        entries.last().map_or(0, |entry| 256 + entry.record.statement.as_ref().map_or(0, String::len))
-    });
-    BYTES.set(BYTES.get() + size);
-    // Safe: plain getters.
-    let (level, xid) =
-        unsafe { (pg_sys::GetCurrentTransactionNestLevel(), pg_sys::GetTopFullTransactionIdIfAny().value) };
-    if BYTES.get() < WRITE_OUT_BYTES || level != 1 || xid == 0 || !journal::exists() {
-        return;
+    let size = ENTRIES.with_borrow(Vec::len) * ENTRY_BYTES;
+    if size >= WRITE_OUT_BYTES {
+        write_out();
     }
-    BYTES.set(0);
-    let finished: Vec<Entry> =
-        ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., |entry| !entry.running).collect());
-    // What was read was read, whatever becomes of the transaction.
-    let (reads, writes): (Vec<Entry>, Vec<Entry>) = finished.into_iter().partition(|entry| entry.reads);
-    spool(reads.iter());
-    WRITTEN_OUT.set(WRITTEN_OUT.get() + writes.len() as u64);
-    journal::write(&encode(writes.iter().map(|entry| &entry.record), Some(xid)));
 }
 
-fn encode<'a>(records: impl Iterator<Item = &'a Record>, xid: Option<u64>) -> Vec<Vec<u8>> {
-    records
-        .map(|record| match xid {
-            Some(_) if record.xid.is_none() => note::encode(&Record { xid, ..record.clone() }),
-            _ => note::encode(record),
-        })
-        .collect()
+/// PRE_COMMIT of a subtransaction: its last chance to journal in its own name. What it has journalled is its parent's.
+pub fn before_subtransaction_commit(subtransaction: u32, parent: u32) {
+    write_out_if_large();
+    WRITTEN_OUT.with_borrow_mut(|written| {
+        while let Some(part) = written.pop_if(|part| part.subtransaction >= subtransaction) {
+            add_written_out(written, WrittenOut { subtransaction: parent, ..part });
+        }
+    });
+}
+
+fn add_written_out(written: &mut Vec<WrittenOut>, part: WrittenOut) {
+    match written.last_mut() {
+        Some(last) if last.subtransaction == part.subtransaction => last.records += part.records,
+        _ => written.push(part),
+    }
+}
+
+fn write_out() {
+    // Safe: plain getters.
+    let (current, xid) =
+        unsafe { (pg_sys::GetCurrentSubTransactionId(), pg_sys::GetTopFullTransactionIdIfAny().value) };
+    let journals = xid != 0 && unsafe { pg_sys::IsTransactionState() } && journal::exists();
+    let due = |entry: &mut Entry| {
+        !entry.running && (entry.reads || journals && entry.subtransaction >= current && !entry.settled)
+    };
+    let finished: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., due).collect());
+    let (reads, mut writes): (Vec<Entry>, Vec<Entry>) = finished.into_iter().partition(|entry| entry.reads);
+    spool(reads.iter());
+    let Some(first) = writes.first().map(|entry| entry.draft.clone()) else { return };
+    let records = writes.len() as i64;
+    journal::write(&parcel(writes.iter_mut(), xid).records());
+    let part = WrittenOut { subtransaction: current, records, first };
+    WRITTEN_OUT.with_borrow_mut(|written| add_written_out(written, part));
+}
+
+fn parcel<'a>(entries: impl Iterator<Item = &'a mut Entry>, xid: u64) -> Parcel {
+    let mut parcel = Parcel::default();
+    for entry in entries {
+        entry.draft.xid.get_or_insert(xid);
+        parcel.add(&entry.draft);
+    }
+    parcel
 }
 
 impl Entry {
@@ -233,14 +274,12 @@ impl Entry {
 pub fn before_commit() {
     // Safe: plain getter; zero means the transaction wrote nothing.
     let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny().value };
-    let due = |entry: &&Entry| !entry.waits();
     JOURNALLED.set(false);
-    if !ENTRIES.with_borrow(|entries| entries.iter().any(|entry| due(&entry))) || xid == 0 || !journal::exists() {
+    if xid == 0 || !ENTRIES.with_borrow(|entries| entries.iter().any(|entry| !entry.waits())) || !journal::exists() {
         return;
     }
-    let records =
-        ENTRIES.with_borrow(|entries| encode(entries.iter().filter(due).map(|entry| &entry.record), Some(xid)));
-    journal::write(&records);
+    let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| !entry.waits()), xid));
+    journal::write(&parcel.records());
     JOURNALLED.set(true);
 }
 
@@ -249,13 +288,13 @@ pub fn after_commit() {
     if !JOURNALLED.get() {
         ENTRIES.with_borrow(|entries| spool(entries.iter().filter(|entry| !entry.waits())));
     }
-    let mut waiting = ENTRIES.with_borrow_mut(std::mem::take);
-    waiting.retain(Entry::waits);
+    let mut waiting =
+        ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., |entry| entry.waits()).collect::<Vec<_>>());
     // The next transaction numbers its subtransactions anew.
     waiting.iter_mut().for_each(|entry| entry.subtransaction = 1);
     clear();
     RUNNING.set(waiting.len() as u32);
-    ENTRIES.with_borrow_mut(|entries| *entries = waiting);
+    ENTRIES.with_borrow_mut(|entries| entries.append(&mut waiting));
 }
 
 /// Whether the transaction has recorded nothing yet.
@@ -265,32 +304,9 @@ pub fn is_empty() -> bool {
 
 /// ABORT: everything is undone. Must not raise.
 pub fn after_abort() {
-    if WRITTEN_OUT.get() > 0 {
-        let mut record = Record::new(Kind::Server, "ROLLBACK");
-        record.outcome = Outcome::RolledBack;
-        record.repeats = Some(WRITTEN_OUT.get() as i64);
-        record.details = Some(r#"{"note":"earlier records of a long transaction went with its rollback"}"#.to_owned());
-        ENTRIES.with_borrow_mut(|entries| {
-            if let Some(first) = entries.first() {
-                record.user_id = first.record.user_id.clone();
-                record.time = first.record.time;
-            }
-            entries.push(Entry {
-                record,
-                key: 0,
-                running: false,
-                nested: false,
-                outlives_commit: false,
-                reads: false,
-                fold: 0,
-                started: Instant::now(),
-                subtransaction: 1,
-                settled: true,
-            });
-        });
-    }
     ENTRIES.with_borrow_mut(|entries| {
         entries.iter_mut().filter(|entry| !entry.settled).for_each(settle);
+        entries.extend(gone(0));
         spool(entries.iter());
     });
     clear();
@@ -298,24 +314,23 @@ pub fn after_abort() {
 
 /// Writes entries to the lane; what cannot be written is counted there as lost.
 fn spool<'a>(entries: impl Iterator<Item = &'a Entry>) {
-    let records: Vec<Vec<u8>> = entries.map(|entry| note::encode(&entry.record)).collect();
-    if records.is_empty() {
-        return;
-    }
+    let mut parcel = Parcel::default();
+    entries.for_each(|entry| parcel.add(&entry.draft));
     let durability = match read_durability() {
         ReadDurability::Flushed => Durability::Flushed,
         ReadDurability::Buffered => Durability::Buffered,
     };
-    let slices: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
     // The lane counts what it could not write; the sequencer chains that count.
-    let _counted_as_lost = lane::append(&slices, durability);
+    let _counted_as_lost = lane::append(&parcel.records(), durability);
 }
 
 fn clear() {
-    ENTRIES.with_borrow_mut(Vec::clear);
+    ENTRIES.with_borrow_mut(|entries| {
+        entries.clear();
+        entries.shrink_to(FOLD_WINDOW * 8);
+    });
+    WRITTEN_OUT.with_borrow_mut(Vec::clear);
     RUNNING.set(0);
-    BYTES.set(0);
-    WRITTEN_OUT.set(0);
-    ERROR_CODE.set(0);
+    outcome::forget_error();
     JOURNALLED.set(false);
 }

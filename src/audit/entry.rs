@@ -1,7 +1,9 @@
-//! A record between its source and the chain: decoded, seen by the reviews, never passed over.
+//! A record between its source and the chain: read, seen by the reviews, never passed over.
 
+use super::dictionary::Dictionary;
 use super::sequencer::server_record;
-use crate::core::record::{Outcome as Result, Record};
+use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
+use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::operation::review;
 use crate::own;
@@ -12,41 +14,79 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::panic::AssertUnwindSafe;
 
-/// A record on its way to the chain.
-pub(super) struct Entry(pub Record);
+/// A record on its way to the chain, in canonical bytes.
+pub(super) struct Entry {
+    pub bytes: Vec<u8>,
+    /// When it happened.
+    pub time: i64,
+}
 
 impl Entry {
-    pub fn of(record: Record) -> Entry {
-        Entry(record)
+    pub fn of(record: &Record) -> Entry {
+        Entry { bytes: record.encode(), time: record.time }
     }
 
-    /// What does not read as a record is not passed over: a record with its digest stands for it.
-    pub fn read(bytes: &[u8], source: &str) -> Entry {
-        Record::decode(bytes).map_or_else(|_| Entry::unreadable(bytes, source), Entry)
+    /// What came as `u32 epoch ‖ record`. What does not read as a record, or refers to definitions of another ledger, is
+    /// not passed over: a record with its digest stands for it.
+    pub fn read(bytes: &[u8], epoch: u32, source: &str) -> Entry {
+        let whole = || {
+            let (came, record) = bytes.split_first_chunk::<4>()?;
+            let split = Split::new(record).ok()?;
+            let refers = matches!(split.who, Side::Defined(_)) || matches!(split.what, Side::Defined(_));
+            let known = !refers || u32::from_be_bytes(*came) == epoch;
+            known.then(|| Entry { bytes: record.to_vec(), time: split.time })
+        };
+        whole().unwrap_or_else(|| Entry::unreadable(bytes, source))
     }
 
     pub fn unreadable(bytes: &[u8], source: &str) -> Entry {
         let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        Entry(server_record(
-            "UNREADABLE",
-            Result::Failure,
-            json!({ "from": source, "sha256": sha256, "bytes": bytes.len() }),
-        ))
+        let details = json!({ "from": source, "sha256": sha256, "bytes": bytes.len() });
+        Entry::of(&server_record("UNREADABLE", Result::Failure, details))
+    }
+
+    /// Whether a review has something to say to it.
+    fn concerns_reviews(&self, client: &mut SpiClient<'_>, dictionary: &mut Dictionary) -> Outcome<bool> {
+        Ok(match Split::new(&self.bytes) {
+            Ok(split) if split.kind == Kind::Statement => {
+                split.outcome == Result::Success
+                    && !split.has_op_no
+                    && dictionary.tier(client, split.what)? == Some(Tier::Important)
+            }
+            split => split.is_ok_and(|split| split.kind == Kind::Operation),
+        })
     }
 }
 
-/// Lets the reviews see every record before it is hashed. What fails there must not stop the chain: then each record
-/// gets an attempt of its own, and one that fails again is chained as it came.
-pub(super) fn review_all(entries: &mut [Entry]) -> Outcome<()> {
-    let came: Vec<Record> = entries.iter().map(|entry| entry.0.clone()).collect();
-    if attempt(|client| entries.iter_mut().try_for_each(|entry| review::on_record(client, &mut entry.0))).is_ok() {
+/// Lets the reviews see what concerns them before it is hashed. What fails there must not stop the chain: then each
+/// record gets an attempt of its own, and one that fails again is chained as it came.
+pub(super) fn review_all(
+    client: &mut SpiClient<'_>,
+    dictionary: &mut Dictionary,
+    entries: &mut [Entry],
+) -> Outcome<()> {
+    let mut came = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if entry.concerns_reviews(client, dictionary)? {
+            came.push((index, dictionary.resolved(client, &entry.bytes)?));
+        }
+    }
+    if came.is_empty() {
         return Ok(());
     }
-    for (entry, came) in entries.iter_mut().zip(came) {
-        entry.0 = came.clone();
-        if let Err(reason) = attempt(|client| review::on_record(client, &mut entry.0)) {
-            warning!("pg_steward: a record is chained without its review: {reason}");
-            entry.0 = came;
+    let mut seen: Vec<Record> = came.iter().map(|(_, record)| record.clone()).collect();
+    if attempt(|client| seen.iter_mut().try_for_each(|record| review::on_record(client, record))).is_err() {
+        for (seen, (_, came)) in seen.iter_mut().zip(&came) {
+            *seen = came.clone();
+            if let Err(reason) = attempt(|client| review::on_record(client, seen)) {
+                warning!("pg_steward: a record is chained without its review: {reason}");
+                *seen = came.clone();
+            }
+        }
+    }
+    for ((index, came), seen) in came.iter().zip(seen) {
+        if *came != seen {
+            entries[*index] = Entry::of(&seen);
         }
     }
     Ok(())

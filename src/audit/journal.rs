@@ -1,7 +1,7 @@
 //! The journal: records that live and die with the transaction that wrote them. A backend adds rows to one of two
 //! tables without an index; the sequencer takes them out again, and empties the other table when nobody uses it.
 //!
-//! A row is `u64 full transaction id ‖ u32 part ‖ { u32 length ‖ record }*`, big-endian.
+//! A row is `u64 full transaction id ‖ u32 part ‖ { u32 length ‖ u32 epoch ‖ record }*`, big-endian.
 
 use crate::error::Outcome;
 use crate::{own, shared};
@@ -47,7 +47,7 @@ fn table(which: usize) -> Option<pg_sys::Oid> {
 
 /// Adds encoded records to the journal in the current transaction, in order. For the pre-commit callback: no SPI, no
 /// snapshot, no user code. Raises what a heap insertion raises; does nothing if the journal is not there.
-pub fn write(records: &[Vec<u8>]) {
+pub fn write(records: &[&[u8]]) {
     let Some(table) = table(current()) else { return };
     if records.is_empty() {
         return;

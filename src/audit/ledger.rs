@@ -1,13 +1,12 @@
 //! Which chain this database keeps, and where it ends. A ledger is one chain from its genesis record on; a restored
 //! database begins a new one, which names the old one as its ancestor.
 
-use super::segment;
 use super::sequencer::server_record;
+use super::{segment, table};
 use crate::core::chain::{self, Hash, Head};
 use crate::core::record::{Kind, Outcome as Result, Record};
 use crate::error::Outcome;
 use crate::own;
-use crate::watch::utility::relation_name;
 use pgrx::Uuid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -115,27 +114,15 @@ pub(crate) fn head(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head>
 }
 
 /// Links encoded records to `head`, stores them and moves `head` to the last.
-pub(crate) fn append(
-    client: &mut SpiClient<'_>,
-    ledger: &Ledger,
-    head: &mut Head,
-    records: Vec<Vec<u8>>,
-) -> Outcome<()> {
-    let mut ids = Vec::with_capacity(records.len());
-    let (mut prevs, mut hashes) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
-    for record in &records {
-        prevs.push(head.hash.to_vec());
+pub(crate) fn append(ledger: &Ledger, head: &mut Head, records: &[Vec<u8>]) -> Outcome<()> {
+    let open = segment::open_relation().ok_or_else(segment::gone)?;
+    let rows = records.iter().map(|record| {
+        let prev_hash = head.hash;
         head.id += 1;
-        head.hash = chain::link(&ledger.id, head.id, &head.hash, &chain::leaf(record));
-        ids.push(head.id);
-        hashes.push(head.hash.to_vec());
-    }
-    let open = relation_name(segment::open_relation().ok_or_else(segment::gone)?);
-    own::execute(
-        client,
-        &format!("INSERT INTO {open} (id, record, prev_hash, hash) SELECT * FROM unnest($1, $2, $3, $4)"),
-        &[ids.into(), records.into(), prevs.into(), hashes.into()],
-    )?;
+        head.hash = chain::link(&ledger.id, head.id, &prev_hash, &chain::leaf(record));
+        table::Row { id: head.id, record, prev_hash, hash: head.hash }
+    });
+    table::insert(open, rows);
     Ok(())
 }
 

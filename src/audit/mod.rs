@@ -3,6 +3,7 @@
 
 mod announce;
 pub mod buffer;
+mod dictionary;
 mod entry;
 pub mod journal;
 pub mod lane;
@@ -10,9 +11,11 @@ mod lane_file;
 pub mod ledger;
 pub mod note;
 mod offset;
+pub mod outcome;
 mod round;
 pub mod segment;
 pub mod sequencer;
 mod spool;
 pub mod status;
+mod table;
 pub mod verify;

@@ -2,6 +2,7 @@
 //! the proof that it was taken. Then, after the commit, the files and shared counters that depend on it.
 
 use super::announce::{announcements, mismatch, mode_name};
+use super::dictionary::Dictionary;
 use super::entry::{Entry, review_all};
 use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
@@ -32,6 +33,7 @@ pub(super) struct Rounds {
     extension: pg_sys::Oid,
     spool: Option<Spool>,
     ledger: Option<Ledger>,
+    dictionary: Option<Dictionary>,
     /// The head of the last committed round.
     head: Option<Head>,
     /// Told about this start of server and sequencer.
@@ -65,6 +67,7 @@ impl Rounds {
             extension: pg_sys::InvalidOid,
             spool: None,
             ledger: None,
+            dictionary: None,
             head: None,
             announced: false,
             settled: false,
@@ -122,6 +125,7 @@ impl Rounds {
             if self.spool.is_none() {
                 self.spool = Some(Spool::open(shared.boot_id, offset::positions(client)?).map_err(spool_fault)?);
             }
+            let mut dictionary = self.dictionary(client, shared, &ledger)?;
             let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };
             let taken = journal::take(ROUND_BYTES);
             let harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
@@ -135,27 +139,40 @@ impl Rounds {
             }
             let idle = taken.records.is_empty() && taken.unreadable.is_empty() && harvest.is_empty();
             if first.is_empty() && self.notes.is_empty() && idle && spool.forgotten().is_empty() {
+                self.dictionary = Some(dictionary);
                 return Ok(Some(Done { harvest, forgot: 0, head, more: false }));
             }
             let more = taken.more || harvest.more;
             first.append(&mut self.notes);
-            let mut entries: Vec<Entry> = first.into_iter().map(Entry::of).collect();
+            let mut entries: Vec<Entry> = first.iter().map(Entry::of).collect();
             let told = entries.len();
-            entries.extend(harvest.notes.iter().cloned().map(Entry::of));
+            entries.extend(harvest.notes.iter().map(Entry::of));
             entries.extend(
-                harvest.lost.iter().map(|(slot, lost)| Entry::of(lane_file::lost(*lost, json!({ "slot": slot })))),
+                harvest.lost.iter().map(|(slot, lost)| Entry::of(&lane_file::lost(*lost, json!({ "slot": slot })))),
             );
             entries.extend(taken.unreadable.iter().map(|batch| Entry::unreadable(batch, "journal")));
-            entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, "journal")));
-            entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, "spool")));
-            entries[told..].sort_by_key(|entry| entry.0.time);
-            review_all(&mut entries)?;
-            ledger::append(client, &ledger, &mut head, entries.iter().map(|entry| entry.0.encode()).collect())?;
+            entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, dictionary.epoch, "journal")));
+            entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, dictionary.epoch, "spool")));
+            entries[told..].sort_by_key(|entry| entry.time);
+            review_all(client, &mut dictionary, &mut entries)?;
+            let records = compacted(client, shared, &mut dictionary, head.id, entries)?;
+            ledger::append(&ledger, &mut head, &records)?;
+            dictionary.save(client)?;
+            self.dictionary = Some(dictionary);
             offset::save(client, &harvest.positions)?;
             let forgot = offset::forget(client, spool.forgotten())?;
             self.ledger = Some(ledger);
             Ok(Some(Done { harvest, forgot, head, more }))
         })
+    }
+
+    /// Takes out the definitions of the open segment; the round puts them back.
+    fn dictionary(&mut self, client: &mut SpiClient<'_>, shared: &Shared, ledger: &Ledger) -> Outcome<Dictionary> {
+        let segment = segment::open_number().ok_or_else(segment::gone)?;
+        match self.dictionary.take() {
+            Some(dictionary) if dictionary.is_of(ledger, segment) => Ok(dictionary),
+            _ => Dictionary::open(client, shared, ledger, segment),
+        }
     }
 
     /// The extension was dropped: its last head is all that is left of the chain.
@@ -214,6 +231,9 @@ impl Rounds {
         self.announced = true;
         self.head = Some(done.head);
         shared.chained_id.store(done.head.id as u64, SeqCst);
+        if let Some(dictionary) = &mut self.dictionary {
+            dictionary.publish(shared);
+        }
         if let Some(spool) = &mut self.spool
             && let Err(error) = spool.commit(shared, done.harvest, done.forgot)
         {
@@ -257,6 +277,25 @@ impl Rounds {
         transaction(journal::rotate);
         self.segments.look(&head);
     }
+}
+
+/// The records as they are chained after `last_id`, each new definition before the first record that refers to it.
+fn compacted(
+    client: &mut SpiClient<'_>,
+    shared: &Shared,
+    dictionary: &mut Dictionary,
+    last_id: i64,
+    entries: Vec<Entry>,
+) -> Outcome<Vec<Vec<u8>>> {
+    let mut records: Vec<Vec<u8>> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let record = dictionary.compact(client, shared, entry.bytes, |definition| {
+            records.push(definition.encode());
+            last_id + records.len() as i64
+        })?;
+        records.push(record);
+    }
+    Ok(records)
 }
 
 fn report(state: pg_sys::BackendState::Type) {

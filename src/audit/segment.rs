@@ -33,6 +33,17 @@ pub(crate) fn open_relation() -> Option<pg_sys::Oid> {
     open().map(|open| open.table)
 }
 
+/// The number of the open segment.
+pub(super) fn open_number() -> Option<i32> {
+    open().map(|open| open.number)
+}
+
+/// The first id of the open segment.
+pub(super) fn first_id(client: &mut SpiClient<'_>) -> Outcome<i64> {
+    let next = "SELECT coalesce(max(last_id), 0) + 1 FROM steward.segment";
+    Ok(own::query(client, next, &[])?.first().get_one::<i64>()?.unwrap_or(1))
+}
+
 fn open() -> Option<Open> {
     OPEN.get().or_else(|| {
         OPEN.set(highest());

@@ -2,13 +2,13 @@
 //! trail. A record that cannot be read shows NULL; only `verify_chain` says what is wrong with it.
 
 use super::{spool, verify};
-use crate::core::record::{self, Field, Kind, Outcome, Record};
+use crate::core::record::{self, Field, Kind, Outcome, Record, Value};
 use crate::core::tier::Tier;
 use crate::error::{self, Fault, Outcome as Fallible};
 use crate::{own, shared};
 use pgrx::datum::{Inet, Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value as Json};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -16,29 +16,69 @@ fn field(number: i32) -> Option<Field> {
     Field::ALL.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
 }
 
-fn find(record: &[u8], number: i32) -> Option<(Field, &[u8])> {
-    let field = field(number)?;
-    Some((field, record::find_field(record, field).ok()??))
+/// Where a field is looked for: in a record itself, or in what a definition defines.
+#[derive(Clone, Copy)]
+enum Place {
+    Record,
+    Body,
 }
 
-/// A text field; kind, tier and outcome by their names.
+fn find(place: Place, record: &[u8], field: Field) -> Option<Value<'_>> {
+    match place {
+        Place::Record => record::find_field(record, field).ok()?,
+        Place::Body => match record::find_field(record, Field::Body).ok()? {
+            Some(Value::Bytes(body)) => record::find_in_body(body, field).ok()?,
+            _ => None,
+        },
+    }
+}
+
+fn text(place: Place, record: &[u8], number: i32) -> Option<String> {
+    let field = field(number)?;
+    match (field, find(place, record, field)?) {
+        (Field::Kind, Value::Byte(kind)) => Kind::from_u8(kind).map(|kind| kind.name().into()),
+        (Field::Tier, Value::Byte(tier)) => Tier::from_u8(tier).map(|tier| tier.name().into()),
+        (Field::Outcome, Value::Byte(outcome)) => Outcome::from_u8(outcome).map(|outcome| outcome.name().into()),
+        (_, Value::Text(text)) => Some(text.to_owned()),
+        _ => None,
+    }
+}
+
+fn texts(place: Place, record: &[u8], number: i32) -> Option<Vec<String>> {
+    match find(place, record, field(number)?)? {
+        Value::List(value) => Some(record::list(value).ok()?.into_iter().map(str::to_owned).collect()),
+        _ => None,
+    }
+}
+
+fn inet(place: Place, record: &[u8]) -> Option<Inet> {
+    let address = text(place, record, Field::ClientIp as i32)?;
+    // An IPv6 zone names an interface of the server, not the client.
+    let address = address.split('%').next()?;
+    address.parse::<IpAddr>().ok().map(|address| Inet(address.to_string()))
+}
+
+fn table(place: Place, record: &[u8]) -> Option<String> {
+    texts(place, record, Field::Relations as i32)?.into_iter().next()
+}
+
+/// A text field; kind, tier and outcome by their names. The details of a definition are what it defines.
 #[pg_extern(sql = false)]
 fn _record_text(record: &[u8], number: i32) -> Option<String> {
-    let (field, value) = find(record, number)?;
-    match field {
-        Field::Kind => Kind::from_u8(*value.first()?).map(|kind| kind.name().into()),
-        Field::Tier => Tier::from_u8(*value.first()?).map(|tier| tier.name().into()),
-        Field::Outcome => Outcome::from_u8(*value.first()?).map(|outcome| outcome.name().into()),
-        Field::Relations => None,
-        _ => std::str::from_utf8(value).ok().map(str::to_owned),
-    }
+    text(Place::Record, record, number).or_else(|| match find(Place::Record, record, Field::Body)? {
+        Value::Bytes(body) if number == Field::Details as i32 => described(body),
+        _ => None,
+    })
 }
 
 /// A number field.
 #[pg_extern(sql = false)]
 fn _record_bigint(record: &[u8], number: i32) -> Option<i64> {
-    let (_, value) = find(record, number)?;
-    value.try_into().ok().map(i64::from_be_bytes)
+    match find(Place::Record, record, field(number)?)? {
+        Value::Int(number) => Some(number),
+        Value::Unsigned(number) => i64::try_from(number).ok(),
+        _ => None,
+    }
 }
 
 /// The time of the record, if it is one that PostgreSQL can show.
@@ -50,50 +90,95 @@ fn _record_time(record: &[u8]) -> Option<TimestampWithTimeZone> {
 /// The client's address, if it is one.
 #[pg_extern(sql = false)]
 fn _record_inet(record: &[u8]) -> Option<Inet> {
-    let address = _record_text(record, Field::ClientIp as i32)?;
-    // An IPv6 zone names an interface of the server, not the client.
-    let address = address.split('%').next()?;
-    address.parse::<IpAddr>().ok().map(|address| Inet(address.to_string()))
+    inet(Place::Record, record)
 }
 
 #[pg_extern(sql = false)]
 fn _record_texts(record: &[u8], number: i32) -> Option<Vec<String>> {
-    let (field, value) = find(record, number)?;
-    let texts = (field == Field::Relations).then(|| record::list(value).ok())??;
-    Some(texts.into_iter().map(str::to_owned).collect())
+    texts(Place::Record, record, number)
 }
 
 /// The first relation.
 #[pg_extern(sql = false)]
 fn _record_table(record: &[u8]) -> Option<String> {
-    let (_, value) = find(record, Field::Relations as i32)?;
-    record::list(value).ok()?.first().map(|name| (*name).to_owned())
+    table(Place::Record, record)
+}
+
+#[pg_extern(sql = false)]
+fn _defined_text(definition: &[u8], number: i32) -> Option<String> {
+    text(Place::Body, definition, number)
+}
+
+#[pg_extern(sql = false)]
+fn _defined_inet(definition: &[u8]) -> Option<Inet> {
+    inet(Place::Body, definition)
+}
+
+#[pg_extern(sql = false)]
+fn _defined_texts(definition: &[u8], number: i32) -> Option<Vec<String>> {
+    texts(Place::Body, definition, number)
+}
+
+#[pg_extern(sql = false)]
+fn _defined_table(definition: &[u8]) -> Option<String> {
+    table(Place::Body, definition)
+}
+
+/// What a definition defines, as JSON.
+fn described(body: &[u8]) -> Option<String> {
+    let mut record = Record::new(Kind::Definition, "");
+    record.resolve(body).ok()?;
+    let texts: [(&str, Option<String>); 10] = [
+        ("user_id", Some(record.user_id).filter(|user| !user.is_empty())),
+        ("effective_user", record.effective_user),
+        ("person", record.person),
+        ("client_ip", record.client_ip),
+        ("application_name", record.application_name),
+        ("database", record.database),
+        ("operation_type", Some(record.operation_type).filter(|operation| !operation.is_empty())),
+        ("tier", record.tier.map(|tier| tier.name().into())),
+        ("rule", record.rule),
+        ("statement", record.statement),
+    ];
+    let mut present: Map<String, Json> =
+        texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Json::from(text?)))).collect();
+    if !record.relations.is_empty() {
+        present.insert("relations".to_owned(), record.relations.into());
+    }
+    Some(Json::Object(present).to_string())
 }
 
 /// Everything else of a record as one JSON text: the manual's column `details`.
 #[pg_extern(sql = false)]
-fn _record_details(record: &[u8]) -> Option<String> {
-    let record = Record::decode(record).ok()?;
-    let own = record.details.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
-    let parts: [(&str, Option<Value>); 14] = [
+fn _record_details(record: Option<&[u8]>, who: Option<&[u8]>, what: Option<&[u8]>) -> Option<String> {
+    let bytes = record?;
+    let mut record = Record::decode(bytes).ok()?;
+    for definition in [who, what].into_iter().flatten() {
+        if let Some(Value::Bytes(body)) = find(Place::Record, definition, Field::Body) {
+            record.resolve(body).ok()?;
+        }
+    }
+    let details = _record_text(bytes, Field::Details as i32);
+    let own = details.map(|text| serde_json::from_str(&text).unwrap_or(Json::String(text)));
+    let parts: [(&str, Option<Json>); 14] = [
         ("outcome", Some(record.outcome.name().into())),
         ("tier", record.tier.map(|tier| tier.name().into())),
-        ("rule", record.rule.map(Value::from)),
-        ("op_no", record.op_no.map(Value::from)),
-        ("person", record.person.map(Value::from)),
-        ("effective_user", record.effective_user.map(Value::from)),
-        ("application_name", record.application_name.map(Value::from)),
-        ("sqlstate", record.sqlstate.map(Value::from)),
-        ("rows", record.rows.map(Value::from)),
-        ("repeats", record.repeats.map(Value::from)),
-        ("duration_us", record.duration_us.map(Value::from)),
+        ("rule", record.rule.map(Json::from)),
+        ("op_no", record.op_no.map(Json::from)),
+        ("person", record.person.map(Json::from)),
+        ("effective_user", record.effective_user.map(Json::from)),
+        ("application_name", record.application_name.map(Json::from)),
+        ("sqlstate", record.sqlstate.map(Json::from)),
+        ("rows", record.rows.map(Json::from)),
+        ("repeats", record.repeats.map(Json::from)),
+        ("duration_us", record.duration_us.map(Json::from)),
         ("relations", (record.relations.len() > 1).then(|| record.relations.into())),
-        ("statement", record.statement.map(Value::from)),
+        ("statement", record.statement.map(Json::from)),
         ("details", own),
     ];
-    let present: Map<String, Value> =
+    let present: Map<String, Json> =
         parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
-    Some(Value::Object(present).to_string())
+    Some(Json::Object(present).to_string())
 }
 
 /// The columns of `steward.audit_status`, in order.

@@ -1,25 +1,32 @@
 //! The audit record and its canonical bytes: what is hashed is what is stored and shown.
 //!
 //! ```text
-//! "PGSTEWRD" ‖ u16 format ‖ u16 n_fields ‖ { u16 field_id ‖ u8 type ‖ u32 len ‖ bytes }*
+//! u8 format ‖ { u8 field_id ‖ value }*
 //! ```
 //!
-//! Big-endian, fields in ascending id, an absent field is not an empty one, and every value has exactly
-//! one encoding: [`Record::decode`] refuses whatever [`Record::encode`] would not have written. The format
-//! number also fixes the hash algorithm (1 = SHA-256). A released field id or type never changes its
-//! meaning; the tests freeze vectors. No clock, no setting and no locale may ever influence these bytes.
+//! Fields in ascending id; an absent field is not an empty one, and every value has exactly one encoding:
+//! [`Record::decode`] refuses whatever [`Record::encode`] would not have written. The format number also fixes the hash
+//! algorithm (1 = SHA-256). A released field id or type never changes its meaning; the tests freeze vectors. No clock,
+//! no setting and no locale may ever influence these bytes.
+//!
+//! What repeats in every record of a session (who) and of a statement (what) is stored once, in a definition: a record
+//! of its own, earlier in the chain, to whose id the others refer.
 
+mod draft;
 mod error;
 mod field;
+mod split;
 
+pub use draft::{Draft, Known, Part};
 pub use error::FormatError;
-pub use field::{Field, check, find_field, list};
+pub use field::{Field, Value, check, find_field, find_in_body, list};
+pub use split::{Side, Split};
 
 use super::tier::Tier;
-use field::{Fields, Writer, int, known, text};
+use field::{Fields, Writer, known};
 
 /// The format this code writes, and the only one it accepts.
-pub const FORMAT: u16 = 1;
+pub const FORMAT: u8 = 1;
 
 /// Declares an enum stored as one byte, with the names SQL shows.
 macro_rules! stored_enum {
@@ -62,6 +69,8 @@ stored_enum! {
         Server = 4 "server",
         Genesis = 5 "genesis",
         Policy = 6 "policy",
+        /// Who or what the records that refer to it are about.
+        Definition = 7 "definition",
     }
 }
 
@@ -110,6 +119,12 @@ pub struct Record {
     pub xid: Option<u64>,
     /// Process id of the backend.
     pub backend: Option<i64>,
+    /// Id of the definition that stands for user_id to database, which are empty then.
+    pub who: Option<i64>,
+    /// Id of the definition that stands for operation_type to statement, which are empty then.
+    pub what: Option<i64>,
+    /// A definition's own content: the fields of one side.
+    pub body: Option<Vec<u8>>,
 }
 
 impl Record {
@@ -138,6 +153,9 @@ impl Record {
             details: None,
             xid: None,
             backend: None,
+            who: None,
+            what: None,
+            body: None,
         }
     }
 
@@ -149,70 +167,104 @@ impl Record {
     }
 
     /// Appends the canonical bytes to `out`, which a caller may reuse.
-    ///
-    /// # Panics
-    /// If one value is 4 GiB or longer.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let mut fields = Writer::start(out);
-        fields.put(Field::Kind, &[self.kind as u8]);
-        fields.put(Field::Time, &self.time.to_be_bytes());
-        fields.put(Field::UserId, self.user_id.as_bytes());
-        fields.text(Field::EffectiveUser, &self.effective_user);
-        fields.text(Field::Person, &self.person);
-        fields.text(Field::ClientIp, &self.client_ip);
-        fields.text(Field::ApplicationName, &self.application_name);
-        fields.text(Field::Database, &self.database);
-        fields.put(Field::OperationType, self.operation_type.as_bytes());
-        fields.list(Field::Relations, &self.relations);
-        if let Some(tier) = self.tier {
-            fields.put(Field::Tier, &[tier as u8]);
+        let mut fields = Writer(out);
+        fields.format();
+        fields.byte(Field::Kind, self.kind as u8);
+        fields.moment(Field::Time, self.time);
+        if self.who.is_none() {
+            self.write_who(&mut fields);
         }
-        fields.text(Field::Rule, &self.rule);
-        fields.text(Field::OpNo, &self.op_no);
-        fields.put(Field::Outcome, &[self.outcome as u8]);
-        fields.text(Field::Sqlstate, &self.sqlstate);
+        if self.what.is_none() {
+            self.write_what(&mut fields);
+        }
+        fields.text(Field::OpNo, self.op_no.as_deref());
+        fields.byte(Field::Outcome, self.outcome as u8);
+        fields.text(Field::Sqlstate, self.sqlstate.as_deref());
         fields.int(Field::Rows, self.rows);
         fields.int(Field::Repeats, self.repeats);
         fields.int(Field::DurationUs, self.duration_us);
-        fields.text(Field::Statement, &self.statement);
-        fields.text(Field::Details, &self.details);
-        if let Some(xid) = self.xid {
-            fields.put(Field::Xid, &xid.to_be_bytes());
-        }
+        fields.text(Field::Details, self.details.as_deref());
+        fields.unsigned(Field::Xid, self.xid);
         fields.int(Field::Backend, self.backend);
-        fields.finish();
+        fields.int(Field::Who, self.who);
+        fields.int(Field::What, self.what);
+        fields.bytes(Field::Body, self.body.as_deref());
     }
 
-    /// The record these bytes are, or why they are none. Never panics.
+    fn write_who(&self, fields: &mut Writer<'_>) {
+        fields.text(Field::UserId, Some(&self.user_id));
+        fields.text(Field::EffectiveUser, self.effective_user.as_deref());
+        fields.text(Field::Person, self.person.as_deref());
+        fields.text(Field::ClientIp, self.client_ip.as_deref());
+        fields.text(Field::ApplicationName, self.application_name.as_deref());
+        fields.text(Field::Database, self.database.as_deref());
+    }
+
+    fn write_what(&self, fields: &mut Writer<'_>) {
+        fields.text(Field::OperationType, Some(&self.operation_type));
+        fields.list(Field::Relations, &self.relations);
+        if let Some(tier) = self.tier {
+            fields.byte(Field::Tier, tier as u8);
+        }
+        fields.text(Field::Rule, self.rule.as_deref());
+        fields.text(Field::Statement, self.statement.as_deref());
+    }
+
+    /// The record these bytes are, or why they are none. References stay references. Never panics.
     pub fn decode(bytes: &[u8]) -> Result<Record, FormatError> {
         let mut record = Record::new(Kind::Statement, "");
         let mut fields = Fields::open(bytes)?;
         while let Some((field, value)) = fields.next()? {
-            match field {
-                Field::Kind => record.kind = known(value, Kind::from_u8)?,
-                Field::Time => record.time = int(value)?,
-                Field::UserId => record.user_id = text(value)?.to_owned(),
-                Field::EffectiveUser => record.effective_user = Some(text(value)?.to_owned()),
-                Field::Person => record.person = Some(text(value)?.to_owned()),
-                Field::ClientIp => record.client_ip = Some(text(value)?.to_owned()),
-                Field::ApplicationName => record.application_name = Some(text(value)?.to_owned()),
-                Field::Database => record.database = Some(text(value)?.to_owned()),
-                Field::OperationType => record.operation_type = text(value)?.to_owned(),
-                Field::Relations => record.relations = list(value)?.into_iter().map(str::to_owned).collect(),
-                Field::Tier => record.tier = Some(known(value, Tier::from_u8)?),
-                Field::Rule => record.rule = Some(text(value)?.to_owned()),
-                Field::OpNo => record.op_no = Some(text(value)?.to_owned()),
-                Field::Outcome => record.outcome = known(value, Outcome::from_u8)?,
-                Field::Sqlstate => record.sqlstate = Some(text(value)?.to_owned()),
-                Field::Rows => record.rows = Some(int(value)?),
-                Field::Repeats => record.repeats = Some(int(value)?),
-                Field::DurationUs => record.duration_us = Some(int(value)?),
-                Field::Statement => record.statement = Some(text(value)?.to_owned()),
-                Field::Details => record.details = Some(text(value)?.to_owned()),
-                Field::Xid => record.xid = Some(int(value)? as u64),
-                Field::Backend => record.backend = Some(int(value)?),
-            }
+            record.set(field, value)?;
         }
         Ok(record)
+    }
+
+    /// Takes over the fields of a definition's body in place of the reference to it.
+    pub fn resolve(&mut self, body: &[u8]) -> Result<(), FormatError> {
+        let mut fields = Fields::of_body(body);
+        while let Some((field, value)) = fields.next()? {
+            self.set(field, value)?;
+            match field {
+                _ if field.is_who() => self.who = None,
+                _ if field.is_what() => self.what = None,
+                other => return Err(FormatError::UnknownField(other as u8)),
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, field: Field, value: Value<'_>) -> Result<(), FormatError> {
+        use Value::{Byte, Bytes, Int, List, Text, Unsigned};
+        match (field, value) {
+            (Field::Kind, Byte(byte)) => self.kind = known(byte, Kind::from_u8)?,
+            (Field::Time, Int(time)) => self.time = time,
+            (Field::UserId, Text(text)) => self.user_id = text.to_owned(),
+            (Field::EffectiveUser, Text(text)) => self.effective_user = Some(text.to_owned()),
+            (Field::Person, Text(text)) => self.person = Some(text.to_owned()),
+            (Field::ClientIp, Text(text)) => self.client_ip = Some(text.to_owned()),
+            (Field::ApplicationName, Text(text)) => self.application_name = Some(text.to_owned()),
+            (Field::Database, Text(text)) => self.database = Some(text.to_owned()),
+            (Field::OperationType, Text(text)) => self.operation_type = text.to_owned(),
+            (Field::Relations, List(texts)) => self.relations = list(texts)?.into_iter().map(str::to_owned).collect(),
+            (Field::Tier, Byte(byte)) => self.tier = Some(known(byte, Tier::from_u8)?),
+            (Field::Rule, Text(text)) => self.rule = Some(text.to_owned()),
+            (Field::Statement, Text(text)) => self.statement = Some(text.to_owned()),
+            (Field::OpNo, Text(text)) => self.op_no = Some(text.to_owned()),
+            (Field::Outcome, Byte(byte)) => self.outcome = known(byte, Outcome::from_u8)?,
+            (Field::Sqlstate, Text(text)) => self.sqlstate = Some(text.to_owned()),
+            (Field::Rows, Int(rows)) => self.rows = Some(rows),
+            (Field::Repeats, Int(repeats)) => self.repeats = Some(repeats),
+            (Field::DurationUs, Int(duration)) => self.duration_us = Some(duration),
+            (Field::Details, Text(text)) => self.details = Some(text.to_owned()),
+            (Field::Xid, Unsigned(xid)) => self.xid = Some(xid),
+            (Field::Backend, Int(backend)) => self.backend = Some(backend),
+            (Field::Who, Int(id)) => self.who = Some(id),
+            (Field::What, Int(id)) => self.what = Some(id),
+            (Field::Body, Bytes(body)) => self.body = Some(body.to_vec()),
+            (field, _) => return Err(FormatError::UnknownField(field as u8)),
+        }
+        Ok(())
     }
 }

@@ -4,8 +4,8 @@
 use super::environment::Environment;
 use super::request::check_membership;
 use super::{CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, numbered, person_named, push, step_record};
-use crate::audit::lane::{self, Durability};
-use crate::audit::note::{encode, note};
+use crate::audit::lane::Durability;
+use crate::audit::note::{self, note};
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Status, Step, conflict};
 use crate::core::record::{Outcome as Ending, Record};
@@ -297,7 +297,7 @@ impl Drop for Attempt {
             // Safe: reads the clock.
             record.time = unsafe { pg_sys::GetCurrentTimestamp() };
             // The lane counts what it could not write; raising is impossible here.
-            let _counted_as_lost = lane::append(&[&encode(&record)], Durability::Flushed);
+            let _counted_as_lost = note::append(&record, Durability::Flushed);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::judge::{self, RelationLimit};
 use super::rows;
 use super::standing_aside;
 use super::statement::Source;
-use crate::audit::buffer;
+use crate::audit::{buffer, outcome};
 use crate::cache;
 use crate::core::gate::Decision;
 use crate::core::rule::{ColumnSet, Command, Group};
@@ -139,7 +139,7 @@ unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
     let code = unsafe { core_geterrcode() };
     // Classes 00, 01 and 02 are no errors: notices pass here too.
     if code & 0xfff > 2 << 6 {
-        buffer::notice_error(code);
+        outcome::notice_error(code);
     }
 }
 
@@ -184,9 +184,8 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         }
         let judgement = judge::judge(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
-        let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, &source);
-        crate::session::stamp(&mut record);
-        buffer::begin(record, query as usize, !source.top_level, !facts.writes);
+        let draft = crate::session::draft(judge::what(tag, &facts.deeds, &judgement, &source));
+        buffer::begin(draft, query as usize, !source.top_level, !facts.writes);
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;
         }

@@ -6,13 +6,19 @@ use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::cache::{OwnKind, Policy, Root};
 use crate::core::gate::{Decision, Demand, Situation, decide};
-use crate::core::record::{Kind, Outcome, Record};
+use crate::core::record::{Kind, Outcome, Part, Record};
 use crate::core::rule::{self, RowLimit};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
 use crate::settings::Mode;
 use crate::{operation::cover, own, session, shared};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::rc::Rc;
+
+/// Statements whose record is remembered.
+const REMEMBERED: usize = 256;
 
 /// The judgement of a whole statement: its riskiest deed, and from how many rows on it gets riskier.
 pub struct Judgement {
@@ -101,6 +107,30 @@ pub fn record(tag: &str, relations: Vec<String>, tier: Tier, rule: &str, source:
     record.rule = Some(rule.to_owned());
     record.statement = source.redacted();
     record
+}
+
+thread_local! {
+    static WHAT: RefCell<HashMap<u64, Rc<Part>>> = RefCell::new(HashMap::new());
+    /// Keyed at random, so that nobody can make a statement pass for another in the cache.
+    static KEYS: RandomState = RandomState::new();
+}
+
+/// What a judged statement does, as a side of its record: text, relations and verdict.
+pub fn what(tag: &str, deeds: &[Deed], judgement: &Judgement, source: &Source<'_>) -> Rc<Part> {
+    let mut hasher = KEYS.with(RandomState::build_hasher);
+    source.hash(&mut hasher);
+    (tag, judgement.tier as u8, &judgement.rule).hash(&mut hasher);
+    for member in deeds.iter().filter_map(|deed| deed.relation.as_ref()) {
+        member.root.name.hash(&mut hasher);
+    }
+    let key = hasher.finish();
+    WHAT.with_borrow_mut(|known| {
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        let make = || Rc::new(Part::what(&record(tag, relations(deeds), judgement.tier, &judgement.rule, source)));
+        known.entry(key).or_insert_with(make).clone()
+    })
 }
 
 /// Carries out what the gate says to a judged statement. Does not return when it refuses.

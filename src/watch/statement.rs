@@ -2,17 +2,13 @@
 
 use crate::core::redact::redact_limited;
 use pgrx::pg_sys;
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::{CStr, c_char};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 
 /// Longest statement text in a record, bytes.
 const RECORDED_BYTES: usize = 4096;
 /// Longest statement offered for pasting, bytes.
 const OFFERED_BYTES: usize = 2000;
-/// Texts whose redaction is remembered.
-const REMEMBERED: usize = 256;
 
 /// A statement's own slice of its source text.
 #[derive(Clone, Copy)]
@@ -20,10 +16,6 @@ pub struct Source<'a> {
     text: &'a [u8],
     /// Whether the client typed it itself (otherwise a function, trigger or DO block runs it).
     pub top_level: bool,
-}
-
-thread_local! {
-    static REDACTED: RefCell<HashMap<u64, String>> = RefCell::new(HashMap::new());
 }
 
 impl Source<'_> {
@@ -44,17 +36,17 @@ impl Source<'_> {
         if self.text.is_empty() {
             return None;
         }
-        let mut hasher = DefaultHasher::new();
-        self.text.hash(&mut hasher);
-        let key = hasher.finish();
-        Some(REDACTED.with_borrow_mut(|known| {
-            if known.len() >= REMEMBERED {
-                known.clear();
-            }
-            // Safe: reads a setting; with it off, backslashes in plain literals are escapes.
-            let backslashes = unsafe { !pg_sys::standard_conforming_strings };
-            known.entry(key).or_insert_with(|| redact_limited(&self.utf8(), backslashes, RECORDED_BYTES)).clone()
-        }))
+        // Safe: reads a setting; with it off, backslashes in plain literals are escapes.
+        let backslashes = unsafe { !pg_sys::standard_conforming_strings };
+        Some(redact_limited(&self.utf8(), backslashes, RECORDED_BYTES))
+    }
+
+    /// What a redaction is made from, for a cache of it.
+    pub fn hash(&self, hasher: &mut impl Hasher) {
+        self.text.hash(hasher);
+        // Safe: as above.
+        let conforming = unsafe { pg_sys::standard_conforming_strings };
+        conforming.hash(hasher);
     }
 
     /// The look-up that a foreign key makes for each row, as the server itself writes it: it locks one key and reads

@@ -151,9 +151,8 @@ unsafe fn begin(
 ) {
     let judgement = judge::judge(policy, &facts.deeds);
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
-    let mut record = judge::record(tag, judge::relations(&facts.deeds), judgement.tier, &judgement.rule, source);
-    crate::session::stamp(&mut record);
-    buffer::begin_utility(record, statement as usize, !source.top_level);
+    let draft = crate::session::draft(judge::what(tag, &facts.deeds, &judgement, source));
+    buffer::begin_utility(draft, statement as usize, !source.top_level);
     // Safe: cast after the tag.
     unsafe {
         if drops_own_extension((*statement).utilityStmt) {

@@ -3,29 +3,41 @@
 use super::super::tier::Tier;
 use super::{FORMAT, FormatError, Kind, Outcome};
 
-const MAGIC: &[u8; 8] = b"PGSTEWRD";
-const HEADER_LEN: usize = MAGIC.len() + 4;
-const FIELD_HEADER_LEN: usize = 7;
-
-/// How a value is written.
+/// How a value is written after its field's id.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 enum Type {
     /// One byte that names something.
-    Byte = 1,
-    /// Signed, 8 bytes.
-    Int = 2,
-    /// Unsigned, 8 bytes.
-    Unsigned = 3,
-    /// UTF-8.
-    Text = 4,
-    /// One or more texts, each after its u32 length.
-    List = 5,
+    Byte,
+    /// Signed, 8 bytes big-endian.
+    Moment,
+    /// Signed, as a zigzag number.
+    Int,
+    /// A number: 7 bits a byte, lowest first, the high bit says that more follows; never longer than it need be.
+    Unsigned,
+    /// A length and UTF-8.
+    Text,
+    /// A length and one or more texts.
+    List,
+    /// A length and bytes.
+    Bytes,
 }
 
-/// A field by its id. Ids are never reused.
+/// A value as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    Byte(u8),
+    Int(i64),
+    Unsigned(u64),
+    Text(&'a str),
+    /// See [`list`].
+    List(&'a [u8]),
+    Bytes(&'a [u8]),
+}
+
+/// A field by its id. Ids are never reused. 3 to 8 say who, 9 to 13 what: a record may refer to a definition of
+/// either, which is an earlier record of the chain, instead of having these fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u16)]
+#[repr(u8)]
 pub enum Field {
     Kind = 1,
     Time = 2,
@@ -39,21 +51,24 @@ pub enum Field {
     Relations = 10,
     Tier = 11,
     Rule = 12,
-    OpNo = 13,
-    Outcome = 14,
-    Sqlstate = 15,
-    Rows = 16,
-    Repeats = 17,
-    DurationUs = 18,
-    Statement = 19,
+    Statement = 13,
+    OpNo = 14,
+    Outcome = 15,
+    Sqlstate = 16,
+    Rows = 17,
+    Repeats = 18,
+    DurationUs = 19,
     Details = 20,
     Xid = 21,
     Backend = 22,
+    Who = 23,
+    What = 24,
+    Body = 25,
 }
 
 impl Field {
     /// All fields; field n stands at n - 1.
-    pub const ALL: [Field; 22] = [
+    pub const ALL: [Field; 25] = [
         Field::Kind,
         Field::Time,
         Field::UserId,
@@ -66,67 +81,95 @@ impl Field {
         Field::Relations,
         Field::Tier,
         Field::Rule,
+        Field::Statement,
         Field::OpNo,
         Field::Outcome,
         Field::Sqlstate,
         Field::Rows,
         Field::Repeats,
         Field::DurationUs,
-        Field::Statement,
         Field::Details,
         Field::Xid,
         Field::Backend,
+        Field::Who,
+        Field::What,
+        Field::Body,
     ];
 
-    /// The fields no record lacks, as bits by id.
-    const REQUIRED: u32 =
-        Field::Kind.bit() | Field::Time.bit() | Field::UserId.bit() | Field::OperationType.bit() | Field::Outcome.bit();
-
-    const fn bit(self) -> u32 {
-        1 << self as u16
+    /// Who did it.
+    pub fn is_who(self) -> bool {
+        (Field::UserId..=Field::Database).contains(&self)
     }
 
-    fn from_id(id: u16) -> Option<Field> {
+    /// What was done.
+    pub fn is_what(self) -> bool {
+        (Field::OperationType..=Field::Statement).contains(&self)
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    fn from_id(id: u8) -> Option<Field> {
         Field::ALL.get(usize::from(id).checked_sub(1)?).copied()
     }
 
     fn value_type(self) -> Type {
         match self {
             Field::Kind | Field::Tier | Field::Outcome => Type::Byte,
-            Field::Time | Field::Rows | Field::Repeats | Field::DurationUs | Field::Backend => Type::Int,
+            Field::Time => Type::Moment,
+            Field::Rows | Field::Repeats | Field::DurationUs | Field::Backend | Field::Who | Field::What => Type::Int,
             Field::Xid => Type::Unsigned,
             Field::Relations => Type::List,
+            Field::Body => Type::Bytes,
             _ => Type::Text,
-        }
-    }
-
-    /// Whether `value` is one this field can have.
-    fn check_value(self, value: &[u8]) -> Result<(), FormatError> {
-        match self.value_type() {
-            Type::Int | Type::Unsigned => int(value).map(drop),
-            Type::Text => text(value).map(drop),
-            Type::List => items(value, |_| ()),
-            Type::Byte => match self {
-                Field::Kind => known(value, Kind::from_u8).map(drop),
-                Field::Tier => known(value, Tier::from_u8).map(drop),
-                _ => known(value, Outcome::from_u8).map(drop),
-            },
         }
     }
 }
 
-/// The value of one field as it is stored, without a copy: 1 byte for kind, tier and outcome, 8 bytes
-/// big-endian for numbers, UTF-8 for text, a list (see [`list`]) for relations. `None` if absent.
-/// Reads no further than the field; only [`check`] and `Record::decode` vouch for all the bytes.
-pub fn find_field(bytes: &[u8], field: Field) -> Result<Option<&[u8]>, FormatError> {
-    let mut fields = Fields::open(bytes)?;
+/// Which fields a record has: bits by id.
+#[derive(Clone, Copy, Default)]
+struct Seen(u32);
+
+impl Seen {
+    const WHO: u32 = mask(Field::UserId, Field::Database);
+    const WHAT: u32 = mask(Field::OperationType, Field::Statement);
+    const ALWAYS: u32 = Field::Kind.bit() | Field::Time.bit() | Field::Outcome.bit();
+
+    /// Either side is there itself or by reference, never both.
+    fn is_complete(self) -> bool {
+        let side =
+            |own: u32, first: Field, reference: Field| match (self.0 & first.bit() != 0, self.0 & reference.bit() != 0)
+            {
+                (true, false) => true,
+                (false, true) => self.0 & own == 0,
+                _ => false,
+            };
+        self.0 & Self::ALWAYS == Self::ALWAYS
+            && side(Self::WHO, Field::UserId, Field::Who)
+            && side(Self::WHAT, Field::OperationType, Field::What)
+    }
+}
+
+const fn mask(first: Field, last: Field) -> u32 {
+    (1 << (last as u8 + 1)) - (1 << first as u8)
+}
+
+/// The value of one field, without a copy; `None` if absent. Reads no further than the field; only [`check`] and
+/// `Record::decode` vouch for all the bytes.
+pub fn find_field(bytes: &[u8], field: Field) -> Result<Option<Value<'_>>, FormatError> {
+    find(Fields::open(bytes)?, field)
+}
+
+/// As [`find_field`], in the body of a definition.
+pub fn find_in_body(body: &[u8], field: Field) -> Result<Option<Value<'_>>, FormatError> {
+    find(Fields::of_body(body), field)
+}
+
+fn find(mut fields: Fields<'_>, field: Field) -> Result<Option<Value<'_>>, FormatError> {
     while let Some((found, value)) = fields.next()? {
-        if found == field {
-            field.check_value(value)?;
-            return Ok(Some(value));
-        }
-        if found > field {
-            break;
+        if found >= field {
+            return Ok((found == field).then_some(value));
         }
     }
     Ok(None)
@@ -135,161 +178,197 @@ pub fn find_field(bytes: &[u8], field: Field) -> Result<Option<&[u8]>, FormatErr
 /// Whether `Record::decode` would accept the bytes, without building the record.
 pub fn check(bytes: &[u8]) -> Result<(), FormatError> {
     let mut fields = Fields::open(bytes)?;
-    while let Some((field, value)) = fields.next()? {
-        field.check_value(value)?;
-    }
+    while fields.next()?.is_some() {}
     Ok(())
 }
 
-/// The texts of a list value, as `find_field` returns it for `relations`.
+/// The texts of a list value.
 pub fn list(value: &[u8]) -> Result<Vec<&str>, FormatError> {
     let mut texts = Vec::new();
-    items(value, |item| texts.push(item))?;
+    let mut rest = Bytes(value);
+    if value.is_empty() {
+        return Err(FormatError::WrongLength);
+    }
+    while !rest.0.is_empty() {
+        texts.push(rest.text()?);
+    }
     Ok(texts)
 }
 
-fn items<'a>(value: &'a [u8], mut each: impl FnMut(&'a str)) -> Result<(), FormatError> {
-    let mut rest = value;
-    if rest.is_empty() {
-        return Err(FormatError::WrongLength);
+pub(super) fn known<T>(number: u8, from_u8: fn(u8) -> Option<T>) -> Result<T, FormatError> {
+    from_u8(number).ok_or(FormatError::UnknownValue)
+}
+
+/// Bytes that are still to be read.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(FormatError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
     }
-    while !rest.is_empty() {
-        let (len, tail) = rest.split_first_chunk::<4>().ok_or(FormatError::WrongLength)?;
-        let (item, tail) = tail.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or(FormatError::WrongLength)?;
-        each(text(item)?);
-        rest = tail;
+
+    fn byte(&mut self) -> Result<u8, FormatError> {
+        self.take(1).map(|byte| byte[0])
     }
-    Ok(())
-}
 
-pub(super) fn text(value: &[u8]) -> Result<&str, FormatError> {
-    std::str::from_utf8(value).map_err(|_| FormatError::NotUtf8)
-}
+    fn number(&mut self) -> Result<u64, FormatError> {
+        let mut number = 0_u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                let minimal = byte != 0 || shift == 0;
+                // The tenth byte has room for one bit.
+                return if minimal && (shift < 63 || byte <= 1) { Ok(number) } else { Err(FormatError::NotCanonical) };
+            }
+        }
+        Err(FormatError::NotCanonical)
+    }
 
-pub(super) fn int(value: &[u8]) -> Result<i64, FormatError> {
-    Ok(i64::from_be_bytes(value.try_into().map_err(|_| FormatError::WrongLength)?))
-}
+    fn sized(&mut self) -> Result<&'a [u8], FormatError> {
+        let len = usize::try_from(self.number()?).map_err(|_| FormatError::Truncated)?;
+        self.take(len)
+    }
 
-pub(super) fn known<T>(value: &[u8], from_u8: fn(u8) -> Option<T>) -> Result<T, FormatError> {
-    match value {
-        [number] => from_u8(*number).ok_or(FormatError::UnknownValue),
-        _ => Err(FormatError::WrongLength),
+    fn text(&mut self) -> Result<&'a str, FormatError> {
+        std::str::from_utf8(self.sized()?).map_err(|_| FormatError::NotUtf8)
+    }
+
+    fn value(&mut self, field: Field) -> Result<Value<'a>, FormatError> {
+        Ok(match field.value_type() {
+            Type::Byte => {
+                let byte = self.byte()?;
+                match field {
+                    Field::Kind => known(byte, Kind::from_u8).map(drop)?,
+                    Field::Tier => known(byte, Tier::from_u8).map(drop)?,
+                    _ => known(byte, Outcome::from_u8).map(drop)?,
+                }
+                Value::Byte(byte)
+            }
+            Type::Moment => {
+                Value::Int(i64::from_be_bytes(self.take(8)?.try_into().map_err(|_| FormatError::Truncated)?))
+            }
+            Type::Int => {
+                let number = self.number()?;
+                Value::Int((number >> 1) as i64 ^ -((number & 1) as i64))
+            }
+            Type::Unsigned => Value::Unsigned(self.number()?),
+            Type::Text => Value::Text(self.text()?),
+            Type::List => {
+                let value = self.sized()?;
+                list(value)?;
+                Value::List(value)
+            }
+            Type::Bytes => Value::Bytes(self.sized()?),
+        })
     }
 }
 
-/// Walks the fields of a record; values are bounded but not yet looked into.
+/// Walks the fields of a record or of a body.
 pub(super) struct Fields<'a> {
-    rest: &'a [u8],
-    left: u16,
-    last_id: u16,
-    seen: u32,
+    rest: Bytes<'a>,
+    last_id: u8,
+    seen: Seen,
+    /// A body may have any fields.
+    whole: bool,
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Result<Fields<'a>, FormatError> {
-        if !bytes.starts_with(MAGIC) {
-            return Err(FormatError::NotARecord);
+        let mut rest = Bytes(bytes);
+        match rest.byte()? {
+            FORMAT => Ok(Fields { rest, last_id: 0, seen: Seen::default(), whole: true }),
+            other => Err(FormatError::UnknownFormat(other)),
         }
-        let header = bytes.first_chunk::<HEADER_LEN>().ok_or(FormatError::Truncated)?;
-        let format = u16::from_be_bytes([header[8], header[9]]);
-        if format != FORMAT {
-            return Err(FormatError::UnknownFormat(format));
-        }
-        let left = u16::from_be_bytes([header[10], header[11]]);
-        Ok(Fields { rest: &bytes[HEADER_LEN..], left, last_id: 0, seen: 0 })
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<(Field, &'a [u8])>, FormatError> {
-        if self.left == 0 {
-            return self.end().map(|()| None);
+    pub(super) fn of_body(body: &'a [u8]) -> Fields<'a> {
+        Fields { rest: Bytes(body), last_id: 0, seen: Seen::default(), whole: false }
+    }
+
+    /// The next field; at the end, whether the record is complete.
+    pub(super) fn next(&mut self) -> Result<Option<(Field, Value<'a>)>, FormatError> {
+        if self.rest.0.is_empty() {
+            return if self.whole && !self.seen.is_complete() { Err(FormatError::MissingField) } else { Ok(None) };
         }
-        let (header, tail) = self.rest.split_first_chunk::<FIELD_HEADER_LEN>().ok_or(FormatError::Truncated)?;
-        let id = u16::from_be_bytes([header[0], header[1]]);
-        let len = u32::from_be_bytes([header[3], header[4], header[5], header[6]]);
+        let id = self.rest.byte()?;
         let field = Field::from_id(id).ok_or(FormatError::UnknownField(id))?;
         if id <= self.last_id {
             return Err(FormatError::WrongOrder(id));
         }
-        if header[2] != field.value_type() as u8 {
-            return Err(FormatError::WrongType(id));
-        }
-        let (value, rest) = tail.split_at_checked(len as usize).ok_or(FormatError::Truncated)?;
-        self.rest = rest;
-        self.left -= 1;
         self.last_id = id;
-        self.seen |= field.bit();
-        Ok(Some((field, value)))
+        self.seen.0 |= field.bit();
+        Ok(Some((field, self.rest.value(field)?)))
     }
 
-    fn end(&self) -> Result<(), FormatError> {
-        if !self.rest.is_empty() {
-            Err(FormatError::TrailingBytes)
-        } else if self.seen & Field::REQUIRED != Field::REQUIRED {
-            Err(FormatError::MissingField)
-        } else {
-            Ok(())
-        }
+    /// Bytes that are not read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.0.len()
     }
 }
 
-/// Writes a record's fields; the caller keeps them in ascending order.
-pub(super) struct Writer<'a> {
-    out: &'a mut Vec<u8>,
-    count_at: usize,
-    count: u16,
-}
+/// Writes fields; the caller keeps them in ascending order.
+pub(super) struct Writer<'a>(pub &'a mut Vec<u8>);
 
-impl<'a> Writer<'a> {
-    pub(super) fn start(out: &'a mut Vec<u8>) -> Writer<'a> {
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&FORMAT.to_be_bytes());
-        let count_at = out.len();
-        out.extend_from_slice(&[0; 2]);
-        Writer { out, count_at, count: 0 }
+impl Writer<'_> {
+    pub fn format(&mut self) {
+        self.0.push(FORMAT);
     }
 
-    pub(super) fn put(&mut self, field: Field, value: &[u8]) {
-        self.header(field, value.len());
-        self.out.extend_from_slice(value);
+    pub fn byte(&mut self, field: Field, value: u8) {
+        self.0.extend_from_slice(&[field as u8, value]);
     }
 
-    pub(super) fn text(&mut self, field: Field, value: &Option<String>) {
+    pub fn moment(&mut self, field: Field, value: i64) {
+        self.0.push(field as u8);
+        self.0.extend_from_slice(&value.to_be_bytes());
+    }
+
+    pub fn text(&mut self, field: Field, value: Option<&str>) {
+        self.bytes(field, value.map(str::as_bytes));
+    }
+
+    pub fn bytes(&mut self, field: Field, value: Option<&[u8]>) {
         if let Some(value) = value {
-            self.put(field, value.as_bytes());
+            self.0.push(field as u8);
+            self.number(value.len() as u64);
+            self.0.extend_from_slice(value);
         }
     }
 
-    pub(super) fn int(&mut self, field: Field, value: Option<i64>) {
+    pub fn int(&mut self, field: Field, value: Option<i64>) {
         if let Some(value) = value {
-            self.put(field, &value.to_be_bytes());
+            self.0.push(field as u8);
+            self.number((value << 1 ^ value >> 63) as u64);
         }
     }
 
-    pub(super) fn list(&mut self, field: Field, values: &[String]) {
+    pub fn unsigned(&mut self, field: Field, value: Option<u64>) {
+        if let Some(value) = value {
+            self.0.push(field as u8);
+            self.number(value);
+        }
+    }
+
+    pub fn list(&mut self, field: Field, values: &[String]) {
         if values.is_empty() {
             return;
         }
-        self.header(field, values.iter().map(|value| 4 + value.len()).sum());
+        let mut items = Vec::new();
         for value in values {
-            self.out.extend_from_slice(&be_len(value.len()));
-            self.out.extend_from_slice(value.as_bytes());
+            Writer(&mut items).number(value.len() as u64);
+            items.extend_from_slice(value.as_bytes());
         }
+        self.bytes(field, Some(&items));
     }
 
-    pub(super) fn finish(self) {
-        self.out[self.count_at..self.count_at + 2].copy_from_slice(&self.count.to_be_bytes());
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
     }
-
-    fn header(&mut self, field: Field, len: usize) {
-        let mut header = [0; FIELD_HEADER_LEN];
-        header[..2].copy_from_slice(&(field as u16).to_be_bytes());
-        header[2] = field.value_type() as u8;
-        header[3..].copy_from_slice(&be_len(len));
-        self.out.extend_from_slice(&header);
-        self.count += 1;
-    }
-}
-
-fn be_len(len: usize) -> [u8; 4] {
-    u32::try_from(len).expect("a record's value is shorter than 4 GiB").to_be_bytes()
 }

@@ -1,0 +1,284 @@
+//! Definitions: what repeats in the records of a session (who) and of a statement (what) is chained once, as a record of
+//! its own, and referred to by its id from then on. The sequencer alone defines; a backend refers to what it finds in
+//! shared memory and otherwise writes the content itself, so nothing depends on it.
+
+use super::ledger::Ledger;
+use super::segment;
+use super::sequencer::server_record;
+use crate::core::record::{Draft, Field, Kind, Outcome as Result, Part, Record, Side, Split, Value, find_in_body};
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome};
+use crate::own;
+use crate::shared::{self, DEFINITIONS, Definitions, Shared};
+use pgrx::spi::SpiClient;
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+
+/// How many places are looked at from a key's own place on.
+const PROBES: usize = 16;
+/// Definitions of one segment: half of the places, so that most keys are found at once.
+const CAPACITY: usize = DEFINITIONS / 2;
+/// Contents seen once that are remembered: what comes only once is not worth a definition.
+const SEEN_ONCE: usize = 20_000;
+/// A longer content is no application's everyday statement.
+const LONGEST: usize = 8 << 10;
+
+/// The ids that stand for the two sides of a record in this epoch, where they are defined.
+pub struct References {
+    pub epoch: u32,
+    pub who: Option<i64>,
+    pub what: Option<i64>,
+}
+
+/// What a backend may refer to now. Reads shared memory only; for callbacks that must not raise.
+pub fn references(draft: &Draft) -> References {
+    let Some(shared) = shared::get() else { return References { epoch: 0, who: None, what: None } };
+    let table = &shared.definitions;
+    // Before the ids are read: they belong to this epoch or to a later one, which the sequencer then refuses.
+    let epoch = table.epoch.load(SeqCst);
+    let refers = epoch != 0 && draft.kind == Kind::Statement;
+    let defined = |part| if refers { table.find(part) } else { None };
+    References { epoch, who: defined(&draft.who), what: defined(&draft.what) }
+}
+
+impl Definitions {
+    fn key(&self, body: &[u8]) -> u128 {
+        let digest = Sha256::new().chain_update(self.secret).chain_update(body).finalize();
+        // 0 means that the key is not known.
+        digest[..16].try_into().map_or(1, u128::from_be_bytes).max(1)
+    }
+
+    fn find(&self, part: &Part) -> Option<i64> {
+        let generation = self.generation.load(SeqCst);
+        let mut known = part.known.get();
+        if known.generation == generation && known.id != 0 {
+            return Some(known.id);
+        }
+        if known.key == 0 {
+            known.key = self.key(&part.body);
+        }
+        let found = self.look_up(known.key);
+        known.generation = generation;
+        known.id = found.unwrap_or_default();
+        part.known.set(known);
+        found
+    }
+
+    fn look_up(&self, key: u128) -> Option<i64> {
+        let (high, low) = halves(key);
+        for place in places(key) {
+            let definition = &self.places[place];
+            let id = definition.id.load(Acquire);
+            if id == 0 {
+                return None;
+            }
+            if definition.key[0].load(Relaxed) == high && definition.key[1].load(Relaxed) == low {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// One writer: the sequencer. False if there is no room near the key's place.
+    fn insert(&self, key: u128, id: i64) -> bool {
+        let Some(place) = places(key).find(|place| self.places[*place].id.load(Relaxed) == 0) else { return false };
+        let definition = &self.places[place];
+        let (high, low) = halves(key);
+        definition.key[0].store(high, Relaxed);
+        definition.key[1].store(low, Relaxed);
+        definition.id.store(id, Release);
+        true
+    }
+
+    /// Forgets everything. A backend that has just read an id may still refer to it: that definition stays in the chain.
+    fn clear(&self, epoch: u32) {
+        self.epoch.store(0, SeqCst);
+        for definition in &self.places {
+            definition.id.store(0, SeqCst);
+        }
+        self.generation.fetch_add(1, SeqCst);
+        self.epoch.store(epoch, SeqCst);
+    }
+}
+
+fn halves(key: u128) -> (u64, u64) {
+    ((key >> 64) as u64, key as u64)
+}
+
+fn places(key: u128) -> impl Iterator<Item = usize> {
+    (0..PROBES).map(move |step| (key as usize + step) % DEFINITIONS)
+}
+
+/// A ledger's epoch, from its id. Never 0.
+fn epoch_of(ledger: &[u8; 16]) -> u32 {
+    u32::from_be_bytes([ledger[0], ledger[1], ledger[2], ledger[3]]).max(1)
+}
+
+/// The sequencer's own view. It dies with a failed round, as the worker does, and is read again from the chain.
+pub(super) struct Dictionary {
+    pub epoch: u32,
+    /// Each segment defines anew: it may be archived before the records that would refer to it.
+    segment: i32,
+    /// The first id of the segment.
+    first_id: i64,
+    ids: HashMap<u128, i64>,
+    /// Content by id, older segments' included as they are asked for.
+    bodies: HashMap<i64, Vec<u8>>,
+    seen: HashSet<u128>,
+    /// Defined in this round, for everybody once it is committed.
+    fresh: Vec<(u128, i64)>,
+}
+
+impl Dictionary {
+    /// Reads the definitions of the open segment, and shows them to everybody.
+    pub fn open(client: &mut SpiClient<'_>, shared: &Shared, ledger: &Ledger, segment: i32) -> Outcome<Dictionary> {
+        let (epoch, first_id) = (epoch_of(&ledger.id), segment::first_id(client)?);
+        let mut dictionary = Dictionary {
+            epoch,
+            segment,
+            first_id,
+            ids: HashMap::new(),
+            bodies: HashMap::new(),
+            seen: HashSet::new(),
+            fresh: Vec::new(),
+        };
+        shared.definitions.clear(epoch);
+        let sql =
+            "SELECT c.id, c.record FROM steward.definition d JOIN steward.chain c ON c.id = d.id WHERE d.id >= $1";
+        for row in own::query(client, sql, &[first_id.into()])? {
+            let (Some(id), Some(record)) = (row.get::<i64>(1)?, row.get::<Vec<u8>>(2)?) else { continue };
+            // What does not read as a definition defines nothing.
+            let Some(body) = Record::decode(&record).ok().and_then(|record| record.body) else { continue };
+            let key = shared.definitions.key(&body);
+            if dictionary.ids.insert(key, id).is_none() {
+                shared.definitions.insert(key, id);
+            }
+            dictionary.bodies.insert(id, body);
+        }
+        Ok(dictionary)
+    }
+
+    /// After the commit: backends may refer to what the round defined.
+    pub fn publish(&mut self, shared: &Shared) {
+        for (key, id) in self.fresh.drain(..) {
+            shared.definitions.insert(key, id);
+        }
+    }
+
+    /// Remembers what the round defined, in its transaction.
+    pub fn save(&self, client: &mut SpiClient<'_>) -> Outcome<()> {
+        if !self.fresh.is_empty() {
+            let ids: Vec<i64> = self.fresh.iter().map(|(_, id)| *id).collect();
+            own::execute(client, "INSERT INTO steward.definition SELECT unnest($1)", &[ids.into()])?;
+        }
+        Ok(())
+    }
+
+    /// Whether it holds the definitions of this ledger's open segment.
+    pub fn is_of(&self, ledger: &Ledger, segment: i32) -> bool {
+        self.epoch == epoch_of(&ledger.id) && self.segment == segment
+    }
+
+    /// The content of a side, wherever it stands.
+    pub fn body<'a>(&'a mut self, client: &mut SpiClient<'_>, side: Side<'a>) -> Outcome<&'a [u8]> {
+        let id = match side {
+            Side::Own(body) => return Ok(body),
+            Side::Defined(id) => id,
+        };
+        if !self.bodies.contains_key(&id) {
+            let sql = "SELECT record FROM steward.chain WHERE id = $1 LIMIT 1";
+            let row = own::query(client, sql, &[id.into()])?.first();
+            let record = if row.is_empty() { None } else { row.get_one::<Vec<u8>>()? };
+            let body = record.and_then(|record| Record::decode(&record).ok()).and_then(|record| record.body);
+            let body = body.ok_or_else(|| Fault::corrupted(format!("record {id} of the chain is no definition")))?;
+            self.bodies.insert(id, body);
+        }
+        Ok(self.bodies.get(&id).map_or(&[], Vec::as_slice))
+    }
+
+    /// A record with its sides, decoded.
+    pub fn resolved(&mut self, client: &mut SpiClient<'_>, bytes: &[u8]) -> Outcome<Record> {
+        let odd = |error| Fault::corrupted(format!("a record that was read does not decode: {error}"));
+        let mut record = Record::decode(bytes).map_err(odd)?;
+        for id in [record.who, record.what].into_iter().flatten() {
+            let body = self.body(client, Side::Defined(id))?;
+            record.resolve(body).map_err(odd)?;
+        }
+        Ok(record)
+    }
+
+    /// The tier of a record.
+    pub fn tier(&mut self, client: &mut SpiClient<'_>, what: Side<'_>) -> Outcome<Option<Tier>> {
+        Ok(match find_in_body(self.body(client, what)?, Field::Tier) {
+            Ok(Some(Value::Byte(tier))) => Tier::from_u8(tier),
+            _ => None,
+        })
+    }
+
+    /// The record as the chain keeps it, with references where they save room. `define` chains a new definition, which
+    /// comes before the record, and returns its id. Only statements are worth it; others are few.
+    pub fn compact(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        shared: &Shared,
+        record: Vec<u8>,
+        mut define: impl FnMut(&Record) -> i64,
+    ) -> Outcome<Vec<u8>> {
+        let split = Split::new(&record).map_err(|error| Fault::internal(format!("own record: {error}")))?;
+        let settled = |side| matches!(side, Side::Defined(id) if id >= self.first_id);
+        if split.kind != Kind::Statement || settled(split.who) && settled(split.what) {
+            return Ok(record);
+        }
+        let mut out = Vec::with_capacity(record.len());
+        let mut sides = [split.who, split.what];
+        for side in &mut sides {
+            *side = match *side {
+                Side::Defined(id) if id >= self.first_id => Side::Defined(id),
+                Side::Defined(_) => {
+                    let body = self.body(client, *side)?.to_vec();
+                    let id = self.define(shared, &body, true, &mut define);
+                    id.map(Side::Defined).ok_or_else(|| Fault::internal("no room for a definition that was there"))?
+                }
+                Side::Own(body) => self.define(shared, body, false, &mut define).map_or(*side, Side::Defined),
+            };
+        }
+        split.join(&mut out, sides[0], sides[1]);
+        Ok(out)
+    }
+
+    /// The id that stands for a content. At its second sight it is defined, while there is room.
+    fn define(
+        &mut self,
+        shared: &Shared,
+        body: &[u8],
+        at_once: bool,
+        define: &mut impl FnMut(&Record) -> i64,
+    ) -> Option<i64> {
+        let key = shared.definitions.key(body);
+        if let Some(id) = self.ids.get(&key) {
+            return Some(*id);
+        }
+        if !at_once {
+            if self.ids.len() >= CAPACITY || body.len() > LONGEST {
+                return None;
+            }
+            if self.seen.insert(key) {
+                if self.seen.len() > SEEN_ONCE {
+                    self.seen.clear();
+                }
+                return None;
+            }
+            self.seen.remove(&key);
+        }
+        let mut record = server_record("DEFINITION", Result::Success, serde_json::Value::Null);
+        record.kind = Kind::Definition;
+        record.details = None;
+        record.body = Some(body.to_vec());
+        let id = define(&record);
+        self.ids.insert(key, id);
+        self.bodies.insert(id, body.to_vec());
+        self.fresh.push((key, id));
+        Some(id)
+    }
+}

@@ -1,0 +1,122 @@
+//! Adds rows at the end of a segment of the chain, as COPY does: many at a time, with their index entries, without a
+//! plan. Neither triggers nor rules of the table have a say.
+
+use crate::core::chain::Hash;
+use pgrx::pg_sys;
+use pgrx::varlena::set_varsize_4b;
+use std::ffi::c_int;
+
+/// Rows that are handed over at once.
+const ROWS: usize = 1_000;
+
+/// A row of the chain.
+pub(super) struct Row<'a> {
+    pub id: i64,
+    pub record: &'a [u8],
+    pub prev_hash: Hash,
+    pub hash: Hash,
+}
+
+/// Columns of the chain's table.
+const COLUMNS: usize = 4;
+
+/// Inserts the rows in their order. Needs a transaction; raises what an insertion raises.
+pub(super) fn insert<'a>(table: pg_sys::Oid, rows: impl Iterator<Item = Row<'a>>) {
+    // Safe: the table is a segment of the chain, whose columns are the four of `Row`; slots, executor state and context
+    // live as long as this call, and an error frees them with the transaction.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let estate = pg_sys::CreateExecutorState();
+        let target = pgrx::PgBox::<pg_sys::ResultRelInfo>::alloc_node(pg_sys::NodeTag::T_ResultRelInfo).into_pg();
+        pg_sys::InitResultRelInfo(target, relation, 1, std::ptr::null_mut(), 0);
+        pg_sys::ExecOpenIndices(target, false);
+        let mut inserter = Inserter { relation, estate, target, slots: Vec::new(), filled: 0 };
+        let mut context = pgrx::PgMemoryContexts::new("rows of the chain");
+        let mut rows = rows.peekable();
+        while rows.peek().is_some() {
+            context.switch_to(|_| {
+                for row in rows.by_ref().take(ROWS) {
+                    inserter.fill(&row);
+                }
+                inserter.insert();
+            });
+            context.reset();
+        }
+        for slot in inserter.slots {
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+        }
+        pg_sys::ExecCloseIndices(target);
+        pg_sys::FreeExecutorState(estate);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+struct Inserter {
+    relation: pg_sys::Relation,
+    estate: *mut pg_sys::EState,
+    target: *mut pg_sys::ResultRelInfo,
+    slots: Vec<*mut pg_sys::TupleTableSlot>,
+    filled: usize,
+}
+
+impl Inserter {
+    /// Puts a row into the next slot; its values are made in the current memory context.
+    unsafe fn fill(&mut self, row: &Row<'_>) {
+        // Safe: a virtual slot of the table's shape has room for its columns.
+        unsafe {
+            if self.slots.len() == self.filled {
+                let shape = (*self.relation).rd_att;
+                // The slots outlive the context of one batch.
+                let before = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
+                self.slots.push(pg_sys::MakeSingleTupleTableSlot(shape, &raw const pg_sys::TTSOpsVirtual));
+                pg_sys::MemoryContextSwitchTo(before);
+            }
+            let slot = self.slots[self.filled];
+            let values = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
+            values[0] = pg_sys::Datum::from(row.id);
+            values[1] = bytea(row.record);
+            values[2] = bytea(&row.prev_hash);
+            values[3] = bytea(&row.hash);
+            std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS).fill(false);
+            pg_sys::ExecStoreVirtualTuple(slot);
+        }
+        self.filled += 1;
+    }
+
+    /// Inserts what is filled in, and empties the slots. Always behind the last page: what lies there in the order of
+    /// the chain is read in that order.
+    unsafe fn insert(&mut self) {
+        // Safe: the slots hold rows of this table.
+        unsafe {
+            pg_sys::heap_multi_insert(
+                self.relation,
+                self.slots.as_mut_ptr(),
+                self.filled as c_int,
+                pg_sys::GetCurrentCommandId(true),
+                pg_sys::TABLE_INSERT_SKIP_FSM as c_int,
+                std::ptr::null_mut(),
+            );
+            for slot in &self.slots[..self.filled] {
+                let none = std::ptr::null_mut();
+                pg_sys::ExecInsertIndexTuples(self.target, *slot, self.estate, false, false, none, none.cast());
+                pg_sys::ReScanExprContext(pg_sys::MakePerTupleExprContext(self.estate));
+                if let Some(clear) = (*(**slot).tts_ops).clear {
+                    clear(*slot);
+                }
+            }
+        }
+        self.filled = 0;
+    }
+}
+
+/// A bytea in the current memory context.
+unsafe fn bytea(bytes: &[u8]) -> pg_sys::Datum {
+    // Safe: as many bytes are written as are allocated.
+    unsafe {
+        let size = pg_sys::VARHDRSZ + bytes.len();
+        let value = pg_sys::palloc(size).cast::<pg_sys::varlena>();
+        set_varsize_4b(value, size as i32);
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.cast::<u8>().add(pg_sys::VARHDRSZ), bytes.len());
+        pg_sys::Datum::from(value)
+    }
+}
