@@ -95,7 +95,8 @@ pub struct Policy {
     pub rules: RuleSet,
     pub cluster_rules: RelationRules,
     watched: HashMap<u32, Watched>,
-    tiers: HashMap<(Tier, String), TierPolicy>,
+    /// By tier: what it demands of a post; "" is every post.
+    tiers: HashMap<Tier, Vec<(String, TierPolicy)>>,
     persons: HashMap<u32, Rc<Person>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
@@ -126,8 +127,13 @@ impl Policy {
     /// What a tier demands of a post; a row for the post wins over the row for every post. No row: an operation with
     /// one approval and a witness, since a missing policy must not open anything.
     pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {
-        let row = self.tiers.get(&(tier, post.to_owned())).or_else(|| self.tiers.get(&(tier, String::new())));
-        row.cloned().unwrap_or(TierPolicy { approvals: 1, witness: true, review_within_s: None })
+        let of = |post: &str| self.tiers.get(&tier)?.iter().find(|(known, _)| known == post);
+        let row = of(post).or_else(|| of(""));
+        row.map(|(_, policy)| policy.clone()).unwrap_or(TierPolicy {
+            approvals: 1,
+            witness: true,
+            review_within_s: None,
+        })
     }
     pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
         self.persons.get(&login.to_u32()).cloned()
@@ -320,8 +326,8 @@ const PARTS: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.pr
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text FROM steward.tier_policy";
 
-fn load_tiers() -> Result<HashMap<(Tier, String), TierPolicy>, Fault> {
-    let mut tiers = HashMap::new();
+fn load_tiers() -> Result<HashMap<Tier, Vec<(String, TierPolicy)>>, Fault> {
+    let mut tiers: HashMap<Tier, Vec<(String, TierPolicy)>> = HashMap::new();
     for row in own::latest_rows(TIERS) {
         let tier = Tier::from_name(text(&row, 0)?).ok_or_else(|| odd("tier"))?;
         let policy = TierPolicy {
@@ -332,7 +338,7 @@ fn load_tiers() -> Result<HashMap<(Tier, String), TierPolicy>, Fault> {
                 .map(|seconds| seconds.parse().map_err(|_| odd("review_within")))
                 .transpose()?,
         };
-        tiers.insert((tier, text(&row, 1)?.to_owned()), policy);
+        tiers.entry(tier).or_default().push((text(&row, 1)?.to_owned(), policy));
     }
     Ok(tiers)
 }

@@ -2,6 +2,7 @@
 //! its own, and referred to by its id from then on. The sequencer alone defines; a backend refers to what it finds in
 //! shared memory and otherwise writes the content itself, so nothing depends on it.
 
+use super::entry::Entry;
 use super::ledger::Ledger;
 use super::segment;
 use super::sequencer::server_record;
@@ -110,6 +111,14 @@ fn places(key: u128) -> impl Iterator<Item = usize> {
     (0..PROBES).map(move |step| (key as usize + step) % DEFINITIONS)
 }
 
+/// The tier that the side what of a record gives.
+pub(super) fn tier_of(what: &[u8]) -> Option<Tier> {
+    match find_in_body(what, Field::Tier) {
+        Ok(Some(Value::Byte(tier))) => Tier::from_u8(tier),
+        _ => None,
+    }
+}
+
 /// A ledger's epoch, from its id. Never 0.
 fn epoch_of(ledger: &[u8; 16]) -> u32 {
     u32::from_be_bytes([ledger[0], ledger[1], ledger[2], ledger[3]]).max(1)
@@ -126,6 +135,8 @@ pub(super) struct Dictionary {
     /// Content by id, older segments' included as they are asked for.
     bodies: HashMap<i64, Vec<u8>>,
     seen: HashSet<u128>,
+    /// Of the definition that was asked for last: most records follow one of their kind.
+    last_tier: Option<(i64, Option<Tier>)>,
     /// Defined in this round, for everybody once it is committed.
     fresh: Vec<(u128, i64)>,
 }
@@ -141,6 +152,7 @@ impl Dictionary {
             ids: HashMap::new(),
             bodies: HashMap::new(),
             seen: HashSet::new(),
+            last_tier: None,
             fresh: Vec::new(),
         };
         shared.definitions.clear(epoch);
@@ -208,12 +220,16 @@ impl Dictionary {
         Ok(record)
     }
 
-    /// The tier of a record.
-    pub fn tier(&mut self, client: &mut SpiClient<'_>, what: Side<'_>) -> Outcome<Option<Tier>> {
-        Ok(match find_in_body(self.body(client, what)?, Field::Tier) {
-            Ok(Some(Value::Byte(tier))) => Tier::from_u8(tier),
-            _ => None,
-        })
+    /// The tier that a definition gives to its records.
+    pub fn tier(&mut self, client: &mut SpiClient<'_>, what: i64) -> Outcome<Option<Tier>> {
+        if let Some((id, tier)) = self.last_tier
+            && id == what
+        {
+            return Ok(tier);
+        }
+        let tier = tier_of(self.body(client, Side::Defined(what))?);
+        self.last_tier = Some((what, tier));
+        Ok(tier)
     }
 
     /// The record as the chain keeps it, with references where they save room. `define` chains a new definition, which
@@ -222,15 +238,14 @@ impl Dictionary {
         &mut self,
         client: &mut SpiClient<'_>,
         shared: &Shared,
-        record: Vec<u8>,
+        entry: Entry,
         mut define: impl FnMut(&Record) -> i64,
     ) -> Outcome<Vec<u8>> {
-        let split = Split::new(&record).map_err(|error| Fault::internal(format!("own record: {error}")))?;
-        let settled = |side| matches!(side, Side::Defined(id) if id >= self.first_id);
-        if split.kind != Kind::Statement || settled(split.who) && settled(split.what) {
-            return Ok(record);
+        if entry.kind != Kind::Statement || entry.refers_to.is_some_and(|id| id >= self.first_id) {
+            return Ok(entry.bytes);
         }
-        let mut out = Vec::with_capacity(record.len());
+        let split = Split::new(&entry.bytes).map_err(|error| Fault::internal(format!("own record: {error}")))?;
+        let mut out = Vec::with_capacity(entry.bytes.len());
         let mut sides = [split.who, split.what];
         for side in &mut sides {
             *side = match *side {

@@ -1,6 +1,6 @@
 //! A record between its source and the chain: read, seen by the reviews, never passed over.
 
-use super::dictionary::Dictionary;
+use super::dictionary::{self, Dictionary};
 use super::sequencer::server_record;
 use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
@@ -19,11 +19,25 @@ pub(super) struct Entry {
     pub bytes: Vec<u8>,
     /// When it happened.
     pub time: i64,
+    pub kind: Kind,
+    /// The older of the two definitions, if it refers to one on both sides.
+    pub refers_to: Option<i64>,
+    /// A success without an operation: its tier may demand a review.
+    plain: bool,
+    tier: TierOf,
+}
+
+/// The tier of a record, or the definition that knows it.
+enum TierOf {
+    Own(Option<Tier>),
+    Defined(i64),
 }
 
 impl Entry {
     pub fn of(record: &Record) -> Entry {
-        Entry { bytes: record.encode(), time: record.time }
+        let plain = record.outcome == Result::Success && record.op_no.is_none();
+        let tier = TierOf::Own(record.tier);
+        Entry { bytes: record.encode(), time: record.time, kind: record.kind, refers_to: None, plain, tier }
     }
 
     /// What came as `u32 epoch ‖ record`. What does not read as a record, or refers to definitions of another ledger, is
@@ -32,9 +46,20 @@ impl Entry {
         let whole = || {
             let (came, record) = bytes.split_first_chunk::<4>()?;
             let split = Split::new(record).ok()?;
-            let refers = matches!(split.who, Side::Defined(_)) || matches!(split.what, Side::Defined(_));
-            let known = !refers || u32::from_be_bytes(*came) == epoch;
-            known.then(|| Entry { bytes: record.to_vec(), time: split.time })
+            let (refers, refers_to) = match (split.who, split.what) {
+                (Side::Defined(who), Side::Defined(what)) => (true, Some(who.min(what))),
+                (Side::Own(_), Side::Own(_)) => (false, None),
+                _ => (true, None),
+            };
+            if refers && u32::from_be_bytes(*came) != epoch {
+                return None;
+            }
+            let plain = split.outcome == Result::Success && !split.has_op_no;
+            let tier = match split.what {
+                Side::Defined(id) => TierOf::Defined(id),
+                Side::Own(body) => TierOf::Own(dictionary::tier_of(body)),
+            };
+            Some(Entry { bytes: record.to_vec(), time: split.time, kind: split.kind, refers_to, plain, tier })
         };
         whole().unwrap_or_else(|| Entry::unreadable(bytes, source))
     }
@@ -47,13 +72,16 @@ impl Entry {
 
     /// Whether a review has something to say to it.
     fn concerns_reviews(&self, client: &mut SpiClient<'_>, dictionary: &mut Dictionary) -> Outcome<bool> {
-        Ok(match Split::new(&self.bytes) {
-            Ok(split) if split.kind == Kind::Statement => {
-                split.outcome == Result::Success
-                    && !split.has_op_no
-                    && dictionary.tier(client, split.what)? == Some(Tier::Important)
+        Ok(match self.kind {
+            Kind::Operation => true,
+            Kind::Statement if self.plain => {
+                let tier = match self.tier {
+                    TierOf::Own(tier) => tier,
+                    TierOf::Defined(id) => dictionary.tier(client, id)?,
+                };
+                tier == Some(Tier::Important)
             }
-            split => split.is_ok_and(|split| split.kind == Kind::Operation),
+            _ => false,
         })
     }
 }

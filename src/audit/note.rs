@@ -16,10 +16,15 @@ const RECORD_BYTES: usize = 64 << 10;
 const NAME_CHARACTERS: usize = 200;
 
 /// Records ready to travel, one after the other.
-#[derive(Default)]
 pub struct Parcel {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+}
+
+impl Default for Parcel {
+    fn default() -> Parcel {
+        Parcel { bytes: Vec::with_capacity(256), ends: Vec::with_capacity(4) }
+    }
 }
 
 impl Parcel {

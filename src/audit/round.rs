@@ -289,7 +289,7 @@ fn compacted(
 ) -> Outcome<Vec<Vec<u8>>> {
     let mut records: Vec<Vec<u8>> = Vec::with_capacity(entries.len());
     for entry in entries {
-        let record = dictionary.compact(client, shared, entry.bytes, |definition| {
+        let record = dictionary.compact(client, shared, entry, |definition| {
             records.push(definition.encode());
             last_id + records.len() as i64
         })?;

@@ -6,8 +6,8 @@ use pgrx::pg_sys;
 use pgrx::varlena::set_varsize_4b;
 use std::ffi::c_int;
 
-/// Rows that are handed over at once.
-const ROWS: usize = 1_000;
+/// Rows that are handed over at once: a few pages. Each needs a slot, which the server keeps account of.
+const ROWS: usize = 250;
 
 /// A row of the chain.
 pub(super) struct Row<'a> {

@@ -109,13 +109,17 @@ unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
             None => core_finish(query),
         }
         pg_sys::error_context_stack = context.previous;
-        count_finally(query);
+        if buffer::something_runs() {
+            count_finally(query);
+        }
     }
 }
 
 unsafe extern "C-unwind" fn end(query: *mut pg_sys::QueryDesc) {
     unsafe {
-        complete(query);
+        if buffer::something_runs() {
+            complete(query);
+        }
         match NEXT_END {
             Some(next) => next(query),
             None => core_end(query),
@@ -269,11 +273,10 @@ unsafe fn limit_reached(query: *mut pg_sys::QueryDesc, limit: &RelationLimit, to
 /// A threshold was reached: refuses or tolerates, with the counted rows in message and record.
 fn reached(decision: Decision, limit: &RelationLimit, touched: u64, source: &Source<'_>) {
     let RelationLimit { root, tag, rows, tier, rule } = limit;
-    let why = format!(
-        "{tag} on {} reached {touched} rows; rule \"{rule}\" makes {rows} rows or more {}.",
-        root.name,
-        tier.name()
-    );
+    let why = || {
+        let (name, tier) = (&root.name, tier.name());
+        format!("{tag} on {name} reached {touched} rows; rule \"{rule}\" makes {rows} rows or more {tier}.")
+    };
     judge::carry_out(decision, *tier, why, source, || {
         let mut record = judge::record(tag, vec![root.name.clone()], *tier, rule, source);
         record.rows = Some(touched as i64);

@@ -78,8 +78,8 @@ pub fn ask_gate(policy: &Policy, tier: Tier) -> Decision {
     let person = session::person();
     // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
     let unanswered = person.is_none() && tier > Tier::Normal;
-    let post = person.map(|person| person.post.clone()).unwrap_or_default();
-    let demand = Demand { needs_operation: unanswered || policy.tier_policy(tier, &post).needs_operation() };
+    let post = person.as_ref().map_or("", |person| person.post.as_str());
+    let demand = Demand { needs_operation: unanswered || policy.tier_policy(tier, post).needs_operation() };
     let situation = Situation {
         active: shared::active(),
         enforcing: shared::mode() == Mode::Enforce,
@@ -135,24 +135,32 @@ pub fn what(tag: &str, deeds: &[Deed], judgement: &Judgement, source: &Source<'_
 
 /// Carries out what the gate says to a judged statement. Does not return when it refuses.
 pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement, tag: &str, source: &Source<'_>) {
-    let worst = &deeds[judgement.worst];
-    let target = worst.relation.as_ref().map(|member| format!(" on {}", member.root.name)).unwrap_or_default();
-    let what = format!("{}{target}", worst.command.tag);
-    let why = match judgement.rule.as_str() {
-        "unmatched" => format!("{what}; no rule knows it, and the unknown is critical."),
-        rule => format!("{what}; rule \"{rule}\" makes it {}.", judgement.tier.name()),
+    let why = || {
+        let worst = &deeds[judgement.worst];
+        let target = worst.relation.as_ref().map(|member| format!(" on {}", member.root.name)).unwrap_or_default();
+        let what = format!("{}{target}", worst.command.tag);
+        match judgement.rule.as_str() {
+            "unmatched" => format!("{what}; no rule knows it, and the unknown is critical."),
+            rule => format!("{what}; rule \"{rule}\" makes it {}.", judgement.tier.name()),
+        }
     };
     let record = || record(tag, relations(deeds), judgement.tier, &judgement.rule, source);
     carry_out(ask_gate(policy, judgement.tier), judgement.tier, why, source, record);
 }
 
 /// Refuses (after recording the denial) or warns, as the gate says.
-pub fn carry_out(decision: Decision, tier: Tier, why: String, source: &Source<'_>, record: impl FnOnce() -> Record) {
+pub fn carry_out(
+    decision: Decision,
+    tier: Tier,
+    why: impl FnOnce() -> String,
+    source: &Source<'_>,
+    record: impl FnOnce() -> Record,
+) {
     let message = match decision {
         Decision::Allow => return,
         Decision::Tolerate if shared::mode() == Mode::Warn => {
             Fault::refused(format!("{} statement would be refused: no approved operation covers it", tier.name()))
-                .detail(why)
+                .detail(why())
                 .warn();
             return;
         }
@@ -165,7 +173,7 @@ pub fn carry_out(decision: Decision, tier: Tier, why: String, source: &Source<'_
     let hint = source.request_call().unwrap_or_else(|| {
         "File the change with steward.request(script, purpose), then run it with steward.execute(number).".to_owned()
     });
-    deny(record(), Fault::refused(message).detail(why).hint(hint))
+    deny(record(), Fault::refused(message).detail(why()).hint(hint))
 }
 
 /// Records a denial durably, then raises it.
