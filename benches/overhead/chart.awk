@@ -1,4 +1,4 @@
-# The chart of one run as SVG, after statistics.awk: throughput and server CPU as ratios to plain PostgreSQL, with the
+# The chart of one run as SVG, after rounds.awk: throughput and server CPU as ratios to plain PostgreSQL, with the
 # spread of the rounds. Self-contained: it brings its own background, light or dark as the reader's system is, and names
 # generic fonts only. Shows the prepared protocol, if it was run, with the largest number of clients.
 

@@ -1,4 +1,4 @@
-# The table of one run, after statistics.awk.
+# The table of one run, after rounds.awk.
 
 # Median of a column, or "-".
 function plainly(group, variant, what, format,    list, count) {

@@ -1,5 +1,6 @@
 # Reads the raw rounds of benches/overhead/run (round work protocol clients variant tps transactions cpu_ms wal_bytes
-# wal_record_bytes) and pairs each with the plain round beside it. For report.awk and chart.awk, which come after it.
+# wal_record_bytes) and pairs each with the plain round beside it. After benches/statistics.awk, before
+# report.awk or chart.awk.
 
 NR == 1 { next }
 {
@@ -18,7 +19,7 @@ NR == 1 { next }
 }
 
 # The rounds' values of one variant, sorted into list; "ratio": of each to the plain round beside it. Returns their number.
-function collect(group, variant, what, ratio, list,    round, cell, base, count, i, v) {
+function collect(group, variant, what, ratio, list,    round, cell, base, count, v) {
     count = 0
     for (round = 1; round <= rounds; round++) {
         cell = round " " group " " variant
@@ -29,13 +30,7 @@ function collect(group, variant, what, ratio, list,    round, cell, base, count,
             if (!((base, what) in value) || value[base, what] <= 0) continue
             v /= value[base, what]
         }
-        for (i = count++; i > 0 && list[i] > v; i--) list[i + 1] = list[i]
-        list[i + 1] = v
+        count = insert(list, count, v)
     }
     return count
-}
-
-function median(list, count) {
-    if (count % 2) return list[(count + 1) / 2]
-    return (list[count / 2] + list[count / 2 + 1]) / 2
 }

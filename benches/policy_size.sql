@@ -1,0 +1,14 @@
+-- A policy of :size rules and :size protected tables beside the installed rules, before steward.activate(). Each table has a
+-- rule of its own. Written straight into the policy's tables, which is open until then: one call for each would read the
+-- growing policy again after every change.
+DO $$
+BEGIN
+    FOR n IN 1..current_setting('bench.size')::int LOOP
+        EXECUTE format('CREATE TABLE table_%s (id int PRIMARY KEY, value int)', n);
+        -- Each table takes locks until its transaction ends.
+        COMMIT;
+    END LOOP;
+END $$;
+INSERT INTO steward.protected (relation) SELECT format('table_%s', n)::regclass FROM generate_series(1, current_setting('bench.size')::int) AS n;
+INSERT INTO steward.rule (name, tier, commands, relation_pattern)
+    SELECT 'rule_' || n, 'normal', '{UPDATE}', format('^public\.table_%s$', n) FROM generate_series(1, current_setting('bench.size')::int) AS n;
