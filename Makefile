@@ -9,7 +9,8 @@ help:
 	@echo 'make demo-stop  stop and delete it'
 	@echo 'make test       every test; the last line counts them'
 	@echo 'make install    build and install into the server that PG_CONFIG names'
-	@echo 'make bench      pgbench side by side with plain PostgreSQL'
+	@echo 'make bench      pgbench side by side with plain PostgreSQL, pgaudit and audit triggers (17 minutes)'
+	@echo '                see also benches/instructions/run and benches/latency/run'
 	@echo 'make clean      remove what was built'
 
 tools:

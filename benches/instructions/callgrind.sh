@@ -21,9 +21,17 @@ callgrind_start() {
     count_run "$dir" 'SELECT 1;' 1 >/dev/null
 }
 
+# callgrind_stop DIR: stops such a cluster. callgrind still writes when the server thinks that it is gone.
+callgrind_stop() {
+    local postmaster
+    postmaster=$(as_server_user head -n 1 "$1/data/postmaster.pid" 2>/dev/null) || return 0
+    cluster_stop "$1"
+    while [ -d "/proc/$postmaster" ]; do sleep 0.1; done
+}
+
 # count_run DIR STATEMENT TIMES: instructions of the whole session that runs a statement so many times, prepared.
 count_run() {
-    local dir=$1 name backend waited=0
+    local dir=$1 name backend total waited=0
     name=count_$((++runs)).$BASHPID
     printf '%s\n' '\set id random(1, 1000)' "$2" | as_server_user tee "$dir/statement.sql" >/dev/null || return
     PGAPPNAME=$name "$(pg_program pgbench)" --host="$dir" --username="$login" --no-vacuum --protocol=prepared --client=1 \
