@@ -34,6 +34,5 @@ server_cpu_ms() {
 
 # process_cpu_ms PID: the same of one living process.
 process_cpu_ms() {
-    awk -v per_second="$ticks_per_second" '{ sub(/^.*\) /, ""); split($0, field, " "); print (field[12] + field[13]) * 1000 / per_second }' \
-        "/proc/$1/stat"
+    awk -v per_second="$ticks_per_second" '{ sub(/^.*\) /, ""); print ($12 + $13) * 1000 / per_second }' "/proc/$1/stat"
 }

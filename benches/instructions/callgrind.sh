@@ -29,10 +29,11 @@ callgrind_stop() {
     while [ -d "/proc/$postmaster" ]; do sleep 0.1; done
 }
 
-# count_run DIR STATEMENT TIMES: instructions of the whole session that runs a statement so many times, prepared.
+# count_run DIR STATEMENT TIMES: "instructions file" of the whole session that runs a statement so many times, prepared.
 count_run() {
     local dir=$1 name backend total waited=0
-    name=count_$((++runs)).$BASHPID
+    # Called in a process of its own, whose number thus names the session.
+    name=count.$BASHPID
     printf '%s\n' '\set id random(1, 1000)' "$2" | as_server_user tee "$dir/statement.sql" >/dev/null || return
     PGAPPNAME=$name "$(pg_program pgbench)" --host="$dir" --username="$login" --no-vacuum --protocol=prepared --client=1 \
         --transactions="$3" --random-seed=7 --file="$dir/statement.sql" "$database" >/dev/null 2>"$dir.error" ||
@@ -40,20 +41,35 @@ count_run() {
     rm -f "$dir.error"
     # pgbench looks at the database in a session of its own first; the work is the last.
     until backend=$(as_server_user awk -v name="$name" '$2 == name && /disconnection/ { pid = $1; seen++ }
-            END { print pid; exit seen < 2 }' "$dir/log") && total=$(as_server_user awk '/^totals:/ { print $2; found = 1 }
-            END { exit !found }' "$dir/callgrind.$backend" 2>/dev/null); do
+            END { print pid; exit seen < 2 }' "$dir/log") &&
+        total=$(as_server_user awk '/^totals:/ { print $2; found = 1 } END { exit !found }' \
+            "$dir/callgrind.$backend" 2>/dev/null); do
         sleep 0.1
         [ $((++waited)) -lt 600 ] || die "no count of session $name"
     done
-    echo "$total"
+    echo "$total $dir/callgrind.$backend"
 }
-runs=0
 
-# count DIR STATEMENT TIMES: instructions of one execution in a warm session: the difference between sessions of twice and
-# once as many, which have the same beginning and end.
+# count DIR STATEMENT TIMES: "instructions file file": of one execution in a warm session, the difference between sessions
+# of once and twice as many, which have the same beginning and end; and callgrind's file of each.
 count() {
     local once twice
     once=$(count_run "$1" "$2" "$3") || return
     twice=$(count_run "$1" "$2" "$((2 * $3))") || return
-    echo $(((twice - once) / $3))
+    echo "$(((${twice% *} - ${once% *}) / $3)) ${once#* } ${twice#* }"
+}
+
+# functions ONCE TWICE TIMES: "instructions<tab>function", of one execution, the function's own.
+functions() {
+    local file
+    for file in "$1" "$2"; do
+        callgrind_annotate --auto=no --threshold=100 "$file" 2>/dev/null | awk -v twice="$([ "$file" = "$2" ] && echo 1)" '
+            /^ *[0-9,]+ \(/ && !/PROGRAM TOTALS/ {
+                own = $1
+                gsub(/,/, "", own)
+                sub(/^ *[0-9,]+ \([^)]*\) *[^:]*:/, "")
+                sub(/ \[.*/, "")
+                print (twice ? own : -own) "\t" $0
+            }'
+    done | awk -F '\t' -v times="$3" '{ own[$2] += $1 } END { for (name in own) printf "%d\t%s\n", own[name] / times, name }'
 }
