@@ -1,6 +1,7 @@
--- A policy of :size rules and :size protected tables beside the installed rules, before steward.activate(). Each table has a
--- rule of its own. Written straight into the policy's tables, which is open until then: one call for each would read the
--- growing policy again after every change.
+-- A policy of bench.size rules and as many protected tables beside the installed rules, before steward.activate(). Each
+-- table has a rule of its own. Written straight into the policy's tables, which are open until then, and without the
+-- trigger that serves restores: one statement for each row would read the growing policy again each time.
+SET synchronous_commit = off;
 DO $$
 BEGIN
     FOR n IN 1..current_setting('bench.size')::int LOOP
@@ -9,6 +10,9 @@ BEGIN
         COMMIT;
     END LOOP;
 END $$;
-INSERT INTO steward.protected (relation) SELECT format('table_%s', n)::regclass FROM generate_series(1, current_setting('bench.size')::int) AS n;
+SET session_replication_role = replica;
 INSERT INTO steward.rule (name, tier, commands, relation_pattern)
-    SELECT 'rule_' || n, 'normal', '{UPDATE}', format('^public\.table_%s$', n) FROM generate_series(1, current_setting('bench.size')::int) AS n;
+    SELECT 'rule_' || n, 'normal', '{UPDATE}', format('^public\.table_%s$', n)
+    FROM generate_series(1, current_setting('bench.size')::int) AS n;
+INSERT INTO steward.protected (relation)
+    SELECT format('table_%s', n)::regclass FROM generate_series(1, current_setting('bench.size')::int) AS n;
