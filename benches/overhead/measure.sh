@@ -43,5 +43,6 @@ measure() {
     if has_sequencer "$variant"; then drain "$dir"; else ask "$dir" --output=/dev/null --command='SELECT 1'; fi || return
     cpu_end=$(server_cpu_ms "$dir") || return
     wal_end=$(wal_position "$dir") || return
-    printf '%s %s %s\n' "$load" "$((cpu_end - cpu))" "$(wal_written "$dir" "$wal" "$wal_end")"
+    wal=$(wal_written "$dir" "$wal" "$wal_end") || return
+    echo "$load $((cpu_end - cpu)) $wal"
 }
