@@ -1,6 +1,7 @@
 //! Switching the policy on and off: what must be there before, and how every process learns of it. The row in
 //! `steward.activation` is the truth; shared memory and the state file follow it at commit.
 
+use crate::backend::backend_local;
 use crate::cache::{self, Person, Policy};
 use crate::core::operation::{Candidate, missing};
 use crate::core::record::{Kind, Record};
@@ -14,7 +15,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 
-thread_local! {
+backend_local! {
     /// This transaction touched the activation.
     static TOUCHED: Cell<bool> = const { Cell::new(false) };
     /// What it leaves behind if it commits, read from the table just before.
@@ -124,6 +125,11 @@ pub fn dropping_extension() -> bool {
 fn at_commit(active: bool) {
     TOUCHED.set(true);
     DECIDED.set(Some(active));
+}
+
+/// Whether this transaction has nothing to publish.
+pub fn is_idle() -> bool {
+    !TOUCHED.get()
 }
 
 /// PRE_COMMIT: reads what the transaction really leaves behind, rolled-back savepoints taken off. May raise.

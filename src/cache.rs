@@ -3,10 +3,12 @@
 //! Changes reach every open session through relcache invalidation of the policy table in the changing transaction, so
 //! they are transactional and need no lock. Reading happens outside the hot path; deciding never runs SQL.
 
+use crate::backend::{NumberMap, backend_local};
 use crate::core::rule::{Column, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::Fault;
 use crate::own;
+use crate::raw;
 use pgrx::pg_sys;
 use regex::Regex;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -29,7 +31,7 @@ pub struct Person {
 impl Person {
     pub fn usable(&self) -> bool {
         // Safe: reads the clock.
-        !self.suspended && self.valid_until.is_none_or(|until| until > unsafe { pg_sys::GetCurrentTimestamp() })
+        !self.suspended && self.valid_until.is_none_or(|until| until > unsafe { raw::GetCurrentTimestamp() })
     }
     /// Whether the person's post gives a capability: apply approve witness audit configure break_glass never_alone.
     pub fn may(&self, capability: &str) -> bool {
@@ -94,10 +96,10 @@ impl Member {
 pub struct Policy {
     pub rules: RuleSet,
     pub cluster_rules: RelationRules,
-    watched: HashMap<u32, Watched>,
+    watched: NumberMap<u32, Watched>,
     /// By tier: what it demands of a post; "" is every post.
     tiers: HashMap<Tier, Vec<(String, TierPolicy)>>,
-    persons: HashMap<u32, Rc<Person>>,
+    persons: NumberMap<u32, Rc<Person>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
     /// User-defined types and owned sequences of protected columns, each with its table.
@@ -149,7 +151,7 @@ impl Policy {
     }
 }
 
-thread_local! {
+backend_local! {
     static POLICY: RefCell<Option<Rc<Policy>>> = const { RefCell::new(None) };
     static STALE: Cell<bool> = const { Cell::new(true) };
     static HOME: Cell<Option<bool>> = const { Cell::new(None) };
@@ -224,6 +226,15 @@ pub fn policy() -> Rc<Policy> {
     fresh
 }
 
+/// Asks the policy if it is read and nothing that this backend has heard of changed it. For plain frames: neither raises
+/// nor allocates.
+pub fn if_fresh<T>(ask: impl FnOnce(&Policy) -> T) -> Option<T> {
+    if STALE.get() {
+        return None;
+    }
+    POLICY.with(|policy| policy.try_borrow().ok()?.as_deref().map(ask))
+}
+
 /// A reading that an error ends has read nothing: the former policy must not go on as if it were fresh.
 struct Reading;
 
@@ -291,8 +302,8 @@ const MEMBERS: &CStr = c"WITH RECURSIVE member(root, relation) AS (
 const OWN: &CStr = c"SELECT c.oid::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'steward' AND c.relkind IN ('r','p','v','m','S','f')";
 
-fn load_watched() -> Result<HashMap<u32, Watched>, Fault> {
-    let mut watched = HashMap::new();
+fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
+    let mut watched = NumberMap::default();
     let rows = own::latest_rows(MEMBERS);
     for tree in rows.chunk_by(|a, b| a[0] == b[0]) {
         let members = tree.iter().map(|row| number(row, 1).map(pg_sys::Oid::from)).collect::<Result<_, _>>()?;
@@ -348,8 +359,8 @@ const PERSONS: &CStr = c"SELECT l.role::oid::text, p.name, p.post, array_to_json
     (extract(epoch FROM p.valid_until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
     FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post";
 
-fn load_persons() -> Result<HashMap<u32, Rc<Person>>, Fault> {
-    let mut persons = HashMap::new();
+fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
+    let mut persons = NumberMap::default();
     for row in own::latest_rows(PERSONS) {
         let person = Person {
             name: text(&row, 1)?.to_owned(),

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 
 mod activation;
 mod audit;
+mod backend;
 mod cache;
 pub mod core;
 mod error;
@@ -16,6 +17,7 @@ mod operation;
 mod own;
 mod person;
 mod policy;
+mod raw;
 mod session;
 mod settings;
 mod shared;

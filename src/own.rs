@@ -3,6 +3,7 @@
 //! Public functions are SECURITY INVOKER, so that they can tell who calls; only what is inside `run` has the owner's
 //! rights. Never pass user text in the query string: arguments go through parameters.
 
+use crate::backend::backend_local;
 use crate::error::{Fault, Outcome};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -10,7 +11,7 @@ use pgrx::spi::{SpiClient, SpiTupleTable};
 use std::cell::Cell;
 use std::ffi::CStr;
 
-thread_local! {
+backend_local! {
     // A backend is single-threaded; depth > 0 while own SQL runs.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
@@ -88,12 +89,18 @@ pub fn run<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Outcome<T>
 /// The rows of a constant query as text, read with the owner's rights and the newest snapshot: what is committed now
 /// (and this transaction's own changes), even under REPEATABLE READ. A revoked right must not live on in an old
 /// snapshot. For rare set-up reads such as the policy cache; not for user text.
+///
+/// Its locks on the catalog are released at once: kept to the end of the transaction, so many would make the backend's
+/// table of locks large for good, and every later commit walks through that table.
 pub fn latest_rows(sql: &CStr) -> Vec<Vec<Option<String>>> {
     let _privilege = Privilege::take();
     let mut rows = Vec::new();
-    // Safe: a valid transaction is a precondition of every caller; the snapshot is popped below or by the abort, and
-    // the values are copied before SPI frees them.
+    // Safe: a valid transaction is a precondition of every caller; the snapshot is popped below or by the abort, the
+    // values are copied before SPI frees them, and the resource owner goes with the transaction if an error comes.
     unsafe {
+        let outer = pg_sys::CurrentResourceOwner;
+        let owner = pg_sys::ResourceOwnerCreate(outer, c"pg_steward look-up".as_ptr());
+        pg_sys::CurrentResourceOwner = owner;
         pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
         pg_sys::SPI_connect();
         if pg_sys::SPI_execute(sql.as_ptr(), true, 0) != pg_sys::SPI_OK_SELECT as i32 {
@@ -107,6 +114,14 @@ pub fn latest_rows(sql: &CStr) -> Vec<Vec<Option<String>>> {
         }
         pg_sys::SPI_finish();
         pg_sys::PopActiveSnapshot();
+        pg_sys::CurrentResourceOwner = outer;
+        use pg_sys::ResourceReleasePhase::{
+            RESOURCE_RELEASE_AFTER_LOCKS, RESOURCE_RELEASE_BEFORE_LOCKS, RESOURCE_RELEASE_LOCKS,
+        };
+        for phase in [RESOURCE_RELEASE_BEFORE_LOCKS, RESOURCE_RELEASE_LOCKS, RESOURCE_RELEASE_AFTER_LOCKS] {
+            pg_sys::ResourceOwnerRelease(owner, phase, false, false);
+        }
+        pg_sys::ResourceOwnerDelete(owner);
     }
     rows
 }

@@ -1,8 +1,10 @@
 //! Who is at the other end of this connection. Persons are compared by the *authenticated* login, never by what SET ROLE
 //! or SET SESSION AUTHORIZATION made of it.
 
+use crate::backend::backend_local;
 use crate::cache::{self, Person};
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
+use crate::raw;
 use pgrx::{direct_function_call_as_datum, pg_sys};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -17,7 +19,7 @@ struct Who {
     part: Rc<Part>,
 }
 
-thread_local! {
+backend_local! {
     static WHO: RefCell<Option<Who>> = const { RefCell::new(None) };
     static NAMES: RefCell<Vec<(pg_sys::Oid, Rc<str>)>> = const { RefCell::new(Vec::new()) };
     static ADDRESS: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
@@ -28,11 +30,11 @@ thread_local! {
 pub fn login() -> pg_sys::Oid {
     // Safe: plain getters of backend state.
     unsafe {
-        let authenticated = pg_sys::GetAuthenticatedUserId();
+        let authenticated = raw::GetAuthenticatedUserId();
         if authenticated != pg_sys::InvalidOid && !pg_sys::MyProcPort.is_null() {
             authenticated
         } else {
-            pg_sys::GetSessionUserId()
+            raw::GetSessionUserId()
         }
     }
 }
@@ -68,7 +70,7 @@ pub fn has_role(role: u32) -> bool {
     let role = pg_sys::Oid::from(role);
     // Safe: membership look-ups in the role cache.
     unsafe {
-        let current = pg_sys::GetUserId();
+        let current = raw::GetUserId();
         pg_sys::is_member_of_role_nosuper(login(), role) || pg_sys::is_member_of_role_nosuper(current, role)
     }
 }
@@ -113,7 +115,7 @@ fn database() -> Option<String> {
 /// Who acts now, as a side of records; made anew only when something of it changes. Needs a transaction.
 pub fn who() -> Rc<Part> {
     // Safe: plain getters; application_name is never null after start-up.
-    let (current, application) = unsafe { (pg_sys::GetUserId(), CStr::from_ptr(pg_sys::application_name)) };
+    let (current, application) = unsafe { (raw::GetUserId(), CStr::from_ptr(pg_sys::application_name)) };
     let (login, person) = (login(), person());
     let name = person.as_ref().map(|person| person.name.as_str());
     WHO.with_borrow_mut(|known| {
@@ -137,7 +139,7 @@ pub fn who() -> Rc<Part> {
 pub fn stamp(record: &mut Record) {
     // Safe: reads the clock and this process's id.
     unsafe {
-        record.time = pg_sys::GetCurrentTimestamp();
+        record.time = raw::GetCurrentTimestamp();
         record.backend = Some(i64::from(pg_sys::MyProcPid));
     }
     stamp_who(record);
@@ -160,7 +162,7 @@ pub fn draft(what: Rc<Part>) -> Draft {
         }
     };
     // Safe: reads the clock and this process's id.
-    let (time, backend) = unsafe { (pg_sys::GetCurrentTimestamp(), i64::from(pg_sys::MyProcPid)) };
+    let (time, backend) = unsafe { (raw::GetCurrentTimestamp(), i64::from(pg_sys::MyProcPid)) };
     Draft {
         kind: Kind::Statement,
         time,
@@ -181,7 +183,7 @@ pub fn draft(what: Rc<Part>) -> Draft {
 fn stamp_who(record: &mut Record) {
     // Safe: plain getters; application_name is never null after start-up.
     unsafe {
-        let current = pg_sys::GetUserId();
+        let current = raw::GetUserId();
         record.user_id = login_name();
         record.effective_user = (current != login()).then(|| role_name(current).to_string());
         let application = pg_sys::application_name;

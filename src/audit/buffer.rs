@@ -7,10 +7,11 @@
 use super::lane::{self, Durability};
 use super::note::Parcel;
 use super::{journal, outcome};
+use crate::backend::backend_local;
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::core::tier::Tier;
+use crate::raw;
 use crate::settings::{ReadDurability, read_durability};
-use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -47,7 +48,7 @@ struct WrittenOut {
     first: Draft,
 }
 
-thread_local! {
+backend_local! {
     static ENTRIES: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
     static RUNNING: Cell<u32> = const { Cell::new(0) };
     static WRITTEN_OUT: RefCell<Vec<WrittenOut>> = const { RefCell::new(Vec::new()) };
@@ -74,7 +75,7 @@ pub fn begin_utility(draft: Draft, key: Key, nested: bool) {
 
 fn enter(draft: Draft, key: Key, running: bool, nested: bool, outlives_commit: bool, reads: bool) {
     // Safe: plain getter inside a transaction.
-    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     let started = Instant::now();
     let entry = Entry { draft, key, running, nested, outlives_commit, reads, started, subtransaction, settled: false };
     ENTRIES.with_borrow_mut(|entries| entries.push(entry));
@@ -238,9 +239,8 @@ fn add_written_out(written: &mut Vec<WrittenOut>, part: WrittenOut) {
 
 fn write_out() {
     // Safe: plain getters.
-    let (current, xid) =
-        unsafe { (pg_sys::GetCurrentSubTransactionId(), pg_sys::GetTopFullTransactionIdIfAny().value) };
-    let journals = xid != 0 && unsafe { pg_sys::IsTransactionState() } && journal::exists();
+    let (current, xid) = unsafe { (raw::GetCurrentSubTransactionId(), raw::GetTopFullTransactionIdIfAny().value) };
+    let journals = xid != 0 && unsafe { raw::IsTransactionState() } && journal::exists();
     let due = |entry: &mut Entry| {
         !entry.running && (entry.reads || journals && entry.subtransaction >= current && !entry.settled)
     };
@@ -273,7 +273,7 @@ impl Entry {
 /// PRE_COMMIT and PRE_PREPARE: the records ride with the transaction's own commit. May raise, and then nothing commits.
 pub fn before_commit() {
     // Safe: plain getter; zero means the transaction wrote nothing.
-    let xid = unsafe { pg_sys::GetTopFullTransactionIdIfAny().value };
+    let xid = unsafe { raw::GetTopFullTransactionIdIfAny().value };
     JOURNALLED.set(false);
     if xid == 0 || !ENTRIES.with_borrow(|entries| entries.iter().any(|entry| !entry.waits())) || !journal::exists() {
         return;
@@ -298,8 +298,8 @@ pub fn after_commit() {
 }
 
 /// Whether the transaction has recorded nothing yet.
-pub fn is_empty() -> bool {
-    ENTRIES.with_borrow(Vec::is_empty)
+pub fn is_idle() -> bool {
+    ENTRIES.with_borrow(Vec::is_empty) && WRITTEN_OUT.with_borrow(Vec::is_empty)
 }
 
 /// ABORT: everything is undone. Must not raise.

@@ -3,6 +3,7 @@
 //!
 //! A row is `u64 full transaction id ‖ u32 part ‖ { u32 length ‖ u32 epoch ‖ record }*`, big-endian.
 
+use crate::backend::backend_local;
 use crate::error::Outcome;
 use crate::{own, shared};
 use pgrx::pg_sys;
@@ -19,7 +20,7 @@ const BATCH_MAX: usize = 256 << 10;
 /// A journal with more pages is emptied as soon as it can be.
 const ROTATE_AT_PAGES: u32 = (1 << 20) / pg_sys::BLCKSZ;
 
-thread_local! {
+backend_local! {
     /// The transaction that wrote last and the part number of its next row.
     static PART: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
 }

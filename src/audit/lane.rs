@@ -3,6 +3,7 @@
 //! Called in error and commit callbacks and while locks of others are held, so nothing here raises, takes a lock,
 //! allocates in PostgreSQL's memory or waits for anybody. One slot has one writer at a time: its backend.
 
+use crate::backend::backend_local;
 use crate::core::frame::{self, Header};
 use crate::shared::{self, Lane, Shared};
 use pgrx::pg_sys;
@@ -76,7 +77,7 @@ struct Writer {
     buffer: Vec<u8>,
 }
 
-thread_local! {
+backend_local! {
     static WRITER: RefCell<Writer> = const { RefCell::new(Writer { open: None, buffer: Vec::new() }) };
 }
 

@@ -1,8 +1,9 @@
 //! The SQLSTATE of the error that is on its way through this backend.
 
+use crate::backend::backend_local;
 use std::cell::Cell;
 
-thread_local! {
+backend_local! {
     static ERROR_CODE: Cell<i32> = const { Cell::new(0) };
 }
 

@@ -3,6 +3,7 @@
 //! Never here: a record changed, moved or dropped.
 
 use super::sequencer::transaction;
+use crate::backend::backend_local;
 use crate::core::chain::Head;
 use crate::error::{Fault, Outcome};
 use crate::own;
@@ -23,7 +24,7 @@ struct Open {
     table: pg_sys::Oid,
 }
 
-thread_local! {
+backend_local! {
     // Kept by the sequencer alone, which alone closes segments.
     static OPEN: Cell<Option<Open>> = const { Cell::new(None) };
 }

@@ -3,6 +3,7 @@
 //! (an ERROR included: the worker ends and comes back) it goes on exactly once.
 
 use super::round::Rounds;
+use crate::backend::backend_local;
 use crate::core::record::{Kind, Outcome, Record};
 use crate::error::{self, Outcome as Fallible};
 use crate::{settings, shared};
@@ -25,7 +26,7 @@ unsafe extern "C-unwind" {
     fn reload(signal: c_int);
 }
 
-thread_local! {
+backend_local! {
     static IS_SEQUENCER: Cell<bool> = const { Cell::new(false) };
 }
 

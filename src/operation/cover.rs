@@ -1,6 +1,7 @@
 //! The operation whose approval covers what this backend runs right now. It lives in the backend's memory only, never
 //! in a setting or a table that somebody could write, and ends with the run however that ends.
 
+use crate::backend::backend_local;
 use crate::core::tier::Tier;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ pub struct Cover {
     pub person: String,
 }
 
-thread_local! {
+backend_local! {
     static COVER: RefCell<Option<Rc<Cover>>> = const { RefCell::new(None) };
 }
 

@@ -2,6 +2,7 @@
 //! because the transaction it tells of was undone or had no operation.
 
 use super::{Entry, Operation, actor, numbered, own_act, push};
+use crate::backend::backend_local;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
@@ -130,7 +131,7 @@ struct Opened {
     op_no: String,
 }
 
-thread_local! {
+backend_local! {
     static OPENED: RefCell<Option<Opened>> = const { RefCell::new(None) };
 }
 

@@ -10,10 +10,12 @@ use super::rows;
 use super::standing_aside;
 use super::statement::Source;
 use crate::audit::{buffer, outcome};
+use crate::backend::backend_local;
 use crate::cache;
 use crate::core::gate::Decision;
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::core::tier::Tier;
+use crate::raw;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -35,6 +37,8 @@ unsafe extern "C-unwind" {
     fn core_end(query: *mut pg_sys::QueryDesc);
     #[link_name = "geterrcode"]
     fn core_geterrcode() -> c_int;
+    #[link_name = "AcceptInvalidationMessages"]
+    fn core_accept_invalidation_messages();
 }
 
 /// A running statement whose tier may still rise with its rows.
@@ -44,7 +48,7 @@ struct Limited {
     limits: Vec<RelationLimit>,
 }
 
-thread_local! {
+backend_local! {
     static LIMITED: RefCell<Vec<Limited>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -63,7 +67,7 @@ pub fn init() {
 
 unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     unsafe {
-        let counts = decide(query, flags);
+        let counts = !passes(query) && decide(query, flags);
         let mut context = listen();
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut context;
@@ -147,12 +151,22 @@ unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
     }
 }
 
+/// The exit of statements that are nobody's business: nothing in the plan is watched. A plain frame that holds nothing
+/// to drop, since receiving invalidations may raise; anything unusual is left to `decide`.
+unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
+    if standing_aside() {
+        return true;
+    }
+    // Safe: as every statement does before it looks into a cache; ExecutorStart gets a complete QueryDesc.
+    unsafe {
+        core_accept_invalidation_messages();
+        cache::if_fresh(|policy| !facts::concerns((*query).plannedstmt, policy)).unwrap_or(false)
+    }
+}
+
 /// Decides a plan. True: its rows must be counted.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
-    if standing_aside() {
-        return false;
-    }
     // Outside home the policy is empty, and only the catalog concerns the cluster.
     let policy = cache::policy();
     // Safe: ExecutorStart gets a complete QueryDesc.
@@ -213,7 +227,7 @@ unsafe fn remember_limits(query: *mut pg_sys::QueryDesc, limits: Vec<RelationLim
         return false;
     }
     // Safe: plain getter.
-    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     LIMITED.with_borrow_mut(|limited| limited.push(Limited { query, subtransaction, limits }));
     true
 }
@@ -302,6 +316,10 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     }
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
     rows::query_ended(query);
+}
+
+pub fn is_idle() -> bool {
+    LIMITED.with_borrow(Vec::is_empty)
 }
 
 pub fn transaction_ended() {

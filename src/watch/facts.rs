@@ -4,6 +4,7 @@
 use super::list;
 use crate::cache::{Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
+use crate::raw;
 use pgrx::pg_sys;
 use std::rc::Rc;
 
@@ -172,7 +173,7 @@ unsafe fn add(set: &mut ColumnSet, bits: *mut pg_sys::Bitmapset) {
     let mut member = -1;
     loop {
         // Safe: bms_next_member only reads, also for null.
-        member = unsafe { pg_sys::bms_next_member(bits, member) };
+        member = unsafe { raw::bms_next_member(bits, member) };
         if member < 0 {
             return;
         }

@@ -4,6 +4,7 @@ use super::facts::Deed;
 use super::statement::Source;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
+use crate::backend::{NumberMap, backend_local};
 use crate::cache::{OwnKind, Policy, Root};
 use crate::core::gate::{Decision, Demand, Situation, decide};
 use crate::core::record::{Kind, Outcome, Part, Record};
@@ -12,9 +13,8 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
 use crate::settings::Mode;
 use crate::{operation::cover, own, session, shared};
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::cell::{OnceCell, RefCell};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::rc::Rc;
 
 /// Statements whose record is remembered.
@@ -109,15 +109,15 @@ pub fn record(tag: &str, relations: Vec<String>, tier: Tier, rule: &str, source:
     record
 }
 
-thread_local! {
-    static WHAT: RefCell<HashMap<u64, Rc<Part>>> = RefCell::new(HashMap::new());
+backend_local! {
+    static WHAT: RefCell<NumberMap<u64, Rc<Part>>> = const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
     /// Keyed at random, so that nobody can make a statement pass for another in the cache.
-    static KEYS: RandomState = RandomState::new();
+    static KEYS: OnceCell<RandomState> = const { OnceCell::new() };
 }
 
 /// What a judged statement does, as a side of its record: text, relations and verdict.
 pub fn what(tag: &str, deeds: &[Deed], judgement: &Judgement, source: &Source<'_>) -> Rc<Part> {
-    let mut hasher = KEYS.with(RandomState::build_hasher);
+    let mut hasher = KEYS.with(|keys| keys.get_or_init(RandomState::new).build_hasher());
     source.hash(&mut hasher);
     (tag, judgement.tier as u8, &judgement.rule).hash(&mut hasher);
     for member in deeds.iter().filter_map(|deed| deed.relation.as_ref()) {

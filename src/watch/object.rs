@@ -6,13 +6,15 @@ use super::facts::Deed;
 use super::judge;
 use super::statement::Source;
 use super::{standing_aside, utility};
+use crate::backend::{NumberMap, backend_local};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
 
+use crate::raw;
 use pgrx::pg_sys::{self, ObjectAccessType, Oid};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_void};
+use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 static mut NEXT: pg_sys::object_access_hook_type = None;
@@ -46,9 +48,10 @@ const GUARDED_SYMBOLS: [&str; 24] = [
     "dblink_connect",
 ];
 
-thread_local! {
+backend_local! {
     /// Function oid → its guarded symbol. Cleared when functions change.
-    static FUNCTIONS: RefCell<HashMap<u32, Option<&'static str>>> = RefCell::new(HashMap::new());
+    static FUNCTIONS: RefCell<NumberMap<u32, Option<&'static str>>> =
+        const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
 }
 
 pub fn init() {
@@ -82,8 +85,16 @@ unsafe extern "C-unwind" fn object_access(
         if let Some(next) = NEXT {
             next(access, class, object, part, argument);
         }
-        decide(access, class, object, part);
+        if !harmless(access, object) {
+            decide(access, class, object, part);
+        }
     }
+}
+
+/// A function that is known to be nobody's business: asked once for each function of each statement, so without a guard.
+fn harmless(access: ObjectAccessType::Type, object: Oid) -> bool {
+    access == ObjectAccessType::OAT_FUNCTION_EXECUTE
+        && FUNCTIONS.with_borrow(|known| matches!(known.get(&object.to_u32()), Some(None)))
 }
 
 #[pgrx::pg_guard]
@@ -91,7 +102,7 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
     use ObjectAccessType::*;
     // An allowed DROP EXTENSION takes the policy's own tables one by one: there is nothing left to read.
     // Safe: reads backend state.
-    if standing_aside() || crate::activation::dropping_extension() || unsafe { !pg_sys::IsTransactionState() } {
+    if standing_aside() || crate::activation::dropping_extension() || unsafe { !raw::IsTransactionState() } {
         return;
     }
     match access {

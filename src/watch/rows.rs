@@ -6,8 +6,10 @@
 //! until a limit may be near: between two exact counts a counting wrapper around ModifyTable's child only counts down.
 //! A row that an UPDATE moves to another partition counts twice (it is deleted there and inserted here).
 
+use crate::backend::backend_local;
 use crate::cache::Root;
 use crate::error::Fault;
+use crate::raw;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -26,7 +28,7 @@ struct Carried {
     rows: Vec<(pg_sys::Oid, u64)>,
 }
 
-thread_local! {
+backend_local! {
     static COUNTERS: RefCell<Vec<Counter>> = const { RefCell::new(Vec::new()) };
     static CARRIED: RefCell<Option<Carried>> = const { RefCell::new(None) };
     static TOUCHED: RefCell<Vec<Rc<Root>>> = const { RefCell::new(Vec::new()) };
@@ -45,7 +47,7 @@ pub fn touched(root: &Root) -> u64 {
         root.members
             .iter()
             .map(|member| {
-                let entry = pg_sys::find_tabstat_entry(*member);
+                let entry = raw::find_tabstat_entry(*member);
                 let mut level = if entry.is_null() { std::ptr::null_mut() } else { (*entry).trans };
                 let mut rows = 0;
                 while !level.is_null() {
@@ -61,7 +63,7 @@ pub fn touched(root: &Root) -> u64 {
 
 fn carried(root: pg_sys::Oid) -> u64 {
     // Safe: plain getter; a new message from the client begins a new top-level statement.
-    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let statement = unsafe { raw::GetCurrentStatementStartTimestamp() };
     CARRIED.with_borrow(|carried| match carried {
         Some(carried) if carried.statement == statement => {
             carried.rows.iter().find(|(oid, _)| *oid == root).map_or(0, |(_, rows)| *rows)
@@ -83,7 +85,7 @@ pub fn touching(root: &Rc<Root>) {
 pub fn carry() {
     // Safe: plain getters.
     let (inside, statement) =
-        unsafe { (pg_sys::SPI_inside_nonatomic_context(), pg_sys::GetCurrentStatementStartTimestamp()) };
+        unsafe { (raw::SPI_inside_nonatomic_context(), raw::GetCurrentStatementStartTimestamp()) };
     let roots = TOUCHED.with_borrow(Clone::clone);
     if !inside || roots.is_empty() {
         return;
@@ -98,6 +100,10 @@ pub fn carry() {
         rows.extend(totals);
         *carried = Some(Carried { statement, rows });
     });
+}
+
+pub fn is_idle() -> bool {
+    COUNTERS.with_borrow(Vec::is_empty) && TOUCHED.with_borrow(Vec::is_empty)
 }
 
 /// The transaction has ended: no counter may outlive its plan.
@@ -140,7 +146,7 @@ unsafe fn wrap(query: *mut pg_sys::QueryDesc, modify: *mut pg_sys::PlanState, co
         if child.is_null() || gives_one_row(child) {
             return;
         }
-        let subtransaction = pg_sys::GetCurrentSubTransactionId();
+        let subtransaction = raw::GetCurrentSubTransactionId();
         let counter = Counter { node: child, real: (*child).ExecProcNodeReal, query, subtransaction, countdown };
         COUNTERS.with_borrow_mut(|counters| counters.push(counter));
         pg_sys::ExecSetExecProcNode(child, Some(counting));

@@ -1,6 +1,7 @@
 //! The text of a statement: its slice of the source, with constants replaced for the record and in full for a hint.
 
 use crate::core::redact::redact_limited;
+use crate::raw;
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char};
 use std::hash::{Hash, Hasher};
@@ -54,7 +55,7 @@ impl Source<'_> {
     pub fn is_key_check(&self) -> bool {
         const EQUAL: &str = "OPERATOR(pg_catalog.=)";
         // Safe: plain getter; triggers of a foreign key's action run under the same flag, hence the text.
-        if !unsafe { pg_sys::InNoForceRLSOperation() } {
+        if !unsafe { raw::InNoForceRLSOperation() } {
             return false;
         }
         let text = std::str::from_utf8(self.text).unwrap_or_default();

@@ -2,16 +2,17 @@
 //!
 //! At COMMIT and ABORT nothing may raise (PostgreSQL would panic): only lanes are written there.
 
-use super::{executor, rows};
+use super::{executor, rows, utility};
 use crate::audit::buffer;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
+use crate::backend::backend_local;
 use crate::core::record::{Kind, Record};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 
-thread_local! {
+backend_local! {
     /// Global id of the PREPARE TRANSACTION that is on its way.
     static GID: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -33,8 +34,21 @@ pub unsafe fn notice(statement: &pg_sys::TransactionStmt) {
     }
 }
 
+/// A transaction in which nothing was recorded ends without further ado: a plain frame, before any guard.
+unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, argument: *mut c_void) {
+    if !(buffer::is_idle()
+        && crate::activation::is_idle()
+        && executor::is_idle()
+        && rows::is_idle()
+        && utility::is_idle())
+    {
+        // Safe: as the server calls it.
+        unsafe { end(event, argument) }
+    }
+}
+
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_PRE_COMMIT => before_commit(),
@@ -71,7 +85,7 @@ fn ended() {
 
 /// A prepared transaction's outcome is open: that it was prepared is on record whatever comes.
 fn note_prepared() {
-    if !buffer::is_empty() {
+    if !buffer::is_idle() {
         let mut record = Record::new(Kind::Statement, "PREPARE TRANSACTION");
         record.details = Some(serde_json::json!({ "gid": GID.with_borrow(Clone::clone) }).to_string());
         note(record, Durability::Flushed);

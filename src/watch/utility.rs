@@ -11,9 +11,11 @@ use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::text;
 use super::{executor, rows, standing_aside, transaction};
 use crate::audit::buffer;
+use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::Fault;
+use crate::raw;
 use crate::{cache, operation::cover, settings, shared};
 use pgrx::pg_sys::{self, NodeTag};
 use std::cell::RefCell;
@@ -45,7 +47,7 @@ struct Allowed {
     limits: Vec<RelationLimit>,
 }
 
-thread_local! {
+backend_local! {
     /// Commands nest: a trigger of a COPY runs commands of its own, and some of them fail and are caught.
     static ALLOWED: RefCell<Vec<Allowed>> = const { RefCell::new(Vec::new()) };
 }
@@ -112,7 +114,7 @@ unsafe extern "C-unwind" fn decide(
         // Sub-commands inherit what their statement was allowed; an aborted transaction only takes its ROLLBACK.
         if context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND
             || standing_aside()
-            || !pg_sys::IsTransactionState()
+            || !raw::IsTransactionState()
         {
             return false;
         }
@@ -170,7 +172,7 @@ unsafe fn begin(
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
 fn allow(statement: *mut pg_sys::PlannedStmt, roots: Vec<pg_sys::Oid>, limits: Vec<RelationLimit>) {
     // Safe: plain getter.
-    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     let allowed = Allowed { statement: statement as usize, subtransaction, roots, limits };
     ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
@@ -219,6 +221,10 @@ pub fn allows(root: pg_sys::Oid) -> bool {
 }
 
 /// A failed command leaves nothing behind. Called where a transaction ends or fails.
+pub fn is_idle() -> bool {
+    ALLOWED.with_borrow(Vec::is_empty)
+}
+
 pub fn transaction_aborted() {
     ALLOWED.with_borrow_mut(Vec::clear);
 }

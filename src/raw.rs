@@ -1,0 +1,22 @@
+//! Plain getters of the server, as the linker knows them. The bindings' own declarations set up an exit for errors at
+//! each call; these can raise none, and statements ask them many times.
+
+#![allow(non_snake_case)] // the server's own names
+
+use pgrx::pg_sys::{Bitmapset, FullTransactionId, Oid, PgStat_TableStatus, SubTransactionId, TimestampTz};
+use std::ffi::c_int;
+
+unsafe extern "C-unwind" {
+    pub fn GetAuthenticatedUserId() -> Oid;
+    pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
+    pub fn GetCurrentSubTransactionId() -> SubTransactionId;
+    pub fn GetCurrentTimestamp() -> TimestampTz;
+    pub fn GetSessionUserId() -> Oid;
+    pub fn GetTopFullTransactionIdIfAny() -> FullTransactionId;
+    pub fn GetUserId() -> Oid;
+    pub fn InNoForceRLSOperation() -> bool;
+    pub fn IsTransactionState() -> bool;
+    pub fn SPI_inside_nonatomic_context() -> bool;
+    pub fn bms_next_member(set: *const Bitmapset, before: c_int) -> c_int;
+    pub fn find_tabstat_entry(relation: Oid) -> *mut PgStat_TableStatus;
+}
