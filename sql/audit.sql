@@ -7,13 +7,17 @@ CREATE TABLE steward.ledger (
     ancestor          uuid,
     ancestor_head     text,
     boot              uuid,
-    head              text
+    head              text,
+    clusters          text[],
+    timeline          bigint
 );
 COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database names its ancestor.';
 COMMENT ON COLUMN steward.ledger.system_identifier IS 'Of the cluster it began in; record 1 is bound to it.';
 COMMENT ON COLUMN steward.ledger.ancestor_head IS 'Last checkpoint line known of the ancestor.';
 COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded last.';
 COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';
+COMMENT ON COLUMN steward.ledger.clusters IS 'System identifiers of the clusters it lived in, the present one last; more than one after pg_upgrade.';
+COMMENT ON COLUMN steward.ledger.timeline IS 'The timeline that was recorded last.';
 SELECT pg_extension_config_dump('steward.ledger', '');
 
 -- Emptied by TRUNCATE as soon as one is left alone; autovacuum is for the time when a long transaction forbids that.
@@ -29,16 +33,25 @@ COMMENT ON TABLE steward.journal_0 IS 'Records of committed transactions on thei
 COMMENT ON TABLE steward.journal_1 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0.';
 
 CREATE TABLE steward.spool_offset (
-    file_id      uuid PRIMARY KEY,
     boot         uuid NOT NULL,
     slot         int NOT NULL,
     generation   int NOT NULL,
     byte_offset  bigint NOT NULL,
-    next_counter bigint NOT NULL
+    next_counter bigint NOT NULL,
+    chained_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (boot, slot)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE steward.spool_offset IS 'How far each spool file is chained, by the random id in its header.';
-COMMENT ON COLUMN steward.spool_offset.boot IS 'The server start whose directory the file lies in.';
-COMMENT ON COLUMN steward.spool_offset.next_counter IS 'Counter that the next record of the file must have.';
+COMMENT ON TABLE steward.spool_offset IS 'How far each lane of the spool is chained. Rows outlive their files, so that copies of them (base backup, pg_rewind, restore) are known; those of the newest 1000 server starts are kept.';
+COMMENT ON COLUMN steward.spool_offset.boot IS 'The server start that wrote the lane.';
+COMMENT ON COLUMN steward.spool_offset.generation IS 'The newest file of the lane that was read; all files before it are chained.';
+COMMENT ON COLUMN steward.spool_offset.next_counter IS 'Counter that the next record of the lane must have.';
+
+CREATE TABLE steward.installation (
+    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+    installed_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO steward.installation DEFAULT VALUES;
+COMMENT ON TABLE steward.installation IS 'One row: when this extension was created here. Records that the spool holds from before belong to an earlier ledger.';
 
 -- The chain is stored in children of this table, which itself stays empty. No declarative partitions: how far a child
 -- goes is known when it is closed.
@@ -78,8 +91,8 @@ COMMENT ON COLUMN steward.segment.purged_at IS 'When the archive file was remove
 CREATE TABLE steward.definition (id bigint PRIMARY KEY);
 COMMENT ON TABLE steward.definition IS 'Ids of the records of steward.chain that define who or what later records of their segment refer to.';
 
-REVOKE ALL ON steward.definition, steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.chain, steward.chain_1,
-    steward.segment FROM PUBLIC;
+REVOKE ALL ON steward.definition, steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.installation,
+    steward.chain, steward.chain_1, steward.segment FROM PUBLIC;
 
 -- Fields of a record, by their number in the record's format.
 CREATE FUNCTION steward._record_text(record bytea, field int) RETURNS text

@@ -43,6 +43,10 @@ impl Fault {
     pub fn io(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_IO_ERROR, message)
     }
+    /// 53100: there is no room for a record, so what it should record is refused.
+    pub fn no_space(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_DISK_FULL, message)
+    }
     /// XX001: stored records do not read back.
     pub fn corrupted(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, message)

@@ -39,17 +39,21 @@ extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["arc
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the
-/// library only reads and verifies; and a binary upgrade is left alone.
+/// library only reads and verifies; and a binary upgrade is left alone but for the labels it restores.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     // Safe: set by the server before it loads libraries.
-    if unsafe { !pg_sys::process_shared_preload_libraries_in_progress || pg_sys::IsBinaryUpgrade } {
+    if unsafe { !pg_sys::process_shared_preload_libraries_in_progress } {
+        return;
+    }
+    // pg_upgrade restores labels, and needs to know whose they are; nothing else of ours may run in its servers.
+    watch::label::init();
+    if unsafe { pg_sys::IsBinaryUpgrade } {
         return;
     }
     settings::register();
     shared::init();
     cache::init();
     watch::init();
-    watch::label::init();
     audit::sequencer::register();
 }

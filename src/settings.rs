@@ -36,12 +36,26 @@ pub enum ReadDurability {
     Flushed,
 }
 
+/// What happens to reads of protected tables on a standby whose spool is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum StandbySpool {
+    /// They are refused: what cannot be recorded does not happen.
+    #[name = c"refuse"]
+    Refuse,
+    /// They pass; only their number is recorded, as LOST.
+    #[name = c"count"]
+    Count,
+}
+
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 static MODE: GucSetting<Mode> = GucSetting::<Mode>::new(Mode::Enforce);
 static TIME_ZONE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"Asia/Shanghai"));
 static SEQUENCER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(200);
 static CHECKPOINT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
 static READ_DURABILITY: GucSetting<ReadDurability> = GucSetting::<ReadDurability>::new(ReadDurability::Buffered);
+static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
+static STANDBY_SPOOL_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1_024);
+static STANDBY_SPOOL_POLICY: GucSetting<StandbySpool> = GucSetting::<StandbySpool>::new(StandbySpool::Refuse);
 
 /// The governed database of this cluster.
 pub fn database() -> String {
@@ -70,6 +84,20 @@ pub fn checkpoint_interval_s() -> i64 {
 
 pub fn read_durability() -> ReadDurability {
     READ_DURABILITY.get()
+}
+
+/// Seconds without any record after which a heartbeat is chained; 0: never.
+pub fn heartbeat_interval_s() -> i64 {
+    i64::from(HEARTBEAT_INTERVAL.get())
+}
+
+/// How large the spool of a standby may grow, megabytes; None: without limit.
+pub fn standby_spool_limit_mb() -> Option<u64> {
+    u64::try_from(STANDBY_SPOOL_LIMIT.get()).ok()
+}
+
+pub fn standby_spool_policy() -> StandbySpool {
+    STANDBY_SPOOL_POLICY.get()
 }
 
 /// Defines the settings. Called once from `_PG_init`; outside preloading POSTMASTER settings cannot be defined,
@@ -126,6 +154,34 @@ pub fn register() {
         c"How records of reads reach the disk: buffered or flushed.",
         c"Records of denials and of critical work are always flushed.",
         &READ_DURABILITY,
+        sighup(),
+        none,
+    );
+    GucRegistry::define_int_guc(
+        c"steward.heartbeat_interval",
+        c"Time without any record after which a heartbeat is chained.",
+        c"0 chains none. A longer gap in the chain means that the sequencer did not run.",
+        &HEARTBEAT_INTERVAL,
+        0,
+        86_400,
+        sighup(),
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"steward.standby_spool_limit",
+        c"How large the spool of a hot standby may grow.",
+        c"Reads on a standby wait there for its promotion. -1 sets no limit.",
+        &STANDBY_SPOOL_LIMIT,
+        -1,
+        i32::MAX,
+        sighup(),
+        GucFlags::UNIT_MB,
+    );
+    GucRegistry::define_enum_guc(
+        c"steward.standby_spool_policy",
+        c"What happens to reads of protected tables on a standby whose spool is full: refuse or count.",
+        c"count lets them pass and records only how many there were.",
+        &STANDBY_SPOOL_POLICY,
         sighup(),
         none,
     );

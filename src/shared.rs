@@ -3,6 +3,7 @@
 //!
 //! Everything is a plain atomic: no lock, so error paths may read and write it.
 
+use crate::audit::start::Start;
 use crate::settings::{self, Mode};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -67,6 +68,10 @@ pub struct Shared {
     /// Last id the sequencer committed to the chain.
     pub chained_id: AtomicU64,
     pub definitions: Definitions,
+    /// How this server start began.
+    pub start: Start,
+    /// What reads may do on a standby; see `audit::standby`.
+    pub standby_spool: AtomicU32,
     pub lane_count: u32,
 }
 
@@ -112,6 +117,7 @@ unsafe extern "C-unwind" fn startup() {
             pg_sys::pg_strong_random((*shared).boot_id.as_mut_ptr().cast(), 16);
             pg_sys::pg_strong_random((*shared).definitions.secret.as_mut_ptr().cast(), 16);
             (*shared).definitions.generation.store(1, SeqCst);
+            (*shared).start = Start::look();
             let state = crate::state_file::read();
             (*shared).active.store(state != crate::state_file::State::Inactive, SeqCst);
             (*shared).doubtful.store(state == crate::state_file::State::Unreadable, SeqCst);

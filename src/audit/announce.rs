@@ -1,8 +1,8 @@
 //! What the sequencer itself has to say at a start, and when the chain is not what it was left as.
 
-use super::ledger;
 use super::sequencer::server_record;
 use super::spool::Spool;
+use super::{incarnation, ledger, offset, start};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::Outcome;
@@ -30,16 +30,28 @@ pub(super) fn announcements(
     )? > 0;
     let what = if first_of_server { "SERVER START" } else { "SEQUENCER START" };
     let started = own::query(client, "SELECT pg_postmaster_start_time()::text", &[])?.first().get_one::<String>()?;
-    let details = json!({
+    let mut details = json!({
         "boot": ledger::uuid_text(&shared.boot_id), "started_at": started, "mode": mode_name(settings::configured_mode()),
         "spools_of_earlier_starts": spool.earlier_starts,
     });
+    if first_of_server {
+        details["last_stop"] = shared.start.last_stop().into();
+        details["recovery"] = shared.start.recovery().into();
+        offset::trim(client, shared.boot_id)?;
+    }
     let mut records = vec![server_record(what, Result::Success, details)];
+    let moved = incarnation::incarnation(client, &shared.start, head)?;
     let kept = fs::read_to_string("pg_steward/head").ok();
     if let Some(reason) = ledger::contradicts(client, kept.as_deref(), head)? {
         warning!("pg_steward: {reason}; the chain ends at {}", head.id);
-        records.push(mismatch(reason, kept.as_deref(), head));
+        let reason = if moved.is_some() { format!("{reason}; see INCARNATION") } else { reason.to_owned() };
+        records.push(mismatch(&reason, kept.as_deref(), head));
     }
+    records.extend(moved);
+    if first_of_server {
+        records.extend(start::crash_boundaries(head.id));
+    }
+    records.extend(incarnation::late_ancestor(client, head)?);
     Ok(records)
 }
 

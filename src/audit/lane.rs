@@ -49,6 +49,13 @@ pub fn append(records: &[&[u8]], durability: Durability) -> io::Result<()> {
     })
 }
 
+/// Counts records of this backend that are not to be written.
+pub fn count(records: usize) {
+    // Safe: a plain global of this backend.
+    let slot = u32::try_from(unsafe { pg_sys::MyBackendId }).unwrap_or(0);
+    count_lost(shared::get().and_then(|shared| shared.lane(slot)), records);
+}
+
 fn count_lost(lane: Option<&Lane>, records: usize) {
     if let Some(lane) = lane {
         lane.lost.fetch_add(records as u64, SeqCst);
@@ -91,7 +98,7 @@ impl Writer {
         let counter = lane.next_counter.load(SeqCst);
         self.buffer.clear();
         if length == 0 {
-            self.buffer.extend_from_slice(&header(slot, lane.generation.load(SeqCst)).encode());
+            self.buffer.extend_from_slice(&header(&shared.boot_id, slot, lane.generation.load(SeqCst)).encode());
         }
         for (counter, record) in (counter..).zip(records) {
             frame::append_frame(&mut self.buffer, counter, record).map_err(io::Error::other)?;
@@ -171,13 +178,11 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn header(slot: u32, generation: u32) -> Header {
-    let mut file_id = [0; 16];
+fn header(boot: &[u8; 16], slot: u32, generation: u32) -> Header {
     // Safe: getters of shared control data that neither wait nor raise. In recovery there is no insertion timeline.
     unsafe {
-        pg_sys::pg_strong_random(file_id.as_mut_ptr().cast(), file_id.len());
         Header {
-            file_id,
+            file_id: frame::file_id(boot, slot, generation),
             system_identifier: pg_sys::GetSystemIdentifier(),
             timeline: if pg_sys::RecoveryInProgress() { 0 } else { pg_sys::GetWALInsertionTimeLine() },
             database: pg_sys::MyDatabaseId.to_u32(),

@@ -2,8 +2,8 @@
 //! counters, a repeated frame, damage: each is a note, which is chained like a record.
 
 use super::sequencer::server_record;
-use crate::core::frame::{Frames, HEADER_LEN, Header, HeaderError, Tail};
-use crate::core::record::{Outcome, Record};
+use crate::core::frame::{self, Frames, HEADER_LEN, Header, HeaderError, Tail};
+use crate::core::record::{self, Field, Outcome, Record};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io;
@@ -12,23 +12,26 @@ use std::path::{Path, PathBuf};
 
 pub(super) type Id = [u8; 16];
 
-/// How far a lane file is chained: a row of `steward.spool_offset`.
+/// How far a lane is chained: a row of `steward.spool_offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
-    pub file_id: Id,
     pub boot: Id,
     pub slot: u32,
+    /// The newest file that was read; all before it are done with.
     pub generation: u32,
     pub byte_offset: u64,
     pub next_counter: u64,
 }
 
 impl Position {
-    /// Before a file is read. The id, until the header tells it, is one that no other file of this start has.
+    /// Before a file is read.
     pub fn start(boot: Id, slot: u32, generation: u32, next_counter: u64) -> Position {
-        let place = u128::from(slot) << 32 | u128::from(generation);
-        let file_id = (u128::from_be_bytes(boot) ^ place).to_be_bytes();
-        Position { file_id, boot, slot, generation, byte_offset: 0, next_counter }
+        Position { boot, slot, generation, byte_offset: 0, next_counter }
+    }
+
+    /// The lane it belongs to: server start and slot.
+    pub fn lane(&self) -> (Id, u32) {
+        (self.boot, self.slot)
     }
 }
 
@@ -38,12 +41,18 @@ pub(super) struct Harvest {
     pub records: Vec<Vec<u8>>,
     pub notes: Vec<Record>,
     pub positions: Vec<Position>,
-    /// Files that are chained to their end and get no more, each with its id if it has a header.
-    pub finished: Vec<(PathBuf, Option<Id>)>,
+    /// Files that are chained to their end and get no more.
+    pub finished: Vec<PathBuf>,
     /// Files that nobody can read; they are kept, renamed.
     pub unreadable: Vec<PathBuf>,
+    /// Files of this start that cannot be read: slot and generation.
+    pub blind: Vec<(u32, u32)>,
     /// Records lost for want of a place to write them: slot and number.
     pub lost: Vec<(u32, u64)>,
+    /// Files that hold less than what is chained of their lane, and their bytes.
+    pub copied: (u64, u64),
+    /// Records from before the extension was created here.
+    pub former: u64,
     pub more: bool,
     pub bytes: usize,
 }
@@ -51,6 +60,18 @@ pub(super) struct Harvest {
 impl Harvest {
     pub fn note(&mut self, what: &str, details: serde_json::Value) {
         self.notes.push(server_record(what, Outcome::Failure, details));
+    }
+
+    /// One note for all files of a kind that were set aside.
+    pub fn sum_up(&mut self) {
+        if self.copied.0 > 0 {
+            let why = "what they hold is chained: copies made with the data directory, or left by a crash";
+            self.note("COPIED SPOOL", json!({ "files": self.copied.0, "bytes": self.copied.1, "reason": why }));
+        }
+        if self.former > 0 {
+            let why = "written before the extension was created here: they belong to an earlier ledger";
+            self.note("FORMER SPOOL", json!({ "records": self.former, "reason": why }));
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -64,6 +85,7 @@ pub(super) fn read_lane(
     path: &Path,
     position: &mut Position,
     limit: Option<u64>,
+    since: i64,
     harvest: &mut Harvest,
 ) -> io::Result<()> {
     let Some(file) = open(path)? else {
@@ -72,32 +94,52 @@ pub(super) fn read_lane(
         return Ok(());
     };
     let limit = limit.map_or_else(|| file.metadata().map(|metadata| metadata.len()), Ok)?;
-    let header = match read_header(&file)? {
-        Ok(header) => header,
-        Err(error) => {
-            harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": error.to_string(), "bytes": limit }));
-            position.byte_offset = limit;
-            return Ok(());
+    let expected = frame::file_id(&position.boot, position.slot, position.generation);
+    let reason = match read_header(&file)? {
+        Ok(header) if header.file_id == expected => {
+            position.byte_offset = position.byte_offset.max(HEADER_LEN as u64);
+            let bytes = read_range(&file, position.byte_offset, limit)?;
+            take_frames(&bytes, position, path, Cut::of(&header, since), harvest);
+            "the file is damaged".to_owned()
         }
+        Ok(_) => "the file was replaced".to_owned(),
+        Err(error) => error.to_string(),
     };
-    if position.byte_offset != 0 && position.file_id != header.file_id {
-        harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": "the file was replaced" }));
-        position.byte_offset = 0;
-    }
-    position.file_id = header.file_id;
-    position.byte_offset = position.byte_offset.max(HEADER_LEN as u64);
-    let bytes = read_range(&file, position.byte_offset, limit)?;
-    take_frames(&bytes, position, path, harvest);
     if position.byte_offset != limit {
-        let gone = json!({ "file": shown(path), "reason": "the file is damaged", "offset": position.byte_offset, "limit": limit });
+        let offset = position.byte_offset;
+        let gone = json!({ "file": shown(path), "reason": reason, "offset": offset, "limit": limit });
         harvest.note("UNREADABLE", gone);
         position.byte_offset = limit;
     }
     Ok(())
 }
 
+/// Records older than this are not taken: they are an earlier ledger's. None for a file that cannot hold any.
+#[derive(Clone, Copy)]
+pub(super) struct Cut(Option<i64>);
+
+impl Cut {
+    pub fn of(header: &Header, since: i64) -> Cut {
+        Cut((header.created < since).then_some(since))
+    }
+
+    fn excludes(self, record: &[u8]) -> bool {
+        self.0.is_some_and(|since| time(record).is_some_and(|time| time < since))
+    }
+}
+
+fn time(record: &[u8]) -> Option<i64> {
+    record::find_field(record, Field::Time).ok()??.try_into().ok().map(i64::from_be_bytes)
+}
+
 /// Takes whole frames and moves the position; a gap in the counters is a note. Returns what stopped it.
-pub(super) fn take_frames(bytes: &[u8], position: &mut Position, path: &Path, harvest: &mut Harvest) -> Option<Tail> {
+pub(super) fn take_frames(
+    bytes: &[u8],
+    position: &mut Position,
+    path: &Path,
+    cut: Cut,
+    harvest: &mut Harvest,
+) -> Option<Tail> {
     for frame in Frames::new(bytes, position.byte_offset) {
         let frame = match frame {
             Ok(frame) => frame,
@@ -113,7 +155,11 @@ pub(super) fn take_frames(bytes: &[u8], position: &mut Position, path: &Path, ha
                 let missing = frame.counter - position.next_counter;
                 harvest.notes.push(lost(missing, json!({ "file": shown(path), "before_counter": frame.counter })));
             }
-            harvest.records.push(frame.payload.to_vec());
+            if cut.excludes(frame.payload) {
+                harvest.former += 1;
+            } else {
+                harvest.records.push(frame.payload.to_vec());
+            }
             harvest.bytes += frame.payload.len();
             position.next_counter = frame.counter + 1;
         }
@@ -175,6 +221,13 @@ pub(super) fn place(path: &Path) -> Option<(u32, u32)> {
     let name = path.file_name()?.to_str()?.strip_suffix(".lane")?;
     let (slot, generation) = name.split_once('-')?;
     Some((slot.parse().ok()?, generation.parse().ok()?))
+}
+
+/// Whether another attempt may succeed: the machine is short of something. Anything else (a bad sector, a file without
+/// permission, a directory in its place) would fail for ever.
+pub(super) fn passing(error: &io::Error) -> bool {
+    const SHORTAGES: [i32; 4] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|number| SHORTAGES.contains(&number))
 }
 
 /// The server start whose directory a file lies in.

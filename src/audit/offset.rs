@@ -1,4 +1,5 @@
-//! The rows of `steward.spool_offset`: how far each lane file is chained, in the transaction that chains it.
+//! The rows of `steward.spool_offset`: how far each lane is chained, in the transaction that chains it. A row outlives its
+//! file and its server start, so that a copy of the file that turns up later is known and resumed where the lane was left.
 
 use super::lane_file::{Id, Position};
 use crate::error::{Fault, Outcome};
@@ -7,22 +8,23 @@ use pgrx::Uuid;
 use pgrx::spi::SpiClient;
 use std::collections::HashMap;
 
+/// Server starts whose rows are kept. A copy of an older one would pass for new: it must have lain unused that long.
+const BOOTS_KEPT: i64 = 1_000;
+
 /// All rows.
 pub(super) fn positions(client: &mut SpiClient<'_>) -> Outcome<Vec<Position>> {
-    let sql = "SELECT file_id, boot, slot, generation, byte_offset, next_counter FROM steward.spool_offset";
+    let sql = "SELECT boot, slot, generation, byte_offset, next_counter FROM steward.spool_offset";
     let mut positions = Vec::new();
     for row in own::query(client, sql, &[])? {
         let bad = || Fault::corrupted("a row of steward.spool_offset does not read back");
         let number = |column| row.get::<i64>(column)?.and_then(|value| u64::try_from(value).ok()).ok_or_else(bad);
         let small = |column| row.get::<i32>(column)?.and_then(|value| u32::try_from(value).ok()).ok_or_else(bad);
-        let id = |column| Ok::<_, Fault>(*row.get::<Uuid>(column)?.ok_or_else(bad)?.as_bytes());
         positions.push(Position {
-            file_id: id(1)?,
-            boot: id(2)?,
-            slot: small(3)?,
-            generation: small(4)?,
-            byte_offset: number(5)?,
-            next_counter: number(6)?,
+            boot: *row.get::<Uuid>(1)?.ok_or_else(bad)?.as_bytes(),
+            slot: small(2)?,
+            generation: small(3)?,
+            byte_offset: number(4)?,
+            next_counter: number(5)?,
         });
     }
     Ok(positions)
@@ -30,19 +32,19 @@ pub(super) fn positions(client: &mut SpiClient<'_>) -> Outcome<Vec<Position>> {
 
 /// Writes how far the round came.
 pub(super) fn save(client: &mut SpiClient<'_>, positions: &[Position]) -> Outcome<()> {
-    // A copied file may occur twice; its last position counts.
-    let latest: HashMap<_, _> = positions.iter().map(|position| (position.file_id, *position)).collect();
+    // A lane may occur twice, with two of its files; its last position counts.
+    let latest: HashMap<_, _> = positions.iter().map(|position| (position.lane(), *position)).collect();
     if latest.is_empty() {
         return Ok(());
     }
     let each = || latest.values();
     own::execute(
         client,
-        "INSERT INTO steward.spool_offset (file_id, boot, slot, generation, byte_offset, next_counter)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (file_id) DO UPDATE SET byte_offset = excluded.byte_offset, next_counter = excluded.next_counter",
+        "INSERT INTO steward.spool_offset (boot, slot, generation, byte_offset, next_counter)
+         SELECT * FROM unnest($1, $2, $3, $4, $5)
+         ON CONFLICT (boot, slot) DO UPDATE SET generation = excluded.generation, byte_offset = excluded.byte_offset,
+             next_counter = excluded.next_counter, chained_at = excluded.chained_at",
         &[
-            each().map(|position| Uuid::from_bytes(position.file_id)).collect::<Vec<_>>().into(),
             each().map(|position| Uuid::from_bytes(position.boot)).collect::<Vec<_>>().into(),
             each().map(|position| position.slot as i32).collect::<Vec<_>>().into(),
             each().map(|position| position.generation as i32).collect::<Vec<_>>().into(),
@@ -53,11 +55,9 @@ pub(super) fn save(client: &mut SpiClient<'_>, positions: &[Position]) -> Outcom
     .map(drop)
 }
 
-/// Deletes the rows of files that are gone; their number, as asked.
-pub(super) fn forget(client: &mut SpiClient<'_>, files: &[Id]) -> Outcome<usize> {
-    if !files.is_empty() {
-        let ids: Vec<Uuid> = files.iter().copied().map(Uuid::from_bytes).collect();
-        own::execute(client, "DELETE FROM steward.spool_offset WHERE file_id = ANY($1)", &[ids.into()])?;
-    }
-    Ok(files.len())
+/// Deletes the rows of the oldest server starts, so that the table stays small. `own` is the running one.
+pub(super) fn trim(client: &mut SpiClient<'_>, own: Id) -> Outcome<()> {
+    let sql = "DELETE FROM steward.spool_offset WHERE boot IN (SELECT boot FROM steward.spool_offset
+        WHERE boot <> $1 GROUP BY boot ORDER BY max(chained_at) DESC OFFSET $2)";
+    own::execute(client, sql, &[Uuid::from_bytes(own).into(), BOOTS_KEPT.into()]).map(drop)
 }

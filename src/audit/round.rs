@@ -4,11 +4,12 @@
 use super::announce::{announcements, mismatch, mode_name};
 use super::dictionary::Dictionary;
 use super::entry::{Entry, review_all};
+use super::heartbeat::Heartbeat;
 use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
-use super::{journal, offset, segment};
+use super::{incarnation, journal, offset, segment, start};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
@@ -42,6 +43,7 @@ pub(super) struct Rounds {
     settled: bool,
     /// What that table says, where one of the two says something else.
     activation: Option<bool>,
+    heartbeat: Heartbeat,
     /// Notes for the next round.
     notes: Vec<Record>,
     filed: Option<Head>,
@@ -55,7 +57,6 @@ pub(super) struct Rounds {
 /// What a transaction did that must be followed up after its commit.
 struct Done {
     harvest: Harvest,
-    forgot: usize,
     head: Head,
     more: bool,
 }
@@ -72,6 +73,7 @@ impl Rounds {
             announced: false,
             settled: false,
             activation: None,
+            heartbeat: Heartbeat::new(),
             notes: Vec::new(),
             filed: None,
             filed_at: 0,
@@ -123,7 +125,8 @@ impl Rounds {
             self.compare_activation(client, shared)?;
             let Some((ledger, genesis)) = self.ledger(client)? else { return Ok(None) };
             if self.spool.is_none() {
-                self.spool = Some(Spool::open(shared.boot_id, offset::positions(client)?).map_err(spool_fault)?);
+                let origin = incarnation::origin(client, shared.boot_id, &ledger.id)?;
+                self.spool = Some(Spool::open(origin, offset::positions(client)?).map_err(spool_fault)?);
             }
             let mut dictionary = self.dictionary(client, shared, &ledger)?;
             let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };
@@ -138,9 +141,11 @@ impl Rounds {
                 first.push(mismatch);
             }
             let idle = taken.records.is_empty() && taken.unreadable.is_empty() && harvest.is_empty();
-            if first.is_empty() && self.notes.is_empty() && idle && spool.forgotten().is_empty() {
+            let idle = idle && first.is_empty() && self.notes.is_empty();
+            first.extend(self.heartbeat.due(client, &head, idle)?);
+            if idle && first.is_empty() {
                 self.dictionary = Some(dictionary);
-                return Ok(Some(Done { harvest, forgot: 0, head, more: false }));
+                return Ok(Some(Done { harvest, head, more: false }));
             }
             let more = taken.more || harvest.more;
             first.append(&mut self.notes);
@@ -160,9 +165,8 @@ impl Rounds {
             dictionary.save(client)?;
             self.dictionary = Some(dictionary);
             offset::save(client, &harvest.positions)?;
-            let forgot = offset::forget(client, spool.forgotten())?;
             self.ledger = Some(ledger);
-            Ok(Some(Done { harvest, forgot, head, more }))
+            Ok(Some(Done { harvest, head, more }))
         })
     }
 
@@ -228,14 +232,22 @@ impl Rounds {
 
     /// After the commit. True if there is more to do at once.
     fn follow_up(&mut self, shared: &Shared, done: Done, ticket: u64) -> bool {
+        if !self.announced
+            && let Err(error) = start::forget_crashes()
+        {
+            warning!("pg_steward: a chained mark of a crash could not be removed: {error}");
+        }
         self.announced = true;
+        if self.head != Some(done.head) {
+            self.heartbeat.chained();
+        }
         self.head = Some(done.head);
         shared.chained_id.store(done.head.id as u64, SeqCst);
         if let Some(dictionary) = &mut self.dictionary {
             dictionary.publish(shared);
         }
         if let Some(spool) = &mut self.spool
-            && let Err(error) = spool.commit(shared, done.harvest, done.forgot)
+            && let Err(error) = spool.commit(shared, done.harvest)
         {
             // The table knows how far the files are chained, so nothing is chained twice; the next start removes them.
             warning!("pg_steward: a chained spool file could not be removed: {error}");
@@ -304,7 +316,7 @@ fn report(state: pg_sys::BackendState::Type) {
 }
 
 /// The table wins, once it is read.
-fn settle_activation(shared: &Shared, active: bool) {
+pub(super) fn settle_activation(shared: &Shared, active: bool) {
     log!("pg_steward: the policy is {}, says steward.activation", if active { "active" } else { "not active" });
     shared.active.store(active, SeqCst);
     match state_file::write(active) {

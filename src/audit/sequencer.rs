@@ -1,9 +1,10 @@
 //! The one background worker that writes the chain. It lives in the home database, starts with the server, restarts by
-//! itself, and does nothing in recovery. All it must remember is in the transaction of each round, so whatever kills it
+//! itself, and on a standby only watches until the promotion. All it must remember is in the transaction of each round, so whatever kills it
 //! (an ERROR included: the worker ends and comes back) it goes on exactly once.
 
 use super::round::Rounds;
 use crate::backend::backend_local;
+use super::standby;
 use crate::core::record::{Kind, Outcome, Record};
 use crate::error::{self, Outcome as Fallible};
 use crate::{settings, shared};
@@ -46,7 +47,7 @@ pub fn register() {
         .set_library("pg_steward")
         .set_function("pg_steward_sequencer_main")
         .enable_spi_access()
-        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .set_start_time(BgWorkerStartTime::ConsistentState)
         .set_restart_time(Some(Duration::from_secs(1)))
         .load();
 }
@@ -92,10 +93,16 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
         );
         pg_sys::before_shmem_exit(Some(on_exit), pg_sys::Datum::from(0));
         shared.home.store(pg_sys::MyDatabaseId.to_u32(), SeqCst);
-        shared.sequencer_pid.store(pg_sys::MyProcPid, SeqCst);
+        shared.sequencer_pid.store(0, SeqCst);
     }
     pin_settings();
     let mut rounds = Rounds::new();
+    while standby::watch(shared) {
+        sleep(standby::LOOK_INTERVAL);
+        heed_signals(&mut rounds);
+    }
+    // Safe: a plain global.
+    shared.sequencer_pid.store(unsafe { pg_sys::MyProcPid }, SeqCst);
     loop {
         let more = rounds.run(shared);
         // Safe: between two transactions.

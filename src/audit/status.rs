@@ -1,7 +1,7 @@
 //! What the audit views are made of: single fields of a stored record, without decoding the rest, and the state of the
 //! trail. A record that cannot be read shows NULL; only `verify_chain` says what is wrong with it.
 
-use super::{spool, verify};
+use super::{offset, spool, verify};
 use crate::core::record::{self, Field, Kind, Outcome, Record, Value};
 use crate::core::tier::Tier;
 use crate::error::{self, Fault, Outcome as Fallible};
@@ -201,8 +201,7 @@ const STATUS: &str = "SELECT
     (SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE pid = $1),
     (SELECT id FROM steward.chain ORDER BY id DESC LIMIT 1),
     (SELECT steward._record_time(record) FROM steward.chain ORDER BY id DESC LIMIT 1),
-    pg_total_relation_size('steward.journal_0') + pg_total_relation_size('steward.journal_1'),
-    (SELECT coalesce(sum(byte_offset), 0)::bigint FROM steward.spool_offset)";
+    pg_total_relation_size('steward.journal_0') + pg_total_relation_size('steward.journal_1')";
 
 #[allow(clippy::type_complexity)] // the columns must stand in the signature
 #[pg_extern(sql = false)]
@@ -231,11 +230,11 @@ fn status() -> Fallible<StatusRow> {
     let lost = shared::get().map_or(0, |shared| {
         (0..shared.lane_count).filter_map(|slot| shared.lane(slot)).map(|lane| lane.lost.load(SeqCst)).sum::<u64>()
     });
-    let (files, bytes) = spool::size().map_err(|error| Fault::io(format!("the spool cannot be read: {error}")))?;
     let verified = verify::kept(verify::VERIFIED_FILE);
     own::run(|client| {
         let row = own::query(client, STATUS, &[pid.into()])?.first();
-        let chained: i64 = row.get(5)?.unwrap_or_default();
+        let unreadable = |error| Fault::io(format!("the spool cannot be read: {error}"));
+        let (files, bytes, pending) = spool::size(&offset::positions(client)?).map_err(unreadable)?;
         Ok((
             pid.is_some(),
             pid,
@@ -245,7 +244,7 @@ fn status() -> Fallible<StatusRow> {
             row.get(4)?.unwrap_or_default(),
             files,
             bytes,
-            (bytes - chained).max(0),
+            pending,
             lost as i64,
             verified.as_ref().map(|(id, _)| *id),
             verified.and_then(|(_, time)| time),

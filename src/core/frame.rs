@@ -27,7 +27,7 @@ const MAGIC: &[u8; 8] = b"PGSTLANE";
 /// Who wrote the file, and when: by this a copy of the data directory is told from the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Random, one per file.
+    /// One per file: the server start that wrote it, combined with slot and generation. See [`file_id`].
     pub file_id: [u8; 16],
     pub system_identifier: u64,
     pub timeline: u32,
@@ -67,7 +67,19 @@ impl fmt::Display for HeaderError {
 
 impl std::error::Error for HeaderError {}
 
+/// The id of the file that a server start writes for a slot and generation. A copy keeps it, under whatever name.
+pub fn file_id(boot: &[u8; 16], slot: u32, generation: u32) -> [u8; 16] {
+    let place = u128::from(slot) << 32 | u128::from(generation);
+    (u128::from_be_bytes(*boot) ^ place).to_be_bytes()
+}
+
 impl Header {
+    /// The server start that wrote the file.
+    pub fn boot(&self) -> [u8; 16] {
+        // Combining is its own inverse.
+        file_id(&self.file_id, self.slot, self.generation)
+    }
+
     /// The header's bytes.
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];

@@ -5,6 +5,7 @@ use super::statement::Source;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::backend::{NumberMap, backend_local};
+use crate::audit::standby;
 use crate::cache::{OwnKind, Policy, Root};
 use crate::core::gate::{Decision, Demand, Situation, decide};
 use crate::core::record::{Kind, Outcome, Part, Record};
@@ -146,6 +147,9 @@ pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement, tag: &str
     };
     let record = || record(tag, relations(deeds), judgement.tier, &judgement.rule, source);
     carry_out(ask_gate(policy, judgement.tier), judgement.tier, why, source, record);
+    if deeds.iter().any(|deed| deed.relation.is_some()) {
+        standby::admit_read();
+    }
 }
 
 /// Refuses (after recording the denial) or warns, as the gate says.
