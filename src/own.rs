@@ -139,8 +139,12 @@ pub fn execute(client: &mut SpiClient<'_>, sql: &str, arguments: &[DatumWithOid<
     Ok(client.update(sql, None, arguments)?.len())
 }
 
-/// The rows of a query that may lock or write.
+/// The rows of a query that may lock or write; on a standby it can only read.
 pub fn query<'c>(client: &mut SpiClient<'c>, sql: &str, arguments: &[DatumWithOid<'c>]) -> Outcome<SpiTupleTable<'c>> {
+    // An update takes a transaction id first, which a standby cannot give. Safe: reads shared control data.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return Ok(client.select(sql, None, arguments)?);
+    }
     Ok(client.update(sql, None, arguments)?)
 }
 

@@ -94,7 +94,7 @@ impl Cluster {
     fn is_ready(&self, pid: u32) -> bool {
         let content = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let mut lines = content.lines();
-        lines.next() == Some(&pid.to_string()) && lines.any(|line| line.trim_end() == "ready")
+        lines.next() == Some(&pid.to_string()) && lines.any(|line| ["ready", "standby"].contains(&line.trim_end()))
     }
 
     /// Stops the server in order; sessions are ended.
@@ -127,6 +127,76 @@ impl Cluster {
         let mut kill = server_program("pg_ctl", &self.dir);
         kill.args(["kill", "KILL", &pid.to_string()]);
         succeed(kill);
+    }
+
+    /// A base backup of this running server in a directory of its own, with these further lines in postgresql.conf; not
+    /// started. It is the restored server of a crash, or a standby after `follow`.
+    pub fn base_backup(&self, settings: &[&str]) -> Cluster {
+        let dir = new_dir();
+        let mut backup = server_program("pg_basebackup", &dir);
+        backup.args(["--checkpoint=fast", "--no-sync", "--username=postgres", "--port=5432", "--host"]).arg(&self.dir);
+        backup.arg("--pgdata").arg(dir.join("data"));
+        succeed(backup);
+        let copy = Cluster { dir, postmaster: None };
+        copy.configure(&[&format!("unix_socket_directories = '{}'", copy.dir.display())]);
+        copy.configure(settings);
+        copy
+    }
+
+    /// An empty cluster with a system identifier of its own (all others are copies of one), with these lines in
+    /// postgresql.conf; not started.
+    pub fn empty(settings: &[&str]) -> Cluster {
+        let dir = new_dir();
+        initdb(&dir);
+        let cluster = Cluster { dir, postmaster: None };
+        cluster.configure(&[&format!("unix_socket_directories = '{}'", cluster.dir.display()), "fsync = off"]);
+        cluster.configure(settings);
+        cluster
+    }
+
+    /// A running hot standby of this server, with these further lines in postgresql.conf.
+    pub fn standby(&self, settings: &[&str]) -> Cluster {
+        let mut standby = self.base_backup(settings);
+        standby.follow(self);
+        standby.start();
+        standby
+    }
+
+    /// Makes the stopped server a standby of this one.
+    pub fn follow(&self, primary: &Cluster) {
+        let source = primary.dir.display();
+        self.configure(&[&format!(
+            "primary_conninfo = 'host={source} port=5432 user=postgres application_name=standby'"
+        )]);
+        self.data_file("standby.signal", "");
+    }
+
+    /// Ends recovery: the standby becomes a primary on a timeline of its own.
+    pub fn promote(&self) {
+        succeed(self.pg_ctl(&["promote", "--wait", "--silent"]));
+    }
+
+    /// Makes the stopped server a copy of this one's history (pg_rewind), which must be shut down. Over a connection
+    /// pg_rewind would read the files of the source by SQL functions, and the policy refuses those.
+    pub fn rewind(&self, source: &Cluster) {
+        let mut rewind = server_program("pg_rewind", &self.dir);
+        rewind.arg("--target-pgdata").arg(self.data()).arg("--source-pgdata").arg(source.data()).arg("--no-sync");
+        succeed(rewind);
+        self.configure(&[&format!("unix_socket_directories = '{}'", self.dir.display())]);
+    }
+
+    /// Writes a file of the data directory as the server's user.
+    pub fn data_file(&self, name: &str, content: &str) {
+        let path = self.data().join(name);
+        fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if let Some((uid, gid)) = server_ids() {
+            chown(&path, Some(uid), Some(gid)).expect("owner");
+        }
+    }
+
+    /// A program of the server, run as its user.
+    pub fn server_program(&self, name: &str) -> Command {
+        server_program(name, &self.dir)
     }
 
     /// A session of this login.
@@ -181,7 +251,8 @@ impl Cluster {
         command
     }
 
-    fn data(&self) -> PathBuf {
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
 
@@ -210,12 +281,16 @@ impl Drop for Cluster {
 fn template() -> &'static Path {
     TEMPLATE.get_or_init(|| {
         let dir = new_dir();
-        let mut initdb = server_program("initdb", &dir);
-        initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]);
-        initdb.args(["--no-sync", "-D"]).arg(dir.join("data"));
-        succeed(initdb);
+        initdb(&dir);
         dir.join("data")
     })
+}
+
+fn initdb(dir: &Path) {
+    let mut initdb = server_program("initdb", dir);
+    initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]);
+    initdb.args(["--no-sync", "-D"]).arg(dir.join("data"));
+    succeed(initdb);
 }
 
 static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();

@@ -17,10 +17,12 @@ macro_rules! tests {
 mod bulk;
 mod chain;
 mod cluster;
+mod copies;
 mod crash;
 mod denial;
 mod dump;
 mod expect;
+mod failover;
 mod foreign_error;
 mod mode;
 mod operation;
@@ -29,6 +31,7 @@ mod policy;
 mod retention;
 mod school;
 mod separation;
+mod start;
 mod structure;
 mod traffic;
 mod way_around;
@@ -39,9 +42,11 @@ fn main() {
     let subjects = [
         bulk::tests(),
         chain::tests(),
+        copies::tests(),
         crash::tests(),
         denial::tests(),
         dump::tests(),
+        failover::tests(),
         foreign_error::tests(),
         mode::tests(),
         operation::tests(),
@@ -49,6 +54,7 @@ fn main() {
         policy::tests(),
         retention::tests(),
         separation::tests(),
+        start::tests(),
         structure::tests(),
         traffic::tests(),
         way_around::tests(),

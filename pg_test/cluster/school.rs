@@ -48,6 +48,11 @@ impl School {
         school
     }
 
+    /// A copy of a school's cluster.
+    pub fn of(cluster: Cluster) -> School {
+        School(cluster)
+    }
+
     /// A session in the governed database.
     #[track_caller]
     pub fn session(&self, login: &str) -> Client {

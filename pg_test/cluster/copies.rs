@@ -1,0 +1,241 @@
+//! Copies of the data directory, whole or in part: no lane is chained twice, and a chain that goes on elsewhere says so.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, succeed};
+use crate::failover::{moves, nothing_lost_nothing_doubled, wait_until};
+use crate::school::{HOME, School, settings};
+
+tests! {
+    a_spool_directory_that_comes_back_is_not_chained_twice,
+    of_a_longer_copy_only_the_rest_is_taken,
+    a_spool_directory_under_another_name_is_known,
+    a_restored_base_backup_goes_on,
+    a_point_in_time_recovery_continues_the_chain,
+    a_new_ledger_takes_no_record_of_the_one_before,
+    an_unreadable_spool_file_is_noted_once_and_set_aside,
+    a_chain_survives_pg_upgrade,
+}
+
+const READ: &str = "SELECT name FROM app.student WHERE id = 7";
+const READS: &str = "user_id = 'clerk_zhao' AND operation_type = 'SELECT' AND result = 'SUCCESS'";
+
+fn read(school: &School, times: usize) {
+    let mut clerk = school.session("clerk_zhao");
+    for _ in 0..times {
+        clerk.query(READ, &[]).expect("select");
+    }
+}
+
+fn spool(school: &Cluster) -> PathBuf {
+    school.data().join("pg_steward/spool")
+}
+
+/// Puts a copy of the directory in the place of the other, with its owner.
+fn put(school: &Cluster, from: &std::path::Path, to: &std::path::Path) {
+    let mut copy = school.server_program("/bin/cp");
+    copy.args(["--archive", "--no-target-directory"]).arg(from).arg(to);
+    succeed(copy);
+}
+
+/// The only directory in the spool.
+fn only_start(school: &Cluster) -> PathBuf {
+    let mut starts = fs::read_dir(spool(school)).expect("spool").map(|entry| entry.expect("spool").path());
+    let start = starts.next().expect("a server start");
+    assert_eq!(starts.next(), None);
+    start
+}
+
+/// Cuts bytes off the end of every lane file of a server start; how many files there were.
+fn shorten(start: &std::path::Path, bytes: u64) -> usize {
+    let files: Vec<_> = fs::read_dir(start).expect("spool").map(|entry| entry.expect("spool").path()).collect();
+    for path in &files {
+        let file = fs::OpenOptions::new().write(true).open(path).expect("lane");
+        let length = file.metadata().expect("lane").len();
+        file.set_len(length.saturating_sub(bytes)).expect("lane");
+    }
+    files.len()
+}
+
+fn a_spool_directory_that_comes_back_is_not_chained_twice() {
+    let mut school = School::active();
+    read(&school, 3);
+    assert_eq!(school.records(READS), 3);
+    school.stop();
+    let start = only_start(&school);
+    let saved = school.file("saved");
+    put(&school, &start, &saved);
+    school.start();
+    assert_eq!(school.records(READS), 3);
+    assert!(!start.exists(), "what is chained is removed");
+    // Whole, as an older backup brings it along; then shorter, as it was copied while the server wrote it.
+    for bytes in [0, 10] {
+        shorten(&saved, bytes);
+        school.stop();
+        put(&school, &saved, &start);
+        school.start();
+        assert_eq!(school.records(READS), 3);
+        assert!(!start.exists(), "a copy is removed");
+    }
+    assert_eq!(school.records("operation_type = 'COPIED SPOOL' AND (details::jsonb ->> 'files')::int > 0"), 1);
+    assert_eq!(school.records("operation_type IN ('LOST', 'TORN SPOOL', 'UNREADABLE')"), 0);
+}
+
+fn of_a_longer_copy_only_the_rest_is_taken() {
+    let mut school = School::active();
+    read(&school, 3);
+    school.stop();
+    let start = only_start(&school);
+    let saved = school.file("saved");
+    put(&school, &start, &saved);
+    // A base backup that caught the files earlier, in the middle of a frame; and the dead server's own files later.
+    shorten(&start, 10);
+    school.start();
+    let before = school.records(READS);
+    assert!(before <= 3);
+    let torn = school.records("operation_type = 'TORN SPOOL'");
+    school.stop();
+    put(&school, &saved, &start);
+    school.start();
+    assert_eq!(school.records(READS), 3);
+    assert_eq!(school.records("operation_type IN ('LOST', 'UNREADABLE')"), 0);
+    assert_eq!(school.records("operation_type = 'TORN SPOOL'"), torn);
+}
+
+fn a_spool_directory_under_another_name_is_known() {
+    let mut school = School::active();
+    read(&school, 3);
+    assert_eq!(school.records(READS), 3);
+    school.stop();
+    put(&school, &only_start(&school), &spool(&school).join("backup"));
+    school.start();
+    assert_eq!(school.records(READS), 3);
+    // Of the running start as well.
+    read(&school, 2);
+    assert_eq!(school.records(READS), 5);
+    put(&school, &only_start(&school), &spool(&school).join("0123"));
+    let sequencer: i32 = school.ask("SELECT sequencer_pid FROM steward.audit_status");
+    school.superuser().query("SELECT pg_terminate_backend($1)", &[&sequencer]).expect("terminate");
+    wait_until(&school, &format!("SELECT sequencer_alive AND sequencer_pid <> {sequencer} FROM steward.audit_status"));
+    assert_eq!(school.records(READS), 5);
+    assert!(!spool(&school).join("0123").exists());
+}
+
+fn a_restored_base_backup_goes_on() {
+    let mut school = School::active();
+    read(&school, 3);
+    let mut copy = School::of(school.base_backup(&[]));
+    school.flush_audit();
+    school.stop();
+    copy.start();
+    nothing_lost_nothing_doubled(&copy);
+    assert_eq!(copy.records(READS), 3);
+    let start = "operation_type = 'SERVER START' AND details::jsonb ->> 'last_stop' = 'copied from a running server'";
+    assert_eq!(copy.records(start), 1);
+    assert_eq!(copy.records("operation_type = 'CRASH BOUNDARY'"), 0);
+}
+
+fn a_point_in_time_recovery_continues_the_chain() {
+    let archive = std::env::temp_dir().join(format!("pgs-{}-archive", std::process::id()));
+    let store = format!("archive_command = 'mkdir -p {0} && cp %p {0}/%f'", archive.display());
+    let mut school = School::with("enforce", &["archive_mode = on", &store]);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    read(&school, 1);
+    let restore = format!("restore_command = 'cp {}/%f %p'", archive.display());
+    let target =
+        ["archive_mode = off", &restore, "recovery_target_name = 'noon'", "recovery_target_action = 'promote'"];
+    let mut copy = School::of(school.base_backup(&target));
+    read(&school, 2);
+    school.flush_audit();
+    school.superuser().batch_execute("SELECT pg_create_restore_point('noon')").expect("restore point");
+    read(&school, 4);
+    school.flush_audit();
+    school.superuser().batch_execute("SELECT pg_switch_wal()").expect("switch");
+    // The head file, written once a second, knows the later life.
+    sleep(Duration::from_millis(1_500));
+    wait_until(
+        &school,
+        "SELECT last_archived_wal IS NOT NULL AND last_archived_wal >= '000000010000000000000002'
+        FROM pg_stat_archiver",
+    );
+    school.stop();
+    let head = fs::read_to_string(school.data().join("pg_steward/head")).expect("head");
+    copy.data_file("pg_steward/head", &head);
+    copy.data_file("recovery.signal", "");
+    copy.start();
+    wait_until(&copy, "SELECT NOT pg_is_in_recovery()");
+    nothing_lost_nothing_doubled(&copy);
+    assert_eq!(copy.records(READS), 3);
+    assert_eq!(moves(&copy, "point-in-time recovery", 1, 2), 1);
+    let explained = "operation_type = 'HEAD MISMATCH' AND details::jsonb ->> 'reason' LIKE '%; see INCARNATION'";
+    assert_eq!(copy.records(explained), 1);
+    fs::remove_dir_all(archive).expect("archive");
+}
+
+fn a_new_ledger_takes_no_record_of_the_one_before() {
+    let mut school = School::active();
+    read(&school, 3);
+    assert_eq!(school.records(READS), 3);
+    school.operate("postgres", "DROP EXTENSION pg_steward CASCADE");
+    let set_up = "CREATE EXTENSION pg_steward; SELECT steward.protect('app.student')";
+    school.superuser().batch_execute(set_up).expect("a new start");
+    read(&school, 2);
+    wait_until(&school, "SELECT sequencer_alive AND last_id > 0 FROM steward.audit_status");
+    assert_eq!(school.records(READS), 2);
+    school.restart();
+    assert_eq!(school.records(READS), 2);
+    // What lay in the lanes of the running start was set aside, once.
+    assert_eq!(school.records("operation_type = 'FORMER SPOOL' AND (details::jsonb ->> 'records')::int >= 3"), 1);
+    assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
+fn an_unreadable_spool_file_is_noted_once_and_set_aside() {
+    let mut school = School::active();
+    read(&school, 3);
+    assert_eq!(school.records(READS), 3);
+    school.stop();
+    // A directory opens as a file and cannot be read.
+    let mut directory = school.server_program("/bin/mkdir");
+    directory.arg(only_start(&school).join("7-0.lane"));
+    succeed(directory);
+    school.start();
+    wait_until(&school, "SELECT sequencer_alive FROM steward.audit_status");
+    assert_eq!(school.records("operation_type = 'UNREADABLE'"), 1);
+    school.restart();
+    read(&school, 2);
+    assert_eq!(school.records(READS), 5);
+    assert_eq!(school.records("operation_type = 'UNREADABLE'"), 1);
+    assert_eq!(school.records("operation_type = 'SEQUENCER START'"), 0, "the sequencer went on");
+}
+
+fn a_chain_survives_pg_upgrade() {
+    let mut school = School::active();
+    read(&school, 3);
+    school.flush_audit();
+    let before: i64 = school.ask("SELECT last_id FROM steward.audit_status");
+    school.stop();
+    let mut upgraded = School::of(Cluster::empty(&settings("enforce").each_ref().map(String::as_str)));
+    let mut upgrade = upgraded.server_program("pg_upgrade");
+    let bin = upgrade.get_program().to_owned();
+    let bin = PathBuf::from(bin);
+    let bin = bin.parent().expect("bin");
+    upgrade.arg("--old-bindir").arg(bin).arg("--new-bindir").arg(bin).args(["--username", "postgres"]);
+    upgrade.arg("--old-datadir").arg(school.data()).arg("--new-datadir").arg(upgraded.data());
+    succeed(upgrade);
+    // State, head and what is not chained yet travel with the administrator.
+    put(&upgraded, &school.data().join("pg_steward"), &upgraded.data().join("pg_steward"));
+    upgraded.start();
+    nothing_lost_nothing_doubled(&upgraded);
+    assert_eq!(upgraded.records(READS), 3);
+    assert_eq!(moves(&upgraded, "pg_upgrade", 1, 1), 1);
+    assert!(upgraded.ask::<i64>("SELECT last_id FROM steward.audit_status") > before);
+    assert_eq!(upgraded.records("operation_type IN ('HEAD MISMATCH', 'FOREIGN SPOOL', 'STATE RECONCILED')"), 0);
+    let label = "SELECT count(*) FROM pg_seclabel WHERE provider = 'pg_steward' AND label = 'id_card'";
+    assert_eq!(upgraded.ask::<i64>(label), 1);
+    let bulk = upgraded.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60");
+    crate::expect::expect_bulk_refused(bulk, "app.student");
+    assert_eq!(upgraded.ask::<String>("SELECT current_database()::text"), HOME);
+}
