@@ -1,6 +1,7 @@
 //! Copies of the data directory, whole or in part: no lane is chained twice, and a chain that goes on elsewhere says so.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +17,10 @@ tests! {
     a_restored_base_backup_goes_on,
     a_point_in_time_recovery_continues_the_chain,
     a_new_ledger_takes_no_record_of_the_one_before,
+    the_spool_of_another_cluster_is_noted_once_and_left_alone,
     an_unreadable_spool_file_is_noted_once_and_set_aside,
+    a_lane_that_cannot_be_read_does_not_stop_the_sequencer,
+    positions_of_the_oldest_starts_are_forgotten,
     a_chain_survives_pg_upgrade,
 }
 
@@ -209,6 +213,75 @@ fn an_unreadable_spool_file_is_noted_once_and_set_aside() {
     assert_eq!(school.records(READS), 5);
     assert_eq!(school.records("operation_type = 'UNREADABLE'"), 1);
     assert_eq!(school.records("operation_type = 'SEQUENCER START'"), 0, "the sequencer went on");
+}
+
+fn the_spool_of_another_cluster_is_noted_once_and_left_alone() {
+    let mut other = Cluster::empty(&settings("enforce").each_ref().map(String::as_str));
+    other.start();
+    let mut other = School::set_up(other);
+    read(&other, 2);
+    other.stop();
+    let mut school = School::active();
+    read(&school, 3);
+    school.stop();
+    let place = spool(&school).join(only_start(&other).file_name().expect("name"));
+    put(&school, &only_start(&other), &place);
+    for _ in 0..2 {
+        school.start();
+        assert_eq!(school.records(READS), 3);
+        assert_eq!(school.records("operation_type = 'FOREIGN SPOOL'"), 1);
+        school.stop();
+    }
+    assert!(place.exists(), "it is not ours to remove");
+}
+
+fn a_lane_that_cannot_be_read_does_not_stop_the_sequencer() {
+    let mut school = School::active();
+    let mut clerk = school.session("clerk_zhao");
+    clerk.query(READ, &[]).expect("select");
+    assert_eq!(school.records(READS), 1);
+    let files: Vec<_> =
+        fs::read_dir(only_start(&school)).expect("spool").map(|file| file.expect("file").path()).collect();
+    for file in &files {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o000)).expect("permissions");
+    }
+    // The session has its lane open and goes on writing; only the sequencer cannot follow.
+    clerk.query(READ, &[]).expect("select");
+    wait_until(&school, "SELECT count(*) = 1 FROM steward.audit_log WHERE operation_type = 'UNREADABLE'");
+    clerk.query(READ, &[]).expect("select");
+    clerk.batch_execute("SELECT steward.flush_audit()").expect("the sequencer goes on");
+    drop(clerk);
+    school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
+    assert_eq!(school.records("operation_type = 'UPDATE' AND table_name = 'app.student'"), 1);
+    assert_eq!(school.records("operation_type IN ('UNREADABLE', 'SEQUENCER START')"), 1, "said once, and no new start");
+    // They are kept for people.
+    school.restart();
+    school.flush_audit();
+    let kept = files.iter().filter(|file| file.with_extension("unreadable").exists()).count();
+    assert!(kept > 0, "no file was kept");
+    assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
+fn positions_of_the_oldest_starts_are_forgotten() {
+    let mut school = School::active();
+    read(&school, 1);
+    school.flush_audit();
+    school.stop();
+    // Only a server without the library lets somebody write there.
+    school.configure(&["shared_preload_libraries = ''"]);
+    school.start();
+    let many = "INSERT INTO steward.spool_offset (boot, slot, generation, byte_offset, next_counter, chained_at)
+        SELECT gen_random_uuid(), slot, 0, 64, 0, now() - n * interval '1 day'
+        FROM generate_series(1, 1200) AS n, generate_series(1, 2) AS slot";
+    school.superuser().batch_execute(many).expect("rows");
+    school.stop();
+    school.configure(&["shared_preload_libraries = 'pg_steward'"]);
+    school.start();
+    school.flush_audit();
+    let left = "SELECT count(DISTINCT boot), min(chained_at) > now() - interval '1001 days' FROM steward.spool_offset";
+    let left = school.superuser().query_one(left, &[]).expect("rows");
+    assert!((1000..=1001).contains(&left.get::<_, i64>(0)), "{} starts", left.get::<_, i64>(0));
+    assert!(left.get::<_, bool>(1), "the oldest go first");
 }
 
 fn a_chain_survives_pg_upgrade() {

@@ -1,6 +1,11 @@
 //! A chain that goes on elsewhere: after a promotion, a point-in-time recovery, a restore or pg_upgrade the same ledger has
 //! another timeline or another cluster. That is a record; and what the ledger knows of its clusters tells which spool
 //! lanes are its own.
+//!
+//! pg_upgrade carries the tables, not the files. The way: stop the old server in order; pg_upgrade; copy `pg_steward/` from
+//! the old data directory into the new one (the activation, the head, and what is not chained yet); start the new server.
+//! Without the copy the first start says that the head file is missing, learns of the activation from its row, and the old
+//! spool can still be put into the new one later: lanes of the ledger's former clusters are its own.
 
 use super::ledger;
 use super::sequencer::server_record;

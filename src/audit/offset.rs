@@ -11,11 +11,13 @@ use std::collections::HashMap;
 /// Server starts whose rows are kept. A copy of an older one would pass for new: it must have lain unused that long.
 const BOOTS_KEPT: i64 = 1_000;
 
-/// All rows.
-pub(super) fn positions(client: &mut SpiClient<'_>) -> Outcome<Vec<Position>> {
-    let sql = "SELECT boot, slot, generation, byte_offset, next_counter FROM steward.spool_offset";
+/// The rows of these server starts, or all.
+pub(super) fn positions(client: &mut SpiClient<'_>, boots: Option<Vec<Id>>) -> Outcome<Vec<Position>> {
+    let sql = "SELECT boot, slot, generation, byte_offset, next_counter FROM steward.spool_offset
+        WHERE $1 IS NULL OR boot = ANY ($1)";
+    let boots: Option<Vec<Uuid>> = boots.map(|boots| boots.into_iter().map(Uuid::from_bytes).collect());
     let mut positions = Vec::new();
-    for row in own::query(client, sql, &[])? {
+    for row in own::query(client, sql, &[boots.into()])? {
         let bad = || Fault::corrupted("a row of steward.spool_offset does not read back");
         let number = |column| row.get::<i64>(column)?.and_then(|value| u64::try_from(value).ok()).ok_or_else(bad);
         let small = |column| row.get::<i32>(column)?.and_then(|value| u32::try_from(value).ok()).ok_or_else(bad);

@@ -126,7 +126,7 @@ impl Rounds {
             let Some((ledger, genesis)) = self.ledger(client)? else { return Ok(None) };
             if self.spool.is_none() {
                 let origin = incarnation::origin(client, shared.boot_id, &ledger.id)?;
-                self.spool = Some(Spool::open(origin, offset::positions(client)?).map_err(spool_fault)?);
+                self.spool = Some(Spool::open(origin, offset::positions(client, None)?).map_err(spool_fault)?);
             }
             let mut dictionary = self.dictionary(client, shared, &ledger)?;
             let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };

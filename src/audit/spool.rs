@@ -108,7 +108,7 @@ impl Spool {
     /// Everything new: about `max_bytes`, never half a record. Nothing in `self` changes until `commit`.
     pub fn harvest(&self, shared: &Shared, max_bytes: usize) -> io::Result<Harvest> {
         let mut harvest = Harvest::default();
-        let mut earlier = self.earlier.clone();
+        let mut earlier = if self.waiting.is_empty() { Known::new() } else { self.earlier.clone() };
         for path in self.waiting.iter().rev() {
             if harvest.bytes >= max_bytes {
                 harvest.more = true;
@@ -294,6 +294,7 @@ impl Spool {
 
     /// All earlier files are read. A directory that still holds something (a foreign or unreadable file) stays.
     fn leave_earlier_starts(&mut self) -> io::Result<()> {
+        self.earlier = Known::new();
         let own = lane::directory(&self.origin.boot);
         for directory in list(Path::new(lane::SPOOL))?.into_iter().filter(|directory| *directory != own) {
             let _stays_if_not_empty = fs::remove_dir(&directory);
@@ -345,7 +346,13 @@ fn newest(lane: &crate::shared::Lane) -> (u32, u64) {
     }
 }
 
-/// Files of the spool, their bytes, and those of them that are not chained; foreign and unreadable ones included.
+/// The server starts that have a directory in the spool.
+pub(super) fn boots() -> io::Result<Vec<Id>> {
+    Ok(list(Path::new(lane::SPOOL))?.iter().filter_map(|directory| boot_of(&directory.join("0-0.lane"))).collect())
+}
+
+/// Files of the spool, their bytes, and those of them that are not chained; foreign and unreadable files included.
+/// `known`: the rows of `spool_offset` of the starts that `boots` tells.
 pub(super) fn size(known: &[Position]) -> io::Result<(i32, i64, i64)> {
     let known: Known = known.iter().map(|position| (position.lane(), *position)).collect();
     let (mut files, mut bytes, mut pending) = (0, 0, 0);

@@ -234,7 +234,8 @@ fn status() -> Fallible<StatusRow> {
     own::run(|client| {
         let row = own::query(client, STATUS, &[pid.into()])?.first();
         let unreadable = |error| Fault::io(format!("the spool cannot be read: {error}"));
-        let (files, bytes, pending) = spool::size(&offset::positions(client)?).map_err(unreadable)?;
+        let known = offset::positions(client, Some(spool::boots().map_err(unreadable)?))?;
+        let (files, bytes, pending) = spool::size(&known).map_err(unreadable)?;
         Ok((
             pid.is_some(),
             pid,
