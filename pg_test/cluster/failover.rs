@@ -34,7 +34,8 @@ fn primary() -> School {
 /// Eight clients, each committing one row of `app.entry` and reading it back, until the server is gone.
 pub fn load(school: &School) -> Child {
     let script = school.file("failover.sql");
-    let statements = "INSERT INTO app.entry (client) VALUES (:client_id);\nSELECT count(*) FROM app.school;\n";
+    let statements =
+        "INSERT INTO app.entry (client) VALUES (:client_id);\nSELECT name FROM app.student WHERE id = 3;\n";
     fs::write(&script, statements).expect("script");
     let mut pgbench = school.client_program("pgbench");
     pgbench.args(["-n", "-c", "8", "-j", "2", "-T", "60", "-M", "prepared", "-U", "teacher_wang", "-f"]);
@@ -63,6 +64,10 @@ pub fn nothing_lost_nothing_doubled(school: &School) {
     let condition = "operation_type = 'INSERT' AND table_name = 'app.entry' AND result = 'SUCCESS'";
     let records = school.records(condition);
     assert_eq!(records, school.ask::<i64>("SELECT count(*) FROM app.entry"), "records against committed rows");
+    // A record names its backend and its moment, so two equal ones are one that was chained twice.
+    let doubled = "SELECT count(*) FROM (SELECT FROM steward.chain GROUP BY record HAVING count(*) > 1) AS doubled";
+    assert_eq!(school.ask::<i64>(doubled), 0, "records chained twice");
+    assert_eq!(school.records("operation_type IN ('LOST', 'UNREADABLE', 'FOREIGN SPOOL')"), 0);
     let verdict = school.superuser().query_one("SELECT ok, kind FROM steward.verify_chain()", &[]);
     let verdict = verdict.expect("verify_chain");
     assert!(verdict.get::<_, bool>(0), "{}", verdict.get::<_, String>(1));
@@ -88,15 +93,20 @@ fn catch_up(primary: &School, standby: &School) {
 
 fn an_asynchronous_standby_promoted_under_load_continues_the_chain() {
     let mut primary = primary();
-    let standby = School::of(primary.standby(&[]));
     let mut pgbench = load(&primary);
-    has_committed(&standby, 200);
+    has_committed(&primary, 200);
+    // The base backup copies lanes that are being written.
+    let standby = School::of(primary.standby(&[]));
+    has_committed(&standby, primary.ask::<i64>("SELECT count(*) FROM app.entry") + 200);
     primary.kill_9_postmaster();
     pgbench.wait().expect("pgbench");
     standby.promote();
     standby.session("teacher_wang").batch_execute("INSERT INTO app.entry (client) VALUES (9)").expect("insert");
     nothing_lost_nothing_doubled(&standby);
     assert_eq!(moves(&standby, "promotion", 1, 2), 1);
+    // The lanes that came with the base backup were chained before it; more was read since.
+    assert_eq!(standby.records("operation_type = 'COPIED SPOOL'"), 1);
+    assert!(standby.records("operation_type = 'SELECT' AND user_id = 'teacher_wang'") > 200);
 }
 
 fn a_synchronous_standby_promoted_under_load_has_every_acknowledged_row_on_record() {
