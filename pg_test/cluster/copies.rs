@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, succeed};
+use crate::dump::dump;
 use crate::failover::{moves, nothing_lost_nothing_doubled, wait_until};
 use crate::school::{HOME, School, settings};
 
@@ -22,6 +23,7 @@ tests! {
     a_lane_that_cannot_be_read_does_not_stop_the_sequencer,
     positions_of_the_oldest_starts_are_forgotten,
     a_chain_survives_pg_upgrade,
+    a_restored_dump_begins_a_chain_that_names_its_ancestor,
 }
 
 const READ: &str = "SELECT name FROM app.student WHERE id = 7";
@@ -311,4 +313,25 @@ fn a_chain_survives_pg_upgrade() {
     let bulk = upgraded.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60");
     crate::expect::expect_bulk_refused(bulk, "app.student");
     assert_eq!(upgraded.ask::<String>("SELECT current_database()::text"), HOME);
+}
+
+fn a_restored_dump_begins_a_chain_that_names_its_ancestor() {
+    let school = School::active();
+    school.flush_audit();
+    wait_until(&school, "SELECT head IS NOT NULL FROM steward.ledger");
+    let (ledger, head): (String, String) =
+        (school.ask("SELECT ledger::text FROM steward.ledger"), school.ask("SELECT head FROM steward.ledger"));
+    let [roles, database] = dump(&school);
+    let copy = Cluster::new(&settings("enforce").each_ref().map(String::as_str));
+    copy.psql_file("postgres", "postgres", &roles);
+    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
+    let copy = School::of(copy);
+    copy.psql_file("postgres", HOME, &database);
+    wait_until(&copy, "SELECT coalesce(last_id, 0) > 0 FROM steward.audit_status");
+    let genesis = format!(
+        "operation_type = 'GENESIS' AND id = 1 AND details::jsonb @> '{{\"ancestor\": \"{ledger}\"}}'
+         AND details::jsonb ->> 'ancestor_head' = '{head}'"
+    );
+    assert_eq!(copy.records(&genesis), 1);
+    assert_eq!(copy.records("operation_type IN ('ANCESTOR', 'INCARNATION', 'HEAD MISMATCH')"), 0);
 }

@@ -16,7 +16,7 @@ tests! {
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
 
 /// Dumps the roles and the governed database of an active school into two files.
-fn dump(school: &School) -> [std::path::PathBuf; 2] {
+pub fn dump(school: &School) -> [std::path::PathBuf; 2] {
     let roles = school.file("roles.sql");
     let database = school.file("school.sql");
     let mut pg_dumpall = school.client_program("pg_dumpall");

@@ -15,6 +15,7 @@ tests! {
     an_asynchronous_standby_promoted_under_load_continues_the_chain,
     a_synchronous_standby_promoted_under_load_has_every_acknowledged_row_on_record,
     a_rewound_primary_takes_over_again_and_doubles_nothing,
+    a_switchover_and_back_doubles_nothing,
     what_happens_on_a_standby_enters_the_chain_at_its_promotion,
     a_restarted_standby_keeps_what_was_read_before,
     a_full_spool_refuses_reads_on_a_standby,
@@ -164,6 +165,28 @@ const READS: &str = "user_id = 'clerk_zhao' AND operation_type = 'SELECT' AND re
 #[track_caller]
 fn read(school: &School) {
     school.session("clerk_zhao").query(READ, &[]).expect("select");
+}
+
+fn a_switchover_and_back_doubles_nothing() {
+    let mut first = primary();
+    let mut second = School::of(first.standby(&[]));
+    read(&first);
+    read(&second);
+    first.stop();
+    second.promote();
+    wait_until(&second, "SELECT sequencer_alive FROM steward.audit_status");
+    second.session("teacher_wang").batch_execute("INSERT INTO app.entry (client) VALUES (9)").expect("insert");
+    // What the first had not chained when it stopped waits in its spool, as do its reads as a standby.
+    first.follow(&second);
+    first.start();
+    read(&first);
+    catch_up(&second, &first);
+    second.stop();
+    first.promote();
+    nothing_lost_nothing_doubled(&first);
+    assert_eq!(first.records(READS), 3);
+    assert_eq!(moves(&first, "promotion", 1, 2), 1);
+    assert_eq!(moves(&first, "promotion", 2, 3), 1);
 }
 
 fn what_happens_on_a_standby_enters_the_chain_at_its_promotion() {

@@ -2,6 +2,7 @@
 
 use crate::core::frame::{
     FRAME_HEADER_LEN, Frame, Frames, HEADER_LEN, Header, HeaderError, MAX_PAYLOAD, PayloadTooLong, Tail, append_frame,
+    file_id,
 };
 use proptest::prelude::*;
 
@@ -34,6 +35,17 @@ fn header_and_frame_have_the_frozen_bytes() {
     let mut out = Vec::new();
     append_frame(&mut out, 258, b"payload").unwrap();
     assert_eq!(out, unhex(FRAME));
+}
+
+#[test]
+fn a_file_tells_the_server_start_that_wrote_it() {
+    let boot = std::array::from_fn(|at| 255 - at as u8);
+    let ids = [(0, 0), (0, 1), (1, 0), (42, 9), (u32::MAX, u32::MAX)].map(|(slot, generation)| {
+        let written = Header { file_id: file_id(&boot, slot, generation), slot, generation, ..header() };
+        assert_eq!(Header::decode(&written.encode()).unwrap().boot(), boot);
+        written.file_id
+    });
+    assert!(ids.iter().enumerate().all(|(at, id)| !ids[..at].contains(id)), "one id for each file");
 }
 
 #[test]
