@@ -9,7 +9,9 @@ CREATE TABLE steward.ledger (
     boot              uuid,
     head              text,
     clusters          text[],
-    timeline          bigint
+    timeline          bigint,
+    fork_epochs       bigint[] NOT NULL DEFAULT '{}',
+    fork_ids          bigint[] NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database names its ancestor.';
 COMMENT ON COLUMN steward.ledger.system_identifier IS 'Of the cluster it began in; record 1 is bound to it.';
@@ -18,6 +20,8 @@ COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded las
 COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';
 COMMENT ON COLUMN steward.ledger.clusters IS 'System identifiers of the clusters it lived in, the present one last; more than one after pg_upgrade.';
 COMMENT ON COLUMN steward.ledger.timeline IS 'The timeline that was recorded last.';
+COMMENT ON COLUMN steward.ledger.fork_epochs IS 'Names of the histories that were left: what was written in one refers to ids of its own.';
+COMMENT ON COLUMN steward.ledger.fork_ids IS 'For each of them the last id that it shares with the present one.';
 SELECT pg_extension_config_dump('steward.ledger', '');
 
 -- Emptied by TRUNCATE as soon as one is left alone; autovacuum is for the time when a long transaction forbids that.

@@ -3,6 +3,7 @@
 //! shared memory and otherwise writes the content itself, so nothing depends on it.
 
 use super::entry::Entry;
+use super::epoch;
 use super::ledger::Ledger;
 use super::segment;
 use super::sequencer::server_record;
@@ -119,11 +120,6 @@ pub(super) fn tier_of(what: &[u8]) -> Option<Tier> {
     }
 }
 
-/// A ledger's epoch, from its id. Never 0.
-fn epoch_of(ledger: &[u8; 16]) -> u32 {
-    u32::from_be_bytes([ledger[0], ledger[1], ledger[2], ledger[3]]).max(1)
-}
-
 /// The sequencer's own view. It dies with a failed round, as the worker does, and is read again from the chain.
 pub(super) struct Dictionary {
     pub epoch: u32,
@@ -144,7 +140,7 @@ pub(super) struct Dictionary {
 impl Dictionary {
     /// Reads the definitions of the open segment, and shows them to everybody.
     pub fn open(client: &mut SpiClient<'_>, shared: &Shared, ledger: &Ledger, segment: i32) -> Outcome<Dictionary> {
-        let (epoch, first_id) = (epoch_of(&ledger.id), segment::first_id(client)?);
+        let (epoch, first_id) = (epoch::current(&ledger.id), segment::first_id(client)?);
         let mut dictionary = Dictionary {
             epoch,
             segment,
@@ -189,7 +185,7 @@ impl Dictionary {
 
     /// Whether it holds the definitions of this ledger's open segment.
     pub fn is_of(&self, ledger: &Ledger, segment: i32) -> bool {
-        self.epoch == epoch_of(&ledger.id) && self.segment == segment
+        self.epoch == epoch::current(&ledger.id) && self.segment == segment
     }
 
     /// The content of a side, wherever it stands.

@@ -1,6 +1,7 @@
 //! A record between its source and the chain: read, seen by the reviews, never passed over.
 
 use super::dictionary::{self, Dictionary};
+use super::epoch::Epochs;
 use super::sequencer::server_record;
 use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
@@ -40,18 +41,21 @@ impl Entry {
         Entry { bytes: record.encode(), time: record.time, kind: record.kind, refers_to: None, plain, tier }
     }
 
-    /// What came as `u32 epoch ‖ record`. What does not read as a record, or refers to definitions of another ledger, is
+    /// What came as `u32 epoch ‖ record`. What does not read as a record, or refers to definitions of another history, is
     /// not passed over: a record with its digest stands for it.
-    pub fn read(bytes: &[u8], epoch: u32, source: &str) -> Entry {
+    pub fn read(bytes: &[u8], epochs: &Epochs, source: &str) -> Entry {
         let whole = || {
             let (came, record) = bytes.split_first_chunk::<4>()?;
             let split = Split::new(record).ok()?;
-            let (refers, refers_to) = match (split.who, split.what) {
-                (Side::Defined(who), Side::Defined(what)) => (true, Some(who.min(what))),
-                (Side::Own(_), Side::Own(_)) => (false, None),
-                _ => (true, None),
+            let known = [split.who, split.what].into_iter().all(|side| match side {
+                Side::Own(_) => true,
+                Side::Defined(id) => epochs.admits(u32::from_be_bytes(*came), id),
+            });
+            let refers_to = match (split.who, split.what) {
+                (Side::Defined(who), Side::Defined(what)) => Some(who.min(what)),
+                _ => None,
             };
-            if refers && u32::from_be_bytes(*came) != epoch {
+            if !known {
                 return None;
             }
             let plain = split.outcome == Result::Success && !split.has_op_no;

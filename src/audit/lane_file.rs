@@ -3,7 +3,7 @@
 
 use super::sequencer::server_record;
 use crate::core::frame::{self, Frames, HEADER_LEN, Header, HeaderError, Tail};
-use crate::core::record::{self, Field, Outcome, Record};
+use crate::core::record::{Outcome, Record, Split};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io;
@@ -128,8 +128,9 @@ impl Cut {
     }
 }
 
-fn time(record: &[u8]) -> Option<i64> {
-    record::find_field(record, Field::Time).ok()??.try_into().ok().map(i64::from_be_bytes)
+/// The time of a record that came as `u32 epoch ‖ record`.
+fn time(bytes: &[u8]) -> Option<i64> {
+    Some(Split::new(bytes.get(4..)?).ok()?.time)
 }
 
 /// Takes whole frames and moves the position; a gap in the counters is a note. Returns what stopped it.

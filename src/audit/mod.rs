@@ -5,6 +5,7 @@ mod announce;
 pub mod buffer;
 mod dictionary;
 mod entry;
+mod epoch;
 mod heartbeat;
 mod incarnation;
 pub mod journal;

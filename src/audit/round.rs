@@ -4,6 +4,7 @@
 use super::announce::{announcements, mismatch, mode_name};
 use super::dictionary::Dictionary;
 use super::entry::{Entry, review_all};
+use super::epoch::Epochs;
 use super::heartbeat::Heartbeat;
 use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
@@ -51,6 +52,7 @@ pub(super) struct Rounds {
     logged: Option<Head>,
     logged_at: i64,
     head_file_failed: bool,
+    epochs: Option<Epochs>,
     segments: segment::Care,
 }
 
@@ -80,6 +82,7 @@ impl Rounds {
             logged: None,
             logged_at: 0,
             head_file_failed: false,
+            epochs: None,
             segments: segment::Care::default(),
         }
     }
@@ -147,6 +150,10 @@ impl Rounds {
                 self.dictionary = Some(dictionary);
                 return Ok(Some(Done { harvest, head, more: false }));
             }
+            let epochs = match self.epochs.take() {
+                Some(epochs) => epochs,
+                None => Epochs::read(client, &ledger)?,
+            };
             let more = taken.more || harvest.more;
             first.append(&mut self.notes);
             let mut entries: Vec<Entry> = first.iter().map(Entry::of).collect();
@@ -156,8 +163,8 @@ impl Rounds {
                 harvest.lost.iter().map(|(slot, lost)| Entry::of(&lane_file::lost(*lost, json!({ "slot": slot })))),
             );
             entries.extend(taken.unreadable.iter().map(|batch| Entry::unreadable(batch, "journal")));
-            entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, dictionary.epoch, "journal")));
-            entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, dictionary.epoch, "spool")));
+            entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, &epochs, "journal")));
+            entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
             entries[told..].sort_by_key(|entry| entry.time);
             review_all(client, &mut dictionary, &mut entries)?;
             let records = compacted(client, shared, &mut dictionary, head.id, entries)?;
@@ -166,6 +173,7 @@ impl Rounds {
             self.dictionary = Some(dictionary);
             offset::save(client, &harvest.positions)?;
             self.ledger = Some(ledger);
+            self.epochs = Some(epochs);
             Ok(Some(Done { harvest, head, more }))
         })
     }

@@ -101,9 +101,9 @@ fn write_losses(shared: &Shared) {
     let slots = || (0..shared.lane_count).filter_map(|slot| Some((slot, shared.lane(slot)?)));
     for (slot, lane) in slots() {
         let lost = lane.lost.load(SeqCst);
-        let record = || note::encode(&lane_file::lost(lost, json!({ "slot": slot, "on": "standby" })));
+        let record = || lane_file::lost(lost, json!({ "slot": slot, "on": "standby" }));
         // What cannot be written now is still counted, and so is this attempt: never too few.
-        if lost > 0 && lane::append(&[&record()], Durability::Flushed).is_ok() {
+        if lost > 0 && note::append(&record(), Durability::Flushed).is_ok() {
             lane.lost.fetch_sub(lost, SeqCst);
         }
     }
