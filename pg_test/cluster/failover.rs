@@ -16,6 +16,7 @@ tests! {
     a_synchronous_standby_promoted_under_load_has_every_acknowledged_row_on_record,
     a_rewound_primary_takes_over_again_and_doubles_nothing,
     a_switchover_and_back_doubles_nothing,
+    the_spool_of_a_lost_primary_is_taken_and_never_misread,
     what_happens_on_a_standby_enters_the_chain_at_its_promotion,
     a_restarted_standby_keeps_what_was_read_before,
     a_full_spool_refuses_reads_on_a_standby,
@@ -189,6 +190,54 @@ fn a_switchover_and_back_doubles_nothing() {
     assert_eq!(moves(&first, "promotion", 2, 3), 1);
 }
 
+/// Ends the sequencer, which comes back and looks at the spool anew.
+#[track_caller]
+fn restart_sequencer(school: &School) {
+    let sequencer: i32 = school.ask("SELECT sequencer_pid FROM steward.audit_status");
+    school.superuser().query("SELECT pg_terminate_backend($1)", &[&sequencer]).expect("terminate");
+    wait_until(school, &format!("SELECT sequencer_alive AND sequencer_pid <> {sequencer} FROM steward.audit_status"));
+}
+
+/// Copies the whole spool of one server into that of another.
+fn hand_over(from: &School, to: &School) {
+    let spool = |cluster: &Cluster| cluster.data().join("pg_steward/spool");
+    let mut copy = to.server_program("/bin/cp");
+    copy.arg("--recursive").arg("--no-target-directory").arg(spool(from)).arg(spool(to));
+    succeed(copy);
+}
+
+/// What the standby did not receive is lost with the primary, definitions included; its spool is not. A record that refers
+/// to a lost definition must not be read with the one that has its id now.
+fn the_spool_of_a_lost_primary_is_taken_and_never_misread() {
+    let mut primary = School::with("enforce", &["steward.sequencer_interval = '60s'"]);
+    primary.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    wait_until(&primary, "SELECT sequencer_alive FROM steward.audit_status");
+    primary.flush_audit();
+    let mut standby = School::of(primary.standby(&["steward.sequencer_interval = '200ms'"]));
+    catch_up(&primary, &standby);
+    standby.stop();
+    let mut clerk = primary.session("clerk_zhao");
+    let mut read_thrice = || (0..3).for_each(|_| drop(clerk.query(READ, &[]).expect("select")));
+    read_thrice();
+    primary.flush_audit();
+    read_thrice();
+    primary.kill_9_postmaster();
+    standby.start();
+    standby.promote();
+    wait_until(&standby, "SELECT sequencer_alive FROM steward.audit_status");
+    let mut teacher = standby.session("teacher_wang");
+    for _ in 0..5 {
+        teacher.query(READ, &[]).expect("select");
+        standby.flush_audit();
+    }
+    hand_over(&primary, &standby);
+    restart_sequencer(&standby);
+    assert_eq!(standby.records(READS), 3, "read before anything was defined");
+    assert_eq!(standby.records("operation_type = 'UNREADABLE'"), 3, "read after it");
+    assert_eq!(standby.records("operation_type = 'SELECT' AND user_id = 'teacher_wang'"), 5);
+    assert!(standby.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
 fn what_happens_on_a_standby_enters_the_chain_at_its_promotion() {
     let primary = primary();
     let standby = School::of(primary.standby(&[]));
@@ -280,13 +329,8 @@ fn the_spool_of_a_standby_can_be_drained_into_the_primary() {
     standby.restart();
     read(&standby);
     // Copied, not moved: what is chained already is known when the standby is promoted later.
-    let spool = |cluster: &Cluster| cluster.data().join("pg_steward/spool");
-    let mut copy = primary.server_program("/bin/cp");
-    copy.arg("--recursive").arg("--no-target-directory").arg(spool(&standby)).arg(spool(&primary));
-    succeed(copy);
-    let sequencer: i32 = primary.ask("SELECT sequencer_pid FROM steward.audit_status");
-    primary.superuser().query("SELECT pg_terminate_backend($1)", &[&sequencer]).expect("terminate");
-    wait_until(&primary, &format!("SELECT sequencer_alive AND sequencer_pid <> {sequencer} FROM steward.audit_status"));
+    hand_over(&standby, &primary);
+    restart_sequencer(&primary);
     assert_eq!(primary.records(READS), 2);
     read(&standby);
     catch_up(&primary, &standby);
