@@ -7,10 +7,10 @@
 //! Without the copy the first start says that the head file is missing, learns of the activation from its row, and the old
 //! spool can still be put into the new one later: lanes of the ledger's former clusters are its own.
 
+use super::earlier::Origin;
 use super::epoch::{self, here};
 use super::ledger;
 use super::sequencer::server_record;
-use super::spool::Origin;
 use super::start::Start;
 use crate::core::chain::{Head, Ledger};
 use crate::core::record::{Outcome as Result, Record};

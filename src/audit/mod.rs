@@ -2,8 +2,10 @@
 //! the sequencer that chains both, and verification.
 
 mod announce;
+mod backlog;
 pub mod buffer;
 mod dictionary;
+mod earlier;
 mod entry;
 mod epoch;
 mod heartbeat;

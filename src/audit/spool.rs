@@ -4,37 +4,20 @@
 //! This server's lanes are known from shared memory, so an idle lane costs no system call. Directories of earlier
 //! starts (a crash leaves one, and so does a clean stop) are read to their end at the start and then removed.
 //!
-//! A file is known by what its header says (server start, slot, generation), not by where it lies. The table remembers how
-//! far each lane was chained, also when its files are gone: of a copy that a base backup, pg_rewind or a restore brought
-//! along, only what is not chained yet is taken. So the spool of a dead server may also be put by hand into the directory
-//! of the one that took over: the next start takes from it exactly what is missing.
+//! Of a copy that a base backup, pg_rewind or a restore brought along, only what is not chained yet is taken. So the spool
+//! of a dead server may also be put by hand into the directory of the one that took over: the sequencer's next start takes
+//! from it exactly what is missing.
 
+use super::earlier::{self, Known, Origin};
 use super::lane;
-use super::lane_file::{
-    Cut, Harvest, Id, Position, absent_as_none, boot_of, list, open, passing, place, read_header, read_lane,
-    read_range, remove, shown, take_frames,
-};
-use crate::core::frame::{HEADER_LEN, Header, HeaderError, Tail};
+use super::lane_file::{Harvest, Position, list, passing, place, read_lane, remove, shown};
 use crate::shared::Shared;
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
-
-/// Positions by server start and slot.
-type Known = HashMap<(Id, u32), Position>;
-
-/// Whose records this chain takes.
-pub(super) struct Origin {
-    /// The running server start.
-    pub boot: Id,
-    /// System identifiers that the ledger lived under; lanes of others are foreign.
-    pub clusters: Vec<u64>,
-    /// When the extension was created here: older records belong to an earlier ledger.
-    pub since: i64,
-}
 
 /// The sequencer's view of the spool.
 pub(super) struct Spool {
@@ -114,7 +97,7 @@ impl Spool {
                 harvest.more = true;
                 break;
             }
-            self.harvest_earlier(path, &mut earlier, &mut harvest)?;
+            earlier::harvest(&self.origin, path, &mut earlier, &mut harvest)?;
         }
         let slots = shared.lane_count;
         for slot in (0..slots).map(|step| (self.first_slot + step) % slots) {
@@ -196,72 +179,6 @@ impl Spool {
         }
     }
 
-    /// One file of an earlier start, to its end. One that can never be read is noted and set aside.
-    fn harvest_earlier(&self, path: &Path, known: &mut Known, harvest: &mut Harvest) -> io::Result<()> {
-        match self.read_earlier(path, known, harvest) {
-            Err(error) if !passing(&error) => {
-                harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": error.to_string() }));
-                harvest.unreadable.push(path.to_owned());
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    fn read_earlier(&self, path: &Path, known: &mut Known, harvest: &mut Harvest) -> io::Result<()> {
-        let Some(file) = open(path)? else { return Ok(()) };
-        let size = file.metadata()?.len();
-        let header = match read_header(&file)? {
-            Ok(header) => header,
-            Err(HeaderError::Incomplete) => {
-                if size > 0 {
-                    harvest.note("TORN SPOOL", json!({ "file": shown(path), "offset": 0, "bytes": size }));
-                }
-                harvest.finished.push(path.to_owned());
-                return Ok(());
-            }
-            Err(error) => {
-                harvest.note("UNREADABLE", json!({ "file": shown(path), "reason": error.to_string(), "bytes": size }));
-                harvest.unreadable.push(path.to_owned());
-                return Ok(());
-            }
-        };
-        if !self.origin.clusters.contains(&header.system_identifier) {
-            foreign(path, &header, known, harvest);
-            return Ok(());
-        }
-        match resume(known.get(&(header.boot(), header.slot)), &header, size) {
-            Some(position) if header.boot() != self.origin.boot => {
-                let position = self.take_rest(&file, path, &header, position, size, harvest)?;
-                known.insert(position.lane(), position);
-            }
-            _ => harvest.copied = (harvest.copied.0 + 1, harvest.copied.1 + size),
-        }
-        harvest.finished.push(path.to_owned());
-        Ok(())
-    }
-
-    /// Everything behind the position. A torn end stays behind it too: the file may be a copy, and the original longer.
-    fn take_rest(
-        &self,
-        file: &File,
-        path: &Path,
-        header: &Header,
-        mut position: Position,
-        size: u64,
-        harvest: &mut Harvest,
-    ) -> io::Result<Position> {
-        if position.byte_offset < size {
-            let bytes = read_range(file, position.byte_offset, size)?;
-            if let Some(tail) = take_frames(&bytes, &mut position, path, Cut::of(header, self.origin.since), harvest) {
-                let (Tail::Incomplete { offset } | Tail::Corrupt { offset }) = tail;
-                harvest.note("TORN SPOOL", json!({ "file": shown(path), "offset": offset, "bytes": size - offset }));
-            }
-            harvest.positions.push(position);
-        }
-        Ok(position)
-    }
-
     /// The round is committed: moves on and removes what is finished. The first error, after everything was tried.
     pub fn commit(&mut self, shared: &Shared, harvest: Harvest) -> io::Result<()> {
         self.first_slot = (self.first_slot + 1) % shared.lane_count;
@@ -306,33 +223,8 @@ impl Spool {
 /// How unreadable files and directories are renamed.
 const SET_ASIDE: &str = "unreadable";
 
-fn set_aside(path: &Path) -> bool {
+pub(super) fn set_aside(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == SET_ASIDE)
-}
-
-/// Where to go on in a file, given how far its lane is chained; None if nothing in it is new.
-fn resume(known: Option<&Position>, header: &Header, size: u64) -> Option<Position> {
-    let start = Position {
-        byte_offset: HEADER_LEN as u64,
-        ..Position::start(header.boot(), header.slot, header.generation, known.map_or(0, |known| known.next_counter))
-    };
-    match known {
-        Some(known) if header.generation < known.generation => None,
-        Some(known) if header.generation == known.generation => (known.byte_offset <= size).then_some(*known),
-        _ => Some(start),
-    }
-}
-
-/// Another cluster's file is left where it is, and noted once for each of that cluster's starts.
-fn foreign(path: &Path, header: &Header, known: &mut Known, harvest: &mut Harvest) {
-    if !known.keys().any(|(boot, _)| *boot == header.boot()) {
-        let from = header.system_identifier.to_string();
-        harvest.note("FOREIGN SPOOL", json!({ "file": shown(path), "system_identifier": from }));
-    }
-    let position = Position { byte_offset: HEADER_LEN as u64, ..Position::start(header.boot(), header.slot, 0, 0) };
-    if known.insert(position.lane(), position).is_none() {
-        harvest.positions.push(position);
-    }
 }
 
 /// Generation and length that belong together, though the backend may be changing files right now.
@@ -343,39 +235,5 @@ fn newest(lane: &crate::shared::Lane) -> (u32, u64) {
         if lane.generation.load(SeqCst) == generation {
             return (generation, length);
         }
-    }
-}
-
-/// The server starts that have a directory in the spool.
-pub(super) fn boots() -> io::Result<Vec<Id>> {
-    Ok(list(Path::new(lane::SPOOL))?.iter().filter_map(|directory| boot_of(&directory.join("0-0.lane"))).collect())
-}
-
-/// Files of the spool, their bytes, and those of them that are not chained; foreign and unreadable files included.
-/// `known`: the rows of `spool_offset` of the starts that `boots` tells.
-pub(super) fn size(known: &[Position]) -> io::Result<(i32, i64, i64)> {
-    let known: Known = known.iter().map(|position| (position.lane(), *position)).collect();
-    let (mut files, mut bytes, mut pending) = (0, 0, 0);
-    for directory in list(Path::new(lane::SPOOL))?.into_iter().filter(|directory| !set_aside(directory)) {
-        for file in list(&directory)? {
-            if let Some(metadata) = absent_as_none(fs::metadata(&file))? {
-                files += 1;
-                bytes += metadata.len() as i64;
-                pending += metadata.len().saturating_sub(chained(&file, &known)) as i64;
-            }
-        }
-    }
-    Ok((files, bytes, pending))
-}
-
-/// How many bytes of a file are chained, by its name.
-fn chained(file: &Path, known: &Known) -> u64 {
-    let position = boot_of(file)
-        .zip(place(file))
-        .and_then(|(boot, (slot, generation))| known.get(&(boot, slot)).map(|position| (generation, position)));
-    match position {
-        Some((generation, position)) if generation < position.generation => u64::MAX,
-        Some((generation, position)) if generation == position.generation => position.byte_offset,
-        _ => 0,
     }
 }

@@ -1,7 +1,7 @@
 //! What the audit views are made of: single fields of a stored record, without decoding the rest, and the state of the
 //! trail. A record that cannot be read shows NULL; only `verify_chain` says what is wrong with it.
 
-use super::{offset, spool, verify};
+use super::{backlog, offset, verify};
 use crate::core::record::{self, Field, Kind, Outcome, Record, Value};
 use crate::core::tier::Tier;
 use crate::error::{self, Fault, Outcome as Fallible};
@@ -234,8 +234,8 @@ fn status() -> Fallible<StatusRow> {
     own::run(|client| {
         let row = own::query(client, STATUS, &[pid.into()])?.first();
         let unreadable = |error| Fault::io(format!("the spool cannot be read: {error}"));
-        let known = offset::positions(client, Some(spool::boots().map_err(unreadable)?))?;
-        let (files, bytes, pending) = spool::size(&known).map_err(unreadable)?;
+        let known = offset::positions(client, Some(backlog::boots().map_err(unreadable)?))?;
+        let (files, bytes, pending) = backlog::size(&known).map_err(unreadable)?;
         Ok((
             pid.is_some(),
             pid,
