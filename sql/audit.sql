@@ -214,21 +214,7 @@ COMMENT ON COLUMN steward.audit_status.lag IS 'Since the sequencer last came to 
 COMMENT ON COLUMN steward.audit_status.journal_bytes IS 'Size of both journals, taken rows included that are not emptied yet.';
 COMMENT ON COLUMN steward.audit_status.spool_pending_bytes IS 'Bytes of spool files that are not chained.';
 COMMENT ON COLUMN steward.audit_status.lost IS 'Records that could not be written and are not yet chained as LOST.';
-COMMENT ON COLUMN steward.audit_status.last_verified_id IS 'Last record of the newest good verification from the beginning of the chain.';
-
-CREATE FUNCTION steward.verify_chain(
-    from_id bigint DEFAULT NULL, to_id bigint DEFAULT NULL, anchor text DEFAULT NULL,
-    OUT ok boolean, OUT checked bigint, OUT from_id bigint, OUT to_id bigint, OUT kind text, OUT first_bad_id bigint, OUT anchored_to text)
-    RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'verify_chain_wrapper';
-COMMENT ON FUNCTION steward.verify_chain(bigint, bigint, text) IS 'Reads the chain in order and recomputes every link; one row. from_id NULL: from record 1; to_id NULL: to the end. anchor: a line that steward.chain_head() gave earlier. ok: consistent, and equal to the anchor if one is given; false for no records. kind: ok not_anchored edited missing inserted reordered truncated forked unknown_format empty; without an anchor a good chain is not_anchored, and a cut tail cannot be seen. 22023 for a bad range or anchor. Everybody may call it; it shows no record.';
-
-CREATE FUNCTION steward.chain_head() RETURNS text
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'chain_head_wrapper';
-COMMENT ON FUNCTION steward.chain_head() IS 'Checkpoint line of the last chained record, to be kept outside the database and passed to steward.verify_chain() as anchor. 55000 if there is no chain yet. Everybody may call it.';
-
-CREATE FUNCTION steward.flush_audit(timeout interval DEFAULT '10 s') RETURNS boolean
-    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'flush_audit_wrapper';
-COMMENT ON FUNCTION steward.flush_audit(interval) IS 'True once everything recorded before the call is in the chain, except the records of the caller''s own open transaction. 55000 if the sequencer does not run or the timeout is over; waits no longer than that. Everybody may call it.';
+COMMENT ON COLUMN steward.audit_status.last_verified_id IS 'Last record that a good verify_chain() from the oldest record on, or verify_new() after it, has reached.';
 
 REVOKE ALL ON steward._definition, steward.audit_log, steward.audit_logs, steward.audit_status FROM PUBLIC;
 -- The views call these with the rights of whoever reads them. None shows anything that its caller does not already hold.
@@ -236,4 +222,4 @@ GRANT EXECUTE ON FUNCTION steward._record_text(bytea, int), steward._record_bigi
     steward._record_inet(bytea), steward._record_texts(bytea, int), steward._record_table(bytea), steward._record_details(bytea, bytea, bytea),
     steward._record_reference(bytea, int), steward._defined_text(bytea, int), steward._defined_inet(bytea),
     steward._defined_texts(bytea, int), steward._defined_table(bytea),
-    steward._audit_status(), steward.verify_chain(bigint, bigint, text), steward.chain_head(), steward.flush_audit(interval) TO PUBLIC;
+    steward._audit_status() TO PUBLIC;

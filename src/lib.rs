@@ -34,7 +34,8 @@ extension_sql_file!("../sql/types.sql", name = "types", bootstrap);
 extension_sql_file!("../sql/policy.sql", name = "policy", requires = ["types"]);
 extension_sql_file!("../sql/person.sql", name = "person", requires = ["policy"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["person"]);
-extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["audit"]);
+extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["audit"]);
+extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["verify"]);
 extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["archive"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 

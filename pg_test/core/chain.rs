@@ -3,6 +3,8 @@
 mod attack;
 mod checkpoint;
 mod mutation;
+mod order;
+mod parallel;
 
 use crate::core::chain::{Hash, Head, Kind, Ledger, Verdict, Verifier, genesis_prev, leaf, link};
 use crate::core::record::{self, Record};
@@ -104,6 +106,46 @@ fn hashes_are_frozen() {
         hex(&link(&LEDGER, 1, &prev, &leaf)),
         "37d90c9d69ee8e22d11fc03669e7774e908fad089b7152fd9778ac8154d9bcf9"
     );
+}
+
+/// What must not pass for something else: a value of one kind, field or ledger for one of another.
+#[test]
+fn a13_nothing_passes_for_something_else() {
+    let of = |user: &str, operation: &str, rule: Option<&str>, number: Option<&str>| {
+        let mut record = Record::new(record::Kind::Statement, operation);
+        record.user_id = user.to_owned();
+        record.rule = rule.map(str::to_owned);
+        record.op_no = number.map(str::to_owned);
+        leaf(&record.encode())
+    };
+    // Bytes moved over the border of two fields, and a value moved to the field after it.
+    assert_ne!(of("ab", "c", None, None), of("a", "bc", None, None));
+    assert_ne!(of("a", "b", Some("x"), None), of("a", "b", None, Some("x")));
+    assert_ne!(of("a", "b", Some(""), None), of("a", "b", None, None));
+    let relations = |names: &[&str]| {
+        let mut record = Record::new(record::Kind::Statement, "UPDATE");
+        record.relations = names.iter().map(|name| (*name).to_owned()).collect();
+        leaf(&record.encode())
+    };
+    assert_ne!(relations(&["ab", "c"]), relations(&["a", "bc"]));
+    assert_ne!(relations(&["a,b"]), relations(&["a", "b"]));
+    // A link's bytes chained as a record, a record's leaf as a genesis, and the same record in another ledger or place.
+    let (prev, record) = (genesis(), payload(1));
+    let true_link = link(&LEDGER, 1, &prev, &leaf(&record));
+    let mut bytes = LEDGER.to_vec();
+    bytes.extend(1_i64.to_be_bytes());
+    bytes.extend(prev);
+    bytes.extend(leaf(&record));
+    assert_ne!(leaf(&bytes), true_link);
+    assert_ne!(leaf(&[&LEDGER[..], b"v1"].concat()), prev);
+    assert_ne!(link(&[9; 16], 1, &prev, &leaf(&record)), true_link);
+    assert_ne!(link(&LEDGER, 2, &prev, &leaf(&record)), true_link);
+    // Another format is refused, older as well as newer.
+    for format in [0_u16, 2, 256] {
+        let mut other = record.clone();
+        other[8..10].copy_from_slice(&format.to_be_bytes());
+        assert_eq!(record::check(&other), Err(record::FormatError::UnknownFormat(format)));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod entry;
 mod epoch;
 mod heartbeat;
 mod incarnation;
+mod flush;
 pub mod journal;
 pub mod lane;
 mod lane_file;

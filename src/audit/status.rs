@@ -230,7 +230,7 @@ fn status() -> Fallible<StatusRow> {
     let lost = shared::get().map_or(0, |shared| {
         (0..shared.lane_count).filter_map(|slot| shared.lane(slot)).map(|lane| lane.lost.load(SeqCst)).sum::<u64>()
     });
-    let verified = verify::kept(verify::VERIFIED_FILE);
+    let verified = verify::kept();
     own::run(|client| {
         let row = own::query(client, STATUS, &[pid.into()])?.first();
         let unreadable = |error| Fault::io(format!("the spool cannot be read: {error}"));

@@ -1,22 +1,30 @@
-//! Verification, chain heads and `flush_audit`: what people ask of the trail. Works, flushing excepted, also where the
-//! library was not preloaded, so that a copy can be examined elsewhere.
+//! Verification of the chain and its head: what an auditor asks for. Works also where the library was not preloaded, so
+//! that a copy can be examined elsewhere.
+//!
+//! The records are read by this process and hashed by a few threads (`core::chain::Parallel`): the whole chain in the
+//! order of the disk, which no index can falsify and which is fastest; a part of it, or what is in disorder, by a query
+//! in the order of ids. Both see the chain's table and everything that inherits from it.
+
+mod disk;
+mod progress;
+mod query;
+mod verified;
+
+pub(super) use verified::kept;
 
 use super::ledger::{self, Ledger};
-use crate::core::chain::{Head, Verdict, Verifier};
+use crate::core::chain::{Disorder, Hash, Head, Kind, Parallel, Verdict, Verifier};
 use crate::error::{self, Fault, Outcome};
-use crate::shared::{self, Shared};
-use crate::{own, state_file};
-use pgrx::datum::{Interval, TimestampWithTimeZone};
+use crate::own;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use std::sync::atomic::Ordering::SeqCst;
+use progress::Progress;
 
-/// Records fetched at a time.
-const FETCH: i64 = 2_000;
-/// Milliseconds between two looks of a waiting `flush_audit`.
-const FLUSH_POLL: i64 = 5;
-/// Holds the checkpoint line of the newest head that was verified from the beginning of the chain.
-pub(super) const VERIFIED_FILE: &str = "verified";
+/// No more threads than this, whatever the machine has: one process cannot read for more.
+const MAX_THREADS: usize = 8;
+
+/// The columns of `verify_chain` and `verify_new`, in order.
+type Row = (bool, i64, Option<i64>, Option<i64>, &'static str, Option<i64>, Option<String>);
 
 #[allow(clippy::type_complexity)] // the columns must stand in the signature
 #[pg_extern(sql = false)]
@@ -37,44 +45,140 @@ fn verify_chain(
     ),
 > {
     let verdict = error::answer(verify(from_id, to_id, anchor));
-    let anchored_to = anchor.filter(|_| verdict.anchored).map(str::to_owned);
-    TableIterator::once((
-        verdict.ok,
-        verdict.checked,
-        verdict.from_id,
-        verdict.to_id,
-        verdict.kind.name(),
-        verdict.first_bad_id,
-        anchored_to,
-    ))
+    TableIterator::once(row(verdict, anchor))
 }
 
+#[allow(clippy::type_complexity)] // the columns must stand in the signature
+#[pg_extern(sql = false)]
+fn verify_new() -> TableIterator<
+    'static,
+    (
+        name!(ok, bool),
+        name!(checked, i64),
+        name!(from_id, Option<i64>),
+        name!(to_id, Option<i64>),
+        name!(kind, &'static str),
+        name!(first_bad_id, Option<i64>),
+        name!(anchored_to, Option<String>),
+    ),
+> {
+    TableIterator::once(row(error::answer(verify_since_last()), None))
+}
+
+fn row(verdict: Verdict, anchor: Option<&str>) -> Row {
+    let anchored_to = anchor.filter(|_| verdict.anchored).map(str::to_owned);
+    let Verdict { ok, checked, from_id, to_id, kind, first_bad_id, .. } = verdict;
+    (ok, checked, from_id, to_id, kind.name(), first_bad_id, anchored_to)
+}
+
+/// What is to be verified, and what is known of it.
+struct Task {
+    tables: Vec<disk::Table>,
+    ledger: Ledger,
+    /// Id of the first record.
+    first: i64,
+    /// Id of the last; none for all there are.
+    last: Option<i64>,
+    /// The hash that the first record follows. Unknown, its `prev_hash` is believed.
+    start: Option<Hash>,
+    anchor: Option<Head>,
+    /// From the oldest record that is kept: then no record may lie before it either.
+    from_oldest: bool,
+}
+
+impl Task {
+    fn is_whole(&self) -> bool {
+        self.from_oldest && self.last.is_none()
+    }
+
+    fn verifier(&self) -> Verifier {
+        Verifier::new(self.ledger.id, self.ledger.genesis_prev(), self.first, self.start, self.anchor)
+    }
+}
+
+/// `verify_chain`
 fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) -> Outcome<Verdict> {
-    let first = from_id.unwrap_or(1);
-    let last = to_id.unwrap_or(i64::MAX);
-    if first < 1 || last < first {
+    if from_id.is_some_and(|first| first < 1) || to_id.is_some_and(|last| last < from_id.unwrap_or(1)) {
         return Err(Fault::bad_argument("from_id must be 1 or more and not beyond to_id"));
     }
     let anchor = anchor.map(parse_anchor).transpose()?;
-    if anchor.is_some_and(|head| head.id > last) {
+    if let (Some(head), Some(last)) = (anchor, to_id)
+        && head.id > last
+    {
         return Err(Fault::bad_argument("the anchor lies beyond to_id")
             .hint("Verify up to the anchor's id or further, or leave to_id away."));
     }
     own::run(|client| {
+        let tables = disk::tables()?;
         let ledger = match ledger::current(client)? {
             Some(ledger) => ledger,
             // Without any ledger there is no chain, or none that can be right; the anchor's name is as good as any.
             None => Ledger { id: anchor.map_or([0; 16], |head| head.ledger), system_identifier: String::new() },
         };
-        let start = stored_hash(client, first - 1)?;
-        let mut verifier = Verifier::new(ledger.id, ledger.genesis_prev(), first, start, anchor);
-        let newest = push_all(client, &mut verifier, first, last)?;
-        let verdict = verifier.finish();
-        if let (true, 1, Some((id, hash))) = (verdict.ok, first, newest) {
-            remember(&Head { ledger: ledger.id, id, hash });
+        let due = first_due(client, &ledger)?;
+        let first = from_id.unwrap_or(due.id + 1);
+        let from_oldest = first == due.id + 1;
+        let start = if from_oldest { Some(due.hash) } else { stored_hash(client, first - 1)? };
+        let task = Task { tables, ledger, first, last: to_id, start, anchor, from_oldest };
+        let (verdict, head) = run(client, &task)?;
+        if let (true, true, Some(head)) = (verdict.ok, from_oldest, head) {
+            verified::replace(client, &head, to_id.is_none(), anchor.filter(|_| verdict.anchored))?;
         }
         Ok(verdict)
     })
+}
+
+/// `verify_new`: from the record that was verified last, which must still be there, to the end. Its checkpoint lies with
+/// the database and is no anchor: a good verdict never says that it was one.
+fn verify_since_last() -> Outcome<Verdict> {
+    let Some(last) = verified::head()? else { return verify(None, None, None) };
+    own::run(|client| {
+        let tables = disk::tables()?;
+        let ledger = ledger::current(client)?.unwrap_or(Ledger { id: last.ledger, system_identifier: String::new() });
+        let start = stored_hash(client, last.id - 1)?;
+        let (first, anchor) = (last.id, Some(last));
+        let task = Task { tables, ledger, first, last: None, start, anchor, from_oldest: false };
+        let (verdict, head) = run(client, &task)?;
+        if verdict.kind == Kind::Empty {
+            // Nothing is left from there on: what was verified is gone.
+            let newest = ledger::head(client, &task.ledger)?.id;
+            return Ok(Verdict { kind: Kind::Truncated, first_bad_id: Some(newest + 1), ..verdict });
+        }
+        if let (true, Some(head)) = (verdict.ok, head) {
+            verified::replace(client, &head, false, None)?;
+        }
+        let kind = if verdict.kind == Kind::Ok { Kind::NotAnchored } else { verdict.kind };
+        Ok(Verdict { kind, anchored: false, ..verdict })
+    })
+}
+
+/// What the oldest record that is kept must follow: its id is one further, its `prev_hash` this hash. The whole chain is
+/// kept, so that is the genesis.
+fn first_due(_client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
+    Ok(Head { ledger: ledger.id, id: 0, hash: ledger.genesis_prev() })
+}
+
+/// The verdict, and the last record if nothing is wrong.
+fn run(client: &mut SpiClient<'_>, task: &Task) -> Outcome<(Verdict, Option<Head>)> {
+    let newest = ledger::head(client, &task.ledger)?.id;
+    let progress = Progress::begin(task.last.map_or(newest, |last| last.min(newest)) - task.first + 1);
+    let mut reader = Parallel::new(task.verifier(), threads());
+    if !task.is_whole() || disk::read(&task.tables, task.first, &mut reader, &progress)? == Err(Disorder) {
+        reader = Parallel::new(task.verifier(), threads());
+        query::read(client, task, &mut reader, &progress)?;
+    }
+    let verifier = reader.into_verifier();
+    progress.end();
+    let head = verifier.head();
+    Ok((verifier.finish(), head))
+}
+
+/// One per core; none where that would only take turns with this one.
+fn threads() -> usize {
+    match std::thread::available_parallelism() {
+        Ok(cores) if cores.get() > 1 => cores.get().min(MAX_THREADS),
+        _ => 0,
+    }
 }
 
 fn parse_anchor(line: &str) -> Outcome<Head> {
@@ -84,50 +188,13 @@ fn parse_anchor(line: &str) -> Outcome<Head> {
     })
 }
 
-fn stored_hash(client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<[u8; 32]>> {
+fn stored_hash(client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<Hash>> {
     let row = client.select("SELECT hash FROM steward.chain WHERE id = $1 LIMIT 1", None, &[id.into()])?.first();
     if row.is_empty() {
         return Ok(None);
     }
     // A hash of a wrong length is followed by nothing.
     Ok(row.get_one::<Vec<u8>>()?.map(|hash| hash.try_into().unwrap_or_default()))
-}
-
-/// Feeds the stored records to the verifier, in constant memory, as this statement's snapshot sees them. Returns id and
-/// hash of the last.
-fn push_all(
-    client: &mut SpiClient<'_>,
-    verifier: &mut Verifier,
-    first: i64,
-    last: i64,
-) -> Outcome<Option<(i64, [u8; 32])>> {
-    let sql = "SELECT id, record, prev_hash, hash FROM steward.chain WHERE id BETWEEN $1 AND $2 ORDER BY id";
-    let mut cursor = client.try_open_cursor(sql, &[first.into(), last.into()])?;
-    let mut newest = None;
-    loop {
-        let rows = cursor.fetch(FETCH)?;
-        if rows.is_empty() {
-            return Ok(newest);
-        }
-        for row in rows {
-            // A NULL cannot be stored unless a constraint was taken away: then it is a wrong value like any other.
-            let id = row.get::<i64>(1)?.unwrap_or_default();
-            let bytes = |column| Ok::<_, Fault>(row.get::<&[u8]>(column)?.unwrap_or_default());
-            let hash = bytes(4)?;
-            verifier.push(id, bytes(2)?, bytes(3)?, hash);
-            newest = Some((id, hash.try_into().unwrap_or_default()));
-        }
-        pgrx::check_for_interrupts!();
-    }
-}
-
-/// Only told to `audit_status`; a server that cannot write (a standby's disk, say) has verified all the same.
-fn remember(head: &Head) {
-    // Safe: reads the clock.
-    let line = head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() });
-    if let Err(error) = state_file::replace(VERIFIED_FILE, format!("{line}\n").as_bytes()) {
-        log!("pg_steward: the last verified head could not be kept: {error}");
-    }
 }
 
 #[pg_extern(sql = false)]
@@ -139,80 +206,6 @@ fn chain_head() -> String {
     match head.filter(|head| head.id > 0) {
         // Safe: reads the clock.
         Some(head) => head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() }),
-        None => Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN).raise(),
+        None => Fault::wrong_state("there is no audit chain yet").detail(super::flush::NO_CHAIN).raise(),
     }
-}
-
-const NO_CHAIN: &str = "The chain begins with the first table that steward.protect() puts under policy.";
-
-#[pg_extern(sql = false)]
-fn flush_audit(timeout: Option<Interval>) -> bool {
-    error::answer(flush(timeout.map_or(10_000_000, |timeout| timeout.as_micros())));
-    true
-}
-
-fn flush(timeout_us: i128) -> Outcome<()> {
-    let shared = shared::get().ok_or_else(|| {
-        Fault::wrong_state("pg_steward is not preloaded")
-            .hint("Add pg_steward to shared_preload_libraries and restart the server.")
-    })?;
-    // Safe: reads shared state.
-    if unsafe { pg_sys::RecoveryInProgress() } {
-        return Err(Fault::wrong_state("nothing is chained during recovery")
-            .hint("Call steward.flush_audit() on the primary server."));
-    }
-    // The tables are asked only before the first round: a lock on them must not outlast the timeout.
-    if shared.chained_id.load(SeqCst) == 0 && !chain_expected()? {
-        return Err(Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN));
-    }
-    let ticket = shared.flush_requested.fetch_add(1, SeqCst) + 1;
-    // Safe: reads the clock.
-    let clock = || i128::from(unsafe { pg_sys::GetCurrentTimestamp() });
-    let end = clock() + timeout_us.max(0);
-    while shared.flush_done.load(SeqCst) < ticket {
-        if clock() >= end {
-            return Err(late(shared));
-        }
-        shared::wake_sequencer();
-        wait();
-    }
-    Ok(())
-}
-
-/// Whether the sequencer has reason to chain: there is a chain, or one is about to begin.
-fn chain_expected() -> Outcome<bool> {
-    let sql = "SELECT FROM steward.chain UNION ALL SELECT FROM steward.protected LIMIT 1";
-    own::run(|client| Ok(!own::query(client, sql, &[])?.is_empty()))
-}
-
-fn late(shared: &Shared) -> Fault {
-    let fault = Fault::wrong_state("the audit records are not chained yet");
-    if shared.sequencer_pid.load(SeqCst) > 0 {
-        fault
-            .detail("The sequencer runs, but it did not get through within the timeout.")
-            .hint("See steward.audit_status and the server log; a lock that somebody holds on tables of schema steward stops it.")
-    } else {
-        fault
-            .detail("The sequencer does not run. Records are kept in journal and spool until it does.")
-            .hint("See the server log for lines of \"pg_steward sequencer\"; it restarts by itself every second.")
-    }
-}
-
-/// Sleeps a little, and heeds cancel and shutdown. The sequencer sets no latch of ours, so this looks again by itself.
-fn wait() {
-    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    // Safe: this process's own latch.
-    unsafe {
-        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, FLUSH_POLL, pg_sys::PG_WAIT_EXTENSION);
-        pg_sys::ResetLatch(pg_sys::MyLatch);
-    }
-    pgrx::check_for_interrupts!();
-}
-
-/// The time of a checkpoint line kept in a file of the extension's directory, with its id.
-pub(super) fn kept(name: &str) -> Option<(i64, Option<TimestampWithTimeZone>)> {
-    let line = std::fs::read_to_string(std::path::Path::new("pg_steward").join(name)).ok()?;
-    let line = line.strip_suffix('\n')?;
-    let head = Head::parse(line)?;
-    Some((head.id, line.rsplit(' ').next().and_then(|time| time.parse().ok())))
 }

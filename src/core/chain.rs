@@ -11,9 +11,15 @@
 
 mod damage;
 mod head;
+mod order;
+mod parallel;
+mod segment;
 mod verifier;
 
 pub use head::Head;
+pub use order::{Disorder, Order};
+pub use parallel::Parallel;
+pub use segment::Segment;
 pub use verifier::{Kind, Verdict, Verifier};
 
 use sha2::{Digest, Sha256};

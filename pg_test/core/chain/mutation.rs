@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 /// One change to the rows of a chain.
 #[derive(Clone, Debug)]
-enum Mutation {
+pub(super) enum Mutation {
     Flip(usize, u8),
     Remove { renumber: bool },
     Swap(usize),
@@ -16,7 +16,7 @@ enum Mutation {
     Truncate,
 }
 
-fn mutation() -> impl Strategy<Value = Mutation> {
+pub(super) fn mutation() -> impl Strategy<Value = Mutation> {
     prop_oneof![
         4 => (any::<usize>(), 0..8_u8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
         1 => any::<bool>().prop_map(|renumber| Mutation::Remove { renumber }),
@@ -29,7 +29,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
 }
 
 /// Mutates row `k`; the rows stay in the order of their ids, as an index would give them.
-fn mutate(rows: &mut Vec<Row>, k: usize, mutation: Mutation) {
+pub(super) fn mutate(rows: &mut Vec<Row>, k: usize, mutation: Mutation) {
     let len = rows.len();
     match mutation {
         Mutation::Flip(at, bit) => {

@@ -28,7 +28,7 @@ use super::{Hash, Kind, Ledger, link};
 /// How far from its place a moved record is looked for, in ids.
 const REACH: i64 = 4096;
 /// How many hashes of good records are remembered.
-const RECENT: i64 = 256;
+pub(super) const RECENT: i64 = 256;
 
 /// One stored record, its bytes reduced to their leaf hash.
 #[derive(Clone, Copy)]

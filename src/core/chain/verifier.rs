@@ -5,8 +5,8 @@
 //! say what was done. A good verdict is given only for a chain without any exception.
 
 use super::super::record;
-use super::damage::{Damage, Recent, Row};
-use super::{Hash, Head, Ledger, leaf, link};
+use super::damage::{Damage, RECENT, Recent, Row};
+use super::{Hash, Head, Ledger, Segment, leaf, link};
 
 /// What a verification found. See `damage` for how kinds are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,6 +157,64 @@ impl Verifier {
                 self.damage = Some(Damage::new(self.ledger, self.next_id, prev, recent, row));
             }
         }
+    }
+
+    /// Takes a segment of records as if they were pushed one by one. `whole` is what [`Segment::is_whole`] said of it for
+    /// this verifier's ledger.
+    pub fn push_segment(&mut self, segment: &Segment, whole: bool) {
+        if whole && self.is_joined_by(segment) {
+            return self.accept_segment(segment);
+        }
+        for row in (0..segment.len()).map(|at| segment.row(at)) {
+            self.push(row.id, row.record, row.prev, row.hash);
+        }
+    }
+
+    /// The ledger whose chain is verified.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Records read.
+    pub fn checked(&self) -> i64 {
+        self.checked
+    }
+
+    /// The last record, as long as nothing is found.
+    pub fn head(&self) -> Option<Head> {
+        let hash = self.prev.filter(|_| self.damage.is_none())?;
+        Some(Head { ledger: self.ledger, id: self.to_id?, hash })
+    }
+
+    /// Whether a segment that is whole goes on where the verifier is.
+    fn is_joined_by(&self, segment: &Segment) -> bool {
+        if segment.is_empty() || self.damage.is_some() {
+            return false;
+        }
+        let (first, last) = (segment.row(0), segment.row(segment.len() - 1));
+        first.id == self.next_id && last.id < i64::MAX && self.prev.is_none_or(|expected| expected == first.prev)
+    }
+
+    fn accept_segment(&mut self, segment: &Segment) {
+        let (first, last) = (segment.row(0), segment.row(segment.len() - 1));
+        self.checked += segment.len() as i64;
+        self.from_id.get_or_insert(first.id);
+        self.to_id = Some(last.id);
+        if self.prev.is_none() {
+            self.recent.remember(first.id.saturating_sub(1), first.prev.try_into().unwrap_or_default());
+        }
+        if let Anchor::Ahead(head) = self.anchor
+            && (first.id..=last.id).contains(&head.id)
+        {
+            let same = segment.row((head.id - first.id) as usize).hash == head.hash;
+            self.anchor = if same { Anchor::Equal(head) } else { Anchor::Differs(head) };
+        }
+        for at in segment.len().saturating_sub(RECENT as usize)..segment.len() {
+            let row = segment.row(at);
+            self.recent.remember(row.id, row.hash.try_into().unwrap_or_default());
+        }
+        self.prev = last.hash.try_into().ok();
+        self.next_id = last.id + 1;
     }
 
     fn accept(&mut self, id: i64, record: &[u8], prev: Hash, hash: Hash) {

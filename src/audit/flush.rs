@@ -1,0 +1,77 @@
+//! `flush_audit`: waits until everything recorded so far is in the chain.
+
+use crate::error::{self, Fault, Outcome};
+use crate::own;
+use crate::shared::{self, Shared};
+use pgrx::datum::Interval;
+use pgrx::prelude::*;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// Milliseconds between two looks of a waiting `flush_audit`.
+const FLUSH_POLL: i64 = 5;
+/// Detail where there is no chain yet.
+pub(super) const NO_CHAIN: &str = "The chain begins with the first table that steward.protect() puts under policy.";
+
+#[pg_extern(sql = false)]
+fn flush_audit(timeout: Option<Interval>) -> bool {
+    error::answer(flush(timeout.map_or(10_000_000, |timeout| timeout.as_micros())));
+    true
+}
+
+fn flush(timeout_us: i128) -> Outcome<()> {
+    let shared = shared::get().ok_or_else(|| {
+        Fault::wrong_state("pg_steward is not preloaded")
+            .hint("Add pg_steward to shared_preload_libraries and restart the server.")
+    })?;
+    // Safe: reads shared state.
+    if unsafe { pg_sys::RecoveryInProgress() } {
+        return Err(Fault::wrong_state("nothing is chained during recovery")
+            .hint("Call steward.flush_audit() on the primary server."));
+    }
+    // The tables are asked only before the first round: a lock on them must not outlast the timeout.
+    if shared.chained_id.load(SeqCst) == 0 && !chain_expected()? {
+        return Err(Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN));
+    }
+    let ticket = shared.flush_requested.fetch_add(1, SeqCst) + 1;
+    // Safe: reads the clock.
+    let clock = || i128::from(unsafe { pg_sys::GetCurrentTimestamp() });
+    let end = clock() + timeout_us.max(0);
+    while shared.flush_done.load(SeqCst) < ticket {
+        if clock() >= end {
+            return Err(late(shared));
+        }
+        shared::wake_sequencer();
+        wait();
+    }
+    Ok(())
+}
+
+/// Whether the sequencer has reason to chain: there is a chain, or one is about to begin.
+fn chain_expected() -> Outcome<bool> {
+    let sql = "SELECT FROM steward.chain UNION ALL SELECT FROM steward.protected LIMIT 1";
+    own::run(|client| Ok(!own::query(client, sql, &[])?.is_empty()))
+}
+
+fn late(shared: &Shared) -> Fault {
+    let fault = Fault::wrong_state("the audit records are not chained yet");
+    if shared.sequencer_pid.load(SeqCst) > 0 {
+        fault
+            .detail("The sequencer runs, but it did not get through within the timeout.")
+            .hint("See steward.audit_status and the server log; a lock that somebody holds on tables of schema steward stops it.")
+    } else {
+        fault
+            .detail("The sequencer does not run. Records are kept in journal and spool until it does.")
+            .hint("See the server log for lines of \"pg_steward sequencer\"; it restarts by itself every second.")
+    }
+}
+
+/// Sleeps a little, and heeds cancel and shutdown. The sequencer sets no latch of ours, so this looks again by itself.
+fn wait() {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // Safe: this process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, FLUSH_POLL, pg_sys::PG_WAIT_EXTENSION);
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    pgrx::check_for_interrupts!();
+}
