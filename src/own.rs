@@ -139,6 +139,11 @@ pub fn execute(client: &mut SpiClient<'_>, sql: &str, arguments: &[DatumWithOid<
     Ok(client.update(sql, None, arguments)?.len())
 }
 
+/// The rows of a query that only reads: it takes no transaction id, so it also runs on a standby.
+pub fn select<'c>(client: &mut SpiClient<'c>, sql: &str, arguments: &[DatumWithOid<'c>]) -> Outcome<SpiTupleTable<'c>> {
+    Ok(client.select(sql, None, arguments)?)
+}
+
 /// The rows of a query that may lock or write; on a standby it can only read.
 pub fn query<'c>(client: &mut SpiClient<'c>, sql: &str, arguments: &[DatumWithOid<'c>]) -> Outcome<SpiTupleTable<'c>> {
     // An update takes a transaction id first, which a standby cannot give. Safe: reads shared control data.

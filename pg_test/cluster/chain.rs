@@ -1,79 +1,30 @@
-//! The chain verifies, and names what was done to it while the library was not loaded.
+//! What verification says of a chain that nobody attacked, how far it goes, and how it can be watched and stopped.
+//! What it says of attacks is in `attack` and `mutation`.
 
-use std::fmt::Debug;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use crate::expect::db_error;
-use crate::school::{School, ask};
+use postgres::error::SqlState;
+
+use crate::expect::{db_error, expect_error};
+use crate::school::{HOME, School, ask};
+use crate::trail::{Verdict, anchor, intruder, load, school_with_history, tamper, unload, verdict, verify, work};
 
 tests! {
     an_untouched_chain_verifies,
     a_chain_equals_its_anchor,
     an_anchor_of_another_chain_is_not_accepted,
-    nothing_checked_is_not_ok,
-    an_edited_record_is_found,
-    an_edited_link_is_found,
-    a_missing_record_is_found,
-    swapped_records_are_found,
-    an_inserted_record_is_found,
-    a_cut_tail_is_found_with_the_anchor,
-    a_record_of_unknown_format_is_found,
     ids_are_gapless_and_linked,
     sessions_of_any_time_zone_verify_the_same,
+    records_in_tables_that_inherit_are_part_of_the_chain,
+    verify_new_goes_on_where_the_last_verification_ended,
+    verify_new_misses_what_was_verified,
+    verify_new_does_not_believe_its_file,
+    a_long_verification_can_be_watched_and_stopped,
 }
 
-/// The answer of `verify_chain`.
-#[derive(Debug, PartialEq)]
-struct Verdict {
-    ok: bool,
-    checked: i64,
-    kind: String,
-    first_bad_id: Option<i64>,
-    anchored_to: Option<String>,
-}
-
-#[track_caller]
-fn verify(school: &School, arguments: &str) -> Verdict {
-    let call = format!("SELECT ok, checked, kind, first_bad_id, anchored_to FROM steward.verify_chain({arguments})");
-    let row = school.superuser().query_one(&call, &[]).expect("verify_chain");
-    Verdict { ok: row.get(0), checked: row.get(1), kind: row.get(2), first_bad_id: row.get(3), anchored_to: row.get(4) }
-}
-
-/// A school whose chain holds at least sixty records of work.
-fn school_with_history() -> School {
-    let school = School::active();
-    let mut teacher = school.session("teacher_wang");
-    for id in 1..=30 {
-        teacher.execute("UPDATE app.student SET note = 'seen' WHERE id = $1", &[&id]).expect("update");
-        teacher.query("SELECT name FROM app.student WHERE id = $1", &[&id]).expect("select");
-    }
-    school.flush_audit();
-    assert!(school.ask::<i64>("SELECT max(id) FROM steward.chain") > 60);
-    school
-}
-
-/// Runs SQL on the cluster as a superuser would who took the library out of postgresql.conf.
-fn tamper(school: &mut School, sql: &str) {
-    school.stop();
-    school.configure(&["shared_preload_libraries = ''"]);
-    school.start();
-    let mut intruder = school.superuser();
-    intruder.batch_execute("SET session_replication_role = 'replica'").expect("triggers off");
-    intruder.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    drop(intruder);
-    school.stop();
-    school.configure(&["shared_preload_libraries = 'pg_steward'"]);
-    school.start();
-}
-
-/// After this SQL the chain is not ok any more: the kind of damage, and the first bad id.
-#[track_caller]
-fn found(sql: &str, kind: &str, first_bad_id: i64) {
-    let mut school = school_with_history();
-    assert!(verify(&school, "").ok);
-    tamper(&mut school, sql);
-    let verdict = verify(&school, "");
-    assert!(!verdict.ok, "{verdict:?}");
-    assert_eq!((verdict.kind.as_str(), verdict.first_bad_id), (kind, Some(first_bad_id)), "{verdict:?}");
+fn verify_new(school: &School) -> Verdict {
+    verdict(&mut school.superuser(), "verify_new()")
 }
 
 fn an_untouched_chain_verifies() {
@@ -90,78 +41,25 @@ fn an_untouched_chain_verifies() {
 
 fn a_chain_equals_its_anchor() {
     let school = school_with_history();
-    let anchor: String = school.ask("SELECT steward.chain_head()");
-    let verdict = verify(&school, &format!("anchor => $a${anchor}$a$"));
-    assert!(verdict.ok && verdict.kind == "ok" && verdict.anchored_to.is_some(), "{verdict:?}");
+    let line: String = school.ask("SELECT steward.chain_head()");
+    let verdict = verify(&school, &anchor(&line));
+    assert!(verdict.ok && verdict.kind == "ok" && verdict.anchored_to.as_deref() == Some(&*line), "{verdict:?}");
+    // It takes no transaction id, so that a standby can be asked as well.
+    let mut auditor = school.superuser();
+    auditor.batch_execute("BEGIN; SELECT steward.verify_chain(); SELECT steward.verify_new()").expect("verify");
+    assert!(ask::<bool>(&mut auditor, "SELECT pg_current_xact_id_if_assigned() IS NULL"));
     // It stays good while the chain grows.
-    school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'y' WHERE id = 1").expect("update");
-    school.flush_audit();
-    assert!(verify(&school, &format!("anchor => $a${anchor}$a$")).ok);
+    work(&school, 1);
+    assert!(verify(&school, &anchor(&line)).ok);
 }
 
 fn an_anchor_of_another_chain_is_not_accepted() {
     let school = school_with_history();
     let other = school_with_history();
     let foreign: String = other.ask("SELECT steward.chain_head()");
-    let call = format!("SELECT ok FROM steward.verify_chain(anchor => $a${foreign}$a$)");
-    let accepted = school.superuser().query_one(&call, &[]).map(|row| row.get::<_, bool>(0));
-    assert!(!matches!(accepted, Ok(true)), "a foreign anchor was accepted");
+    let verdict = verify(&school, &anchor(&foreign));
+    assert_eq!((verdict.ok, verdict.kind.as_str(), verdict.first_bad_id), (false, "forked", Some(1)), "{verdict:?}");
     db_error(school.superuser().query("SELECT * FROM steward.verify_chain(anchor => 'nonsense')", &[]));
-}
-
-fn nothing_checked_is_not_ok() {
-    let school = school_with_history();
-    let verdict = verify(&school, "from_id => 1000000");
-    assert!(!verdict.ok && verdict.checked == 0 && verdict.kind == "empty", "{verdict:?}");
-}
-
-fn an_edited_record_is_found() {
-    let flip = "UPDATE steward.chain SET record = set_byte(record, length(record) - 1,
-        get_byte(record, length(record) - 1) # 1) WHERE id = 20";
-    found(flip, "edited", 20);
-}
-
-fn an_edited_link_is_found() {
-    found("UPDATE steward.chain SET prev_hash = sha256(prev_hash) WHERE id = 20", "edited", 20);
-}
-
-fn a_missing_record_is_found() {
-    found("DELETE FROM steward.chain WHERE id = 20", "missing", 20);
-}
-
-fn swapped_records_are_found() {
-    let swap = "UPDATE steward.chain AS a SET record = b.record, prev_hash = b.prev_hash, hash = b.hash
-        FROM steward.chain AS b WHERE (a.id, b.id) IN ((20, 21), (21, 20))";
-    found(swap, "reordered", 20);
-}
-
-fn an_inserted_record_is_found() {
-    let insert = "UPDATE steward.chain SET id = -id - 1 WHERE id > 20;
-        UPDATE steward.chain SET id = -id WHERE id < 0;
-        INSERT INTO steward.chain SELECT 21, record, prev_hash, hash FROM steward.chain WHERE id = 20";
-    found(insert, "inserted", 21);
-}
-
-fn a_cut_tail_is_found_with_the_anchor() {
-    let mut school = school_with_history();
-    let anchor: String = school.ask("SELECT steward.chain_head()");
-    let head: i64 = school.ask("SELECT max(id) FROM steward.chain");
-    tamper(&mut school, "DELETE FROM steward.chain WHERE id > (SELECT max(id) - 10 FROM steward.chain)");
-    let verdict = verify(&school, &format!("anchor => $a${anchor}$a$"));
-    assert!(!verdict.ok, "{verdict:?}");
-    // The sequencer may have gone on behind the cut: then the history forks there.
-    assert!(["truncated", "forked"].contains(&verdict.kind.as_str()), "{verdict:?}");
-    assert!(verdict.first_bad_id.is_some_and(|id| id <= head), "{verdict:?}");
-}
-
-fn a_record_of_unknown_format_is_found() {
-    let mut school = school_with_history();
-    tamper(&mut school, "UPDATE steward.chain SET record = set_byte(record, 0, 255) WHERE id = 20");
-    let verdict = verify(&school, "");
-    assert!(!verdict.ok && verdict.first_bad_id == Some(20), "{verdict:?}");
-    // It cannot be shown either, but the view must not hide the records around it.
-    let readable = "SELECT count(*) FROM steward.audit_log WHERE id < 20";
-    assert_eq!(school.ask::<i64>(readable), 19);
 }
 
 fn ids_are_gapless_and_linked() {
@@ -179,4 +77,163 @@ fn sessions_of_any_time_zone_verify_the_same() {
         session.batch_execute(&format!("SET {settings}")).expect("set");
         assert!(ask::<bool>(&mut session, "SELECT ok FROM steward.verify_chain()"), "{settings}");
     }
+}
+
+fn records_in_tables_that_inherit_are_part_of_the_chain() {
+    let mut school = school_with_history();
+    let line: String = school.ask("SELECT steward.chain_head()");
+    unload(&mut school);
+    let mut session = intruder(&school);
+    // Named and made in another order than that of their ids; the newest records stay where they are.
+    for (name, from, to) in [("chain_2", 21, 40), ("chain_1", 1, 20)] {
+        let split = format!(
+            "CREATE TABLE steward.{name} (PRIMARY KEY (id)) INHERITS (steward.chain);
+             INSERT INTO steward.{name} SELECT * FROM ONLY steward.chain WHERE id BETWEEN {from} AND {to};
+             DELETE FROM ONLY steward.chain WHERE id BETWEEN {from} AND {to}"
+        );
+        session.batch_execute(&split).expect("split");
+    }
+    let whole = verdict(&mut session, &format!("verify_chain({})", anchor(&line)));
+    assert!(whole.ok && whole.kind == "ok" && whole.checked > 60, "{whole:?}");
+    assert_eq!(verdict(&mut session, "verify_chain(15, 45)").checked, 31);
+    // The sequencer goes on behind them.
+    load(&mut school);
+    work(&school, 1);
+    assert!(verify(&school, &anchor(&line)).ok);
+}
+
+fn verify_new_goes_on_where_the_last_verification_ended() {
+    let mut school = school_with_history();
+    // Nothing was verified before: everything is new.
+    let first = verify_new(&school);
+    assert!(first.ok && first.checked > 60, "{first:?}");
+    let last_verified = "SELECT last_verified_id FROM steward.audit_status";
+    assert_eq!(school.ask::<i64>(last_verified), first.checked);
+    // Nothing is new: the last record is verified again.
+    let idle = verify_new(&school);
+    assert!(idle.ok && idle.kind == "not_anchored" && idle.checked >= 1 && idle.checked < 10, "{idle:?}");
+    work(&school, 5);
+    let head: i64 = school.ask("SELECT max(id) FROM steward.chain");
+    let new = verify_new(&school);
+    assert!(new.ok && (10..40).contains(&new.checked) && new.anchored_to.is_none(), "{new:?}");
+    assert!(school.ask::<i64>(last_verified) >= head);
+    // A full verification counts as one, too; a part of the chain does not.
+    work(&school, 5);
+    let before: i64 = school.ask(last_verified);
+    assert!(verify(&school, "from_id => 5").ok);
+    assert_eq!(school.ask::<i64>(last_verified), before);
+    assert!(verify(&school, "").ok);
+    assert!(school.ask::<i64>(last_verified) > before);
+    // Damage among the new records is found, and nothing behind it counts as verified.
+    let before: i64 = school.ask(last_verified);
+    work(&school, 5);
+    tamper(&mut school, &format!("UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = {}", before + 3));
+    let damaged = verify_new(&school);
+    assert_eq!((damaged.ok, damaged.kind.as_str(), damaged.first_bad_id), (false, "edited", Some(before + 3)));
+    assert_eq!(school.ask::<i64>(last_verified), before);
+}
+
+fn verify_new_misses_what_was_verified() {
+    let mut school = school_with_history();
+    let verified = verify(&school, "").checked;
+    unload(&mut school);
+    let mut session = intruder(&school);
+    for (sql, kind, first_bad_id) in [
+        (format!("DELETE FROM steward.chain WHERE id > {}", verified - 5), "truncated", verified - 4),
+        ("DELETE FROM steward.chain".to_string(), "truncated", 1),
+        (
+            format!("DELETE FROM steward.chain WHERE id > {}", verified - 5)
+                + "; DO $$ BEGIN FOR n IN 1..9 LOOP PERFORM pg_temp.append(record) FROM steward.chain WHERE id = 20; END LOOP; END $$",
+            "forked",
+            verified,
+        ),
+        (
+            "UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = 20; SELECT pg_temp.reseal(20)"
+                .to_string(),
+            "forked",
+            verified,
+        ),
+    ] {
+        session.batch_execute(&format!("BEGIN; {sql}")).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        let found = verdict(&mut session, "verify_new()");
+        assert_eq!((found.ok, found.kind.as_str(), found.first_bad_id), (false, kind, Some(first_bad_id)), "{sql}");
+        session.batch_execute("ROLLBACK").expect("rollback");
+    }
+    // A full verification without an anchor cannot see that a tail is gone, but it does not hide it either.
+    session.batch_execute(&format!("DELETE FROM steward.chain WHERE id > {}", verified - 5)).expect("cut");
+    assert!(verdict(&mut session, "verify_chain()").ok);
+    assert_eq!(verdict(&mut session, "verify_new()").kind, "truncated");
+}
+
+fn verify_new_does_not_believe_its_file() {
+    let school = school_with_history();
+    let line: String = school.ask("SELECT steward.chain_head()");
+    assert!(verify(&school, "").ok);
+    let file = school.file("data/pg_steward/verified");
+    let kept = std::fs::read_to_string(&file).expect("verified");
+    let words: Vec<&str> = kept.split(' ').collect();
+    let with = |at: usize, word: &str| {
+        let mut words = words.clone();
+        words[at] = word;
+        words.join(" ")
+    };
+    for (content, kind) in [(with(3, &"ab".repeat(32)), "forked"), (with(2, "1000000"), "truncated")] {
+        std::fs::write(&file, &content).expect("write");
+        let verdict = verify_new(&school);
+        assert_eq!((verdict.ok, verdict.kind.as_str()), (false, kind), "{content}");
+        // It stays so until an anchor from outside vouches for the chain.
+        assert!(verify(&school, "").ok);
+        assert!(!verify_new(&school).ok, "{content}");
+    }
+    std::fs::write(&file, "nonsense\n").expect("write");
+    let refused = school.superuser().query("SELECT * FROM steward.verify_new()", &[]);
+    expect_error(refused, &SqlState::DATA_CORRUPTED, "", "anchor");
+    assert!(verify(&school, &anchor(&line)).ok);
+    assert!(verify_new(&school).ok);
+}
+
+/// Makes the chain long, fast, and genuine.
+const LONG: &str = r"DO $$ DECLARE
+        head bigint; prev bytea; ledger bytea := uuid_send((SELECT l.ledger FROM steward.ledger AS l));
+        genuine bytea := (SELECT record FROM steward.chain WHERE id = 20); leaf bytea := sha256('\x00' || genuine);
+    BEGIN
+        SELECT id, hash INTO head, prev FROM steward.chain ORDER BY id DESC LIMIT 1;
+        FOR n IN head + 1 .. head + 300000 LOOP
+            INSERT INTO steward.chain VALUES (n, genuine, prev, sha256('\x02' || ledger || int8send(n) || prev || leaf))
+                RETURNING hash INTO prev;
+        END LOOP;
+    END $$";
+
+fn a_long_verification_can_be_watched_and_stopped() {
+    let mut school = school_with_history();
+    tamper(&mut school, LONG);
+    let mut auditor = school.superuser();
+    let pid: i32 = ask(&mut auditor, "SELECT pg_backend_pid()");
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads").count();
+    // Stopped by a timeout: no thread is left, and the session goes on.
+    for timeout in ["5ms", "20ms", "60ms"] {
+        auditor.batch_execute(&format!("SET statement_timeout = '{timeout}'")).expect("set");
+        let stopped = auditor.query("SELECT * FROM steward.verify_chain()", &[]);
+        expect_error(stopped, &SqlState::QUERY_CANCELED, "", "");
+        assert_eq!(threads(), 1, "{timeout}");
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.verify_progress"), 0);
+    // Watched by another session, then cancelled.
+    auditor.batch_execute("SET statement_timeout = 0").expect("set");
+    let again_and_again = "DO $$ BEGIN LOOP PERFORM FROM steward.verify_chain(); END LOOP; END $$";
+    let running = std::thread::spawn(move || (auditor.batch_execute(again_and_again), auditor));
+    let mut watcher = school.connect("auditor_qian", HOME);
+    let seen =
+        "SELECT done FROM steward.verify_progress WHERE pid = $1 AND done BETWEEN 1 AND total AND percent <= 100";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while watcher.query(seen, &[&pid]).expect("verify_progress").is_empty() {
+        assert!(Instant::now() < deadline, "the verification is not seen");
+        sleep(Duration::from_millis(3));
+    }
+    assert!(school.ask::<bool>(&format!("SELECT pg_cancel_backend({pid})")));
+    let (cancelled, mut auditor) = running.join().expect("the session");
+    expect_error(cancelled, &SqlState::QUERY_CANCELED, "", "");
+    assert_eq!(threads(), 1);
+    let verdict = verdict(&mut auditor, "verify_chain()");
+    assert!(verdict.ok && verdict.checked > 300_000, "{verdict:?}");
 }

@@ -14,6 +14,7 @@ macro_rules! tests {
     };
 }
 
+mod attack;
 mod bulk;
 mod chain;
 mod cluster;
@@ -25,6 +26,7 @@ mod expect;
 mod failover;
 mod foreign_error;
 mod mode;
+mod mutation;
 mod operation;
 mod other_database;
 mod policy;
@@ -34,12 +36,14 @@ mod separation;
 mod start;
 mod structure;
 mod traffic;
+mod trail;
 mod way_around;
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let subjects = [
+        attack::tests(),
         bulk::tests(),
         chain::tests(),
         copies::tests(),
@@ -49,6 +53,7 @@ fn main() {
         failover::tests(),
         foreign_error::tests(),
         mode::tests(),
+        mutation::tests(),
         operation::tests(),
         other_database::tests(),
         policy::tests(),
@@ -67,6 +72,7 @@ fn main() {
         })
     });
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    trail::remove_shared();
     cluster::remove_template();
     conclusion.exit();
 }

@@ -30,13 +30,14 @@ impl Ledger {
 /// empty, what the genesis record says. None without any of these.
 pub(crate) fn current(client: &mut SpiClient<'_>) -> Outcome<Option<Ledger>> {
     let mut ledgers = Vec::new();
-    for row in own::query(client, "SELECT ledger, system_identifier FROM steward.ledger ORDER BY started_at DESC", &[])?
+    for row in
+        own::select(client, "SELECT ledger, system_identifier FROM steward.ledger ORDER BY started_at DESC", &[])?
     {
         if let (Some(id), Some(system_identifier)) = (row.get::<Uuid>(1)?, row.get::<String>(2)?) {
             ledgers.push(Ledger { id: *id.as_bytes(), system_identifier });
         }
     }
-    let first = own::query(client, "SELECT record, prev_hash FROM steward.chain WHERE id = 1 LIMIT 1", &[])?.first();
+    let first = own::select(client, "SELECT record, prev_hash FROM steward.chain WHERE id = 1 LIMIT 1", &[])?.first();
     let (mut told, mut prev) = (None, None);
     if !first.is_empty() {
         told = first.get::<Vec<u8>>(1)?.and_then(|record| told_by(&record));
@@ -104,7 +105,7 @@ pub(super) fn uuid_text(id: &chain::Ledger) -> String {
 
 /// The end of the stored chain. A stored hash of a wrong length counts as zeros: the chain goes on, and does not verify.
 pub(crate) fn head(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
-    let last = own::query(client, "SELECT id, hash FROM steward.chain ORDER BY id DESC LIMIT 1", &[])?.first();
+    let last = own::select(client, "SELECT id, hash FROM steward.chain ORDER BY id DESC LIMIT 1", &[])?.first();
     if last.is_empty() {
         return Ok(Head { ledger: ledger.id, id: 0, hash: ledger.genesis_prev() });
     }

@@ -142,7 +142,8 @@ fn verify_since_last() -> Outcome<Verdict> {
         if verdict.kind == Kind::Empty {
             // Nothing is left from there on: what was verified is gone.
             let newest = ledger::head(client, &task.ledger)?.id;
-            return Ok(Verdict { kind: Kind::Truncated, first_bad_id: Some(newest + 1), ..verdict });
+            let kind = if task.ledger.id == last.ledger { Kind::Truncated } else { Kind::Forked };
+            return Ok(Verdict { kind, first_bad_id: Some(newest + 1), ..verdict });
         }
         if let (true, Some(head)) = (verdict.ok, head) {
             verified::replace(client, &head, false, None)?;
@@ -189,7 +190,7 @@ fn parse_anchor(line: &str) -> Outcome<Head> {
 }
 
 fn stored_hash(client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<Hash>> {
-    let row = client.select("SELECT hash FROM steward.chain WHERE id = $1 LIMIT 1", None, &[id.into()])?.first();
+    let row = own::select(client, "SELECT hash FROM steward.chain WHERE id = $1 LIMIT 1", &[id.into()])?.first();
     if row.is_empty() {
         return Ok(None);
     }

@@ -48,7 +48,7 @@ fn _verify_progress()
     let sql = "SELECT pid, param3, param19 FROM pg_stat_get_progress_info('COPY') WHERE param20 = $1";
     let rows = own::run(|client| {
         let mut rows = Vec::new();
-        for row in own::query(client, sql, &[VERIFICATION.into()])? {
+        for row in own::select(client, sql, &[VERIFICATION.into()])? {
             rows.push((row.get(1)?, row.get(2)?, row.get(3)?));
         }
         Ok(rows)

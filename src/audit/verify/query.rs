@@ -41,14 +41,20 @@ pub(super) fn read(client: &mut SpiClient<'_>, task: &Task, reader: &mut Paralle
     }
 }
 
-/// Until the end of the surrounding `own::run`.
+/// Until the end of the surrounding `own::run`, whatever the session prefers.
 fn refuse_indexes() {
-    for name in [c"enable_indexscan", c"enable_bitmapscan"] {
+    let settings = [
+        (c"enable_indexscan", c"off"),
+        (c"enable_bitmapscan", c"off"),
+        (c"enable_seqscan", c"on"),
+        (c"enable_sort", c"on"),
+    ];
+    for (name, value) in settings {
         // Safe: static C strings; the caller's GUC nest level takes the setting back.
         unsafe {
             pg_sys::set_config_option(
                 name.as_ptr(),
-                c"off".as_ptr(),
+                value.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
