@@ -236,4 +236,14 @@ fn a_long_verification_can_be_watched_and_stopped() {
     assert_eq!(threads(), 1);
     let verdict = verdict(&mut auditor, "verify_chain()");
     assert!(verdict.ok && verdict.checked > 300_000, "{verdict:?}");
+    // Ended with its session, threads and all: no other session notices.
+    let mut bystander = school.superuser();
+    let running = std::thread::spawn(move || auditor.batch_execute(again_and_again));
+    let running_now = "SELECT count(*) FROM steward.verify_progress";
+    while ask::<i64>(&mut bystander, running_now) == 0 {
+        sleep(Duration::from_millis(3));
+    }
+    assert!(ask::<bool>(&mut bystander, &format!("SELECT pg_terminate_backend({pid}, 5000)")));
+    assert!(running.join().expect("the session").is_err());
+    assert_eq!(ask::<i64>(&mut bystander, running_now), 0);
 }

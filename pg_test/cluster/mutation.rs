@@ -57,7 +57,7 @@ fn workload(school: &School, random: &mut Random) {
             5 => format!("INSERT INTO app.entry (client) VALUES ({id})"),
             6 => format!(
                 "/* {long} */ UPDATE app.student SET note = {} || note WHERE id = {id}",
-                vec!["''"; 1 + long.len() / 20].join(" || ")
+                vec!["''"; 1 + long.len()].join(" || ")
             ),
             7 => format!(
                 "DO $$ BEGIN UPDATE app.guardian SET name = 'n' WHERE id = {id}; PERFORM 1 FROM app.student; END $$"

@@ -162,7 +162,8 @@ fn first_due(_client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
 /// The verdict, and the last record if nothing is wrong.
 fn run(client: &mut SpiClient<'_>, task: &Task) -> Outcome<(Verdict, Option<Head>)> {
     let newest = ledger::head(client, &task.ledger)?.id;
-    let progress = Progress::begin(task.last.map_or(newest, |last| last.min(newest)) - task.first + 1);
+    let last = task.last.map_or(newest, |last| last.min(newest));
+    let progress = Progress::begin(last.saturating_sub(task.first).saturating_add(1));
     let mut reader = Parallel::new(task.verifier(), threads());
     if !task.is_whole() || disk::read(&task.tables, task.first, &mut reader, &progress)? == Err(Disorder) {
         reader = Parallel::new(task.verifier(), threads());
