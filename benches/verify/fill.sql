@@ -15,7 +15,7 @@ BEGIN
     FOR id IN head + 1 .. head + current_setting('bench.records')::bigint LOOP
         which := 1 + id % cardinality(genuine);
         this := sha256('\x02' || ledger || int8send(id) || prev || leaves[which]);
-        INSERT INTO steward.chain VALUES (id, genuine[which], prev, this);
+        INSERT INTO steward.chain_1 VALUES (id, genuine[which], prev, this);
         prev := this;
     END LOOP;
 END $$;

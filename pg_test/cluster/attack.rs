@@ -51,7 +51,7 @@ fn a1_an_edited_record_is_found() {
     trail.found_by_anchor_only(resealed, "forked", last);
     // A record of an unknown format, and one that is none.
     trail.found("UPDATE steward.chain SET record = set_byte(record, 0, 255) WHERE id = 20", "edited", 20);
-    let unknown = "UPDATE steward.chain SET record = set_byte(record, 9, 2) WHERE id = 20; SELECT pg_temp.reseal(20)";
+    let unknown = "UPDATE steward.chain SET record = set_byte(record, 0, 2) WHERE id = 20; SELECT pg_temp.reseal(20)";
     let [without, _] = trail.verdicts(unknown);
     assert_eq!((without.ok, without.kind.as_str(), without.first_bad_id), (false, "unknown_format", Some(20)));
     // It cannot be shown either, but the view must not hide the records around it.
@@ -202,7 +202,7 @@ fn a10_an_edited_head_is_found() {
 /// record in front, and against the times of the checkpoint lines that were kept.
 fn a11_a_backdated_record_shows_in_the_order_of_ids() {
     let mut trail = Trail::new();
-    let backdated = "SELECT pg_temp.append(overlay(record PLACING int8send(0) FROM 28 FOR 8))
+    let backdated = "SELECT pg_temp.append(overlay(record PLACING int8send(0) FROM 5 FOR 8))
         FROM steward.chain ORDER BY id DESC LIMIT 1";
     let back = "SELECT count(*) FROM (SELECT operation_time < lag(operation_time) OVER (ORDER BY id) - interval '1 hour' AS back
         FROM steward.audit_log) AS step WHERE back";
@@ -361,7 +361,7 @@ fn a16_a_byte_changed_in_the_tables_file_is_found() {
     let mut school = school_with_history();
     let mut session = school.superuser();
     session.batch_execute("CHECKPOINT").expect("checkpoint");
-    let path: String = ask(&mut session, "SELECT pg_relation_filepath('steward.chain')");
+    let path: String = ask(&mut session, "SELECT pg_relation_filepath('steward.chain_1')");
     let record: Vec<u8> = ask(&mut session, "SELECT record FROM steward.chain WHERE id = 20");
     drop(session);
     school.stop();
@@ -379,20 +379,20 @@ fn a16_a_changed_table_is_found() {
     let mut trail = Trail::new();
     // A forged table beside the genuine one.
     let attached = "CREATE TABLE app.forged () INHERITS (steward.chain); INSERT INTO app.forged
-        SELECT id, pg_temp.other(record), prev_hash, hash FROM ONLY steward.chain WHERE id = 20";
+        SELECT id, pg_temp.other(record), prev_hash, hash FROM steward.chain_1 WHERE id = 20";
     for verdict in trail.verdicts(attached) {
         assert_eq!((verdict.ok, verdict.first_bad_id), (false, Some(20)), "{verdict:?}");
     }
     let last = trail.last;
     let behind = format!(
         "CREATE TABLE app.forged () INHERITS (steward.chain);
-         INSERT INTO app.forged SELECT {last} + 1, record, prev_hash, hash FROM ONLY steward.chain WHERE id = 20"
+         INSERT INTO app.forged SELECT {last} + 1, record, prev_hash, hash FROM steward.chain_1 WHERE id = 20"
     );
     trail.found(&behind, "inserted", last + 1);
     // A part of the genuine one taken away.
     let detached = "CREATE TABLE app.part () INHERITS (steward.chain);
-        INSERT INTO app.part SELECT * FROM ONLY steward.chain WHERE id BETWEEN 20 AND 29;
-        DELETE FROM ONLY steward.chain WHERE id BETWEEN 20 AND 29";
+        INSERT INTO app.part SELECT * FROM steward.chain_1 WHERE id BETWEEN 20 AND 29;
+        DELETE FROM steward.chain_1 WHERE id BETWEEN 20 AND 29";
     assert!(trail.verdicts(detached).iter().all(|verdict| verdict.ok));
     trail.found(&format!("{detached}; ALTER TABLE app.part NO INHERIT steward.chain"), "missing", 20);
     // A column more is not part of any record; a column of another type or name makes it no chain.
@@ -411,7 +411,7 @@ fn a16_a_row_hidden_from_the_index_is_found() {
     let mut school = school_with_history();
     let hide = |ready: bool| {
         format!(
-            "UPDATE pg_index SET indisready = {ready}, indisvalid = {ready} WHERE indrelid = 'steward.chain'::regclass;"
+            "UPDATE pg_index SET indisready = {ready}, indisvalid = {ready} WHERE indrelid = 'steward.chain_1'::regclass;"
         )
     };
     let last: i64 = school.ask("SELECT max(id) FROM steward.chain");
@@ -419,7 +419,7 @@ fn a16_a_row_hidden_from_the_index_is_found() {
     let mut session = intruder(&school);
     session.batch_execute(&hide(false)).expect("hide");
     session
-        .batch_execute("INSERT INTO steward.chain SELECT 20, pg_temp.other(record), prev_hash, hash FROM steward.chain WHERE id = 20")
+        .batch_execute("INSERT INTO steward.chain_1 SELECT 20, pg_temp.other(record), prev_hash, hash FROM steward.chain WHERE id = 20")
         .expect("insert");
     session.batch_execute(&hide(true)).expect("show");
     session.batch_execute("SET enable_seqscan = off").expect("set");

@@ -79,13 +79,15 @@ pub fn tamper(school: &mut School, sql: &str) {
 
 /// What an intruder brings along. `unguard` takes away all constraints of the chain, `link` is the hash of a record in
 /// its place, `reseal` recomputes all links from an id on, `append` adds a record that is linked as it should be, `push`
-/// and `pull` move all ids from one on by one.
+/// and `pull` move all ids from one on by one, and `other` is the record a microsecond earlier or later.
 const TOOLS: &str = r"
     SET session_replication_role = 'replica';
     CREATE FUNCTION pg_temp.unguard() RETURNS void LANGUAGE plpgsql AS $$
-    DECLARE guard name; BEGIN
-        FOR guard IN SELECT conname FROM pg_constraint WHERE conrelid = 'steward.chain'::regclass ORDER BY contype LOOP
-            EXECUTE format('ALTER TABLE steward.chain DROP CONSTRAINT %I', guard);
+    DECLARE guard record; BEGIN
+        FOR guard IN SELECT conrelid::regclass AS chain, conname FROM pg_constraint WHERE conislocal AND conrelid IN
+            (SELECT 'steward.chain'::regclass UNION SELECT inhrelid FROM pg_inherits WHERE inhparent = 'steward.chain'::regclass)
+            ORDER BY contype LOOP
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', guard.chain, guard.conname);
         END LOOP;
         ALTER TABLE steward.chain ALTER id DROP NOT NULL, ALTER record DROP NOT NULL,
             ALTER prev_hash DROP NOT NULL, ALTER hash DROP NOT NULL;
@@ -101,14 +103,14 @@ const TOOLS: &str = r"
         END LOOP;
     END $$;
     CREATE FUNCTION pg_temp.append(record bytea) RETURNS void LANGUAGE sql AS $$
-        INSERT INTO steward.chain SELECT id + 1, record, hash, pg_temp.link(id + 1, hash, record)
+        INSERT INTO steward.chain_1 SELECT id + 1, record, hash, pg_temp.link(id + 1, hash, record)
         FROM (SELECT id, hash FROM steward.chain ORDER BY id DESC LIMIT 1) AS head $$;
     CREATE FUNCTION pg_temp.push(first bigint) RETURNS void LANGUAGE sql AS $$
         UPDATE steward.chain SET id = -id - 1 WHERE id >= first; UPDATE steward.chain SET id = -id WHERE id < 0 $$;
     CREATE FUNCTION pg_temp.pull(first bigint) RETURNS void LANGUAGE sql AS $$
         UPDATE steward.chain SET id = -id + 1 WHERE id >= first; UPDATE steward.chain SET id = -id WHERE id < 0 $$;
     CREATE FUNCTION pg_temp.other(record bytea) RETURNS bytea LANGUAGE sql AS $$
-        SELECT set_byte(record, length(record) - 1, get_byte(record, length(record) - 1) # 1) $$;
+        SELECT set_byte(record, 11, get_byte(record, 11) # 1) $$;
 ";
 
 /// A session of the intruder, where the library is not loaded.

@@ -9,17 +9,17 @@
 //!
 //! The verifier is here and nowhere else; nothing here repairs a chain.
 
+mod batch;
 mod damage;
 mod head;
 mod order;
 mod parallel;
-mod segment;
 mod verifier;
 
+pub use batch::Batch;
 pub use head::Head;
 pub use order::{Disorder, Order};
 pub use parallel::Parallel;
-pub use segment::Segment;
 pub use verifier::{Kind, Verdict, Verifier};
 
 use sha2::{Digest, Sha256};

@@ -1,29 +1,29 @@
-//! The verifier on several cores: threads check segments by themselves, and the caller's thread joins them in order.
+//! The verifier on several cores: threads check batches by themselves, and the caller's thread joins them in order.
 //!
-//! A segment begins with the `prev_hash` stored in its first record. That is believed only after the verifier has found
-//! it equal to the hash at the end of the segment before, so by induction a chain whose segments all join is whole. What
+//! A batch begins with the `prev_hash` stored in its first record. That is believed only after the verifier has found
+//! it equal to the hash at the end of the batch before, so by induction a chain whose batches all join is whole. What
 //! does not join, or is not whole by itself, goes through [`Verifier::push`] record by record: the verdict is always the
 //! one that a single thread would have given.
 //!
 //! The threads run nothing but hashing on memory of their own, take no signals, and have ended when a `Parallel` is gone,
 //! however that came about.
 
-use super::{Ledger, Segment, Verdict, Verifier};
+use super::{Batch, Ledger, Verdict, Verifier};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-/// Segments under way for each thread: one that it checks, one that waits.
+/// Batches under way for each thread: one that it checks, one that waits.
 const AHEAD: usize = 2;
 
 /// Verifies records as they are pushed, like [`Verifier`].
 pub struct Parallel {
     verifier: Verifier,
-    /// How many threads there may be; they are started with the first full segment.
+    /// How many threads there may be; they are started with the first full batch.
     threads: usize,
     workers: Vec<Worker>,
-    filling: Segment,
-    spare: Vec<Segment>,
-    /// Segments handed out and taken back, in the same order: number n goes to worker n modulo their count.
+    filling: Batch,
+    spare: Vec<Batch>,
+    /// Batches handed out and taken back, in the same order: number n goes to worker n modulo their count.
     sent: usize,
     taken: usize,
 }
@@ -35,7 +35,7 @@ impl Parallel {
             verifier,
             threads,
             workers: Vec::new(),
-            filling: Segment::default(),
+            filling: Batch::default(),
             spare: Vec::new(),
             sent: 0,
             taken: 0,
@@ -84,49 +84,49 @@ impl Parallel {
 
     fn hand_out(&mut self) {
         let next = self.spare.pop().unwrap_or_default();
-        let segment = std::mem::replace(&mut self.filling, next);
+        let batch = std::mem::replace(&mut self.filling, next);
         if self.workers.is_empty() {
-            let whole = segment.is_whole(self.verifier.ledger());
-            return self.join(segment, whole);
+            let whole = batch.is_whole(self.verifier.ledger());
+            return self.join(batch, whole);
         }
         if self.sent - self.taken == self.workers.len() * AHEAD {
             self.take_back();
         }
         let worker = &self.workers[self.sent % self.workers.len()];
-        worker.give(segment);
+        worker.give(batch);
         self.sent += 1;
     }
 
     fn take_back(&mut self) {
-        let (segment, whole) = self.workers[self.taken % self.workers.len()].take();
+        let (batch, whole) = self.workers[self.taken % self.workers.len()].take();
         self.taken += 1;
-        self.join(segment, whole);
+        self.join(batch, whole);
     }
 
-    fn join(&mut self, mut segment: Segment, whole: bool) {
-        self.verifier.push_segment(&segment, whole);
-        segment.clear();
-        self.spare.push(segment);
+    fn join(&mut self, mut batch: Batch, whole: bool) {
+        self.verifier.push_batch(&batch, whole);
+        batch.clear();
+        self.spare.push(batch);
     }
 }
 
-/// One thread, which gives back each segment it got, in the same order.
+/// One thread, which gives back each batch it got, in the same order.
 struct Worker {
     /// None once the thread is to end.
-    to: Option<SyncSender<Segment>>,
-    from: Receiver<(Segment, bool)>,
+    to: Option<SyncSender<Batch>>,
+    from: Receiver<(Batch, bool)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
     fn start(ledger: Ledger) -> std::io::Result<Worker> {
-        let (to, work) = sync_channel::<Segment>(AHEAD);
-        let (done, from): (Sender<(Segment, bool)>, _) = channel();
+        let (to, work) = sync_channel::<Batch>(AHEAD);
+        let (done, from): (Sender<(Batch, bool)>, _) = channel();
         let thread = without_signals(|| {
             Builder::new().name("verify".into()).spawn(move || {
-                for segment in work {
-                    let whole = segment.is_whole(&ledger);
-                    if done.send((segment, whole)).is_err() {
+                for batch in work {
+                    let whole = batch.is_whole(&ledger);
+                    if done.send((batch, whole)).is_err() {
                         break;
                     }
                 }
@@ -135,11 +135,11 @@ impl Worker {
         Ok(Worker { to: Some(to), from, thread: Some(thread) })
     }
 
-    fn give(&self, segment: Segment) {
-        self.to.as_ref().and_then(|to| to.send(segment).ok()).expect("a verifying thread has ended");
+    fn give(&self, batch: Batch) {
+        self.to.as_ref().and_then(|to| to.send(batch).ok()).expect("a verifying thread has ended");
     }
 
-    fn take(&self) -> (Segment, bool) {
+    fn take(&self) -> (Batch, bool) {
         self.from.recv().expect("a verifying thread has ended")
     }
 }

@@ -6,7 +6,7 @@
 
 use super::super::record;
 use super::damage::{Damage, RECENT, Recent, Row};
-use super::{Hash, Head, Ledger, Segment, leaf, link};
+use super::{Batch, Hash, Head, Ledger, leaf, link};
 
 /// What a verification found. See `damage` for how kinds are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,13 +159,13 @@ impl Verifier {
         }
     }
 
-    /// Takes a segment of records as if they were pushed one by one. `whole` is what [`Segment::is_whole`] said of it for
+    /// Takes a batch of records as if they were pushed one by one. `whole` is what [`Batch::is_whole`] said of it for
     /// this verifier's ledger.
-    pub fn push_segment(&mut self, segment: &Segment, whole: bool) {
-        if whole && self.is_joined_by(segment) {
-            return self.accept_segment(segment);
+    pub fn push_batch(&mut self, batch: &Batch, whole: bool) {
+        if whole && self.is_joined_by(batch) {
+            return self.accept_batch(batch);
         }
-        for row in (0..segment.len()).map(|at| segment.row(at)) {
+        for row in (0..batch.len()).map(|at| batch.row(at)) {
             self.push(row.id, row.record, row.prev, row.hash);
         }
     }
@@ -186,18 +186,18 @@ impl Verifier {
         Some(Head { ledger: self.ledger, id: self.to_id?, hash })
     }
 
-    /// Whether a segment that is whole goes on where the verifier is.
-    fn is_joined_by(&self, segment: &Segment) -> bool {
-        if segment.is_empty() || self.damage.is_some() {
+    /// Whether a batch that is whole goes on where the verifier is.
+    fn is_joined_by(&self, batch: &Batch) -> bool {
+        if batch.is_empty() || self.damage.is_some() {
             return false;
         }
-        let (first, last) = (segment.row(0), segment.row(segment.len() - 1));
+        let (first, last) = (batch.row(0), batch.row(batch.len() - 1));
         first.id == self.next_id && last.id < i64::MAX && self.prev.is_none_or(|expected| expected == first.prev)
     }
 
-    fn accept_segment(&mut self, segment: &Segment) {
-        let (first, last) = (segment.row(0), segment.row(segment.len() - 1));
-        self.checked += segment.len() as i64;
+    fn accept_batch(&mut self, batch: &Batch) {
+        let (first, last) = (batch.row(0), batch.row(batch.len() - 1));
+        self.checked += batch.len() as i64;
         self.from_id.get_or_insert(first.id);
         self.to_id = Some(last.id);
         if self.prev.is_none() {
@@ -206,11 +206,11 @@ impl Verifier {
         if let Anchor::Ahead(head) = self.anchor
             && (first.id..=last.id).contains(&head.id)
         {
-            let same = segment.row((head.id - first.id) as usize).hash == head.hash;
+            let same = batch.row((head.id - first.id) as usize).hash == head.hash;
             self.anchor = if same { Anchor::Equal(head) } else { Anchor::Differs(head) };
         }
-        for at in segment.len().saturating_sub(RECENT as usize)..segment.len() {
-            let row = segment.row(at);
+        for at in batch.len().saturating_sub(RECENT as usize)..batch.len() {
+            let row = batch.row(at);
             self.recent.remember(row.id, row.hash.try_into().unwrap_or_default());
         }
         self.prev = last.hash.try_into().ok();

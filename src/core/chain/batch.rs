@@ -4,14 +4,14 @@
 use super::super::record;
 use super::{Hash, Ledger, leaf, link};
 
-/// Records of one segment: enough that handing it over costs nothing, few enough for a processor's cache.
+/// Records of one batch: enough that handing it over costs nothing, few enough for a processor's cache.
 const ROWS: usize = 1024;
-/// A segment takes no more records once it has so many bytes, and keeps no more memory when it is used again.
+/// A batch takes no more records once it has so many bytes, and keeps no more memory when it is used again.
 const BYTES: usize = 1 << 20;
 
 /// Stored records, copied one after another. Memory is kept for the next use.
 #[derive(Default)]
-pub struct Segment {
+pub struct Batch {
     rows: Vec<Place>,
     bytes: Vec<u8>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Stored<'a> {
     pub(super) hash: &'a [u8],
 }
 
-impl Segment {
+impl Batch {
     /// Copies a stored record to the end.
     pub fn push(&mut self, id: i64, record: &[u8], prev_hash: &[u8], hash: &[u8]) {
         let start = self.bytes.len();
