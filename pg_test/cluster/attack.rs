@@ -258,7 +258,7 @@ fn a12_an_edited_spool_file_leaves_a_record() {
 }
 
 /// A batch that is damaged leaves a record with its digest. One that is edited into another well-formed batch, or
-/// deleted, before the sequencer takes it leaves none: that window is the sequencer's interval, and said in the README.
+/// deleted, before the sequencer takes it leaves none: that window is the sequencer's interval.
 fn a12_an_edited_journal_row_leaves_a_record() {
     let mut school = slow_school();
     let mut teacher = school.session("teacher_wang");
