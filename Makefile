@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 export PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 
-.PHONY: help tools demo demo-stop test bench install clean
+.PHONY: help tools demo demo-stop test test-long bench install clean
 
 help:
 	@echo 'make demo       a school e-card database under policy, in a throw-away cluster'
 	@echo 'make demo-stop  stop and delete it'
 	@echo 'make test       every test; the last line counts them'
+	@echo 'make test-long  the tests of faults at full length: hundreds of crashes, millions of statements'
 	@echo 'make install    build and install into the server that PG_CONFIG names'
 	@echo 'make bench      pgbench side by side with plain PostgreSQL, pgaudit and audit triggers (17 minutes)'
 	@echo '                see also benches/instructions/run and benches/latency/run'
@@ -24,6 +25,9 @@ demo-stop:
 
 test: tools
 	@pg_test/run
+
+test-long: tools
+	@pg_test/run long
 
 bench: tools
 	@benches/overhead/run

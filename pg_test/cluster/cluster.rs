@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
 
+use crate::small_disk::SmallDisk;
+
 /// How long a server may take to answer, to stop, or to leave its shared memory after a crash.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,6 +33,7 @@ const FOREIGN_VARIABLES: [&str; 8] =
 pub struct Cluster {
     dir: PathBuf,
     postmaster: Option<Child>,
+    small_disk: Option<SmallDisk>,
 }
 
 impl Cluster {
@@ -39,7 +42,7 @@ impl Cluster {
         let dir = new_dir();
         let copied = Command::new("cp").arg("-a").arg(template()).arg(dir.join("data")).status();
         assert!(copied.expect("cp").success(), "cannot copy the template cluster");
-        let mut cluster = Cluster { dir, postmaster: None };
+        let mut cluster = Cluster { dir, postmaster: None, small_disk: None };
         cluster.configure(&[
             "listen_addresses = ''",
             &format!("unix_socket_directories = '{}'", cluster.dir.display()),
@@ -122,6 +125,39 @@ impl Cluster {
         postmaster.wait().expect("postgres");
     }
 
+    /// Immediate shutdown (SIGQUIT): every process ends at once, nothing is cleaned up.
+    pub fn stop_immediately(&mut self) {
+        let mut postmaster = self.postmaster.take().expect("the server does not run");
+        succeed(self.pg_ctl(&["stop", "--mode=immediate", "--silent", "--wait"]));
+        postmaster.wait().expect("postgres");
+    }
+
+    /// Whether the postmaster lives; after a PANIC it may have given up.
+    pub fn is_running(&mut self) -> bool {
+        let ended = |postmaster: &mut Child| postmaster.try_wait().expect("postgres").is_some();
+        self.postmaster.take_if(ended);
+        self.postmaster.is_some()
+    }
+
+    /// Moves a directory of the stopped cluster to a disk of its own.
+    pub fn put_on_small_disk(&mut self, directory: &str, megabytes: u32) {
+        assert!(self.postmaster.is_none() && self.small_disk.is_none(), "once, while the server is stopped");
+        let mount_point = self.dir.join("disk");
+        self.small_disk = Some(SmallDisk::under(&self.dir.join(directory), mount_point, megabytes));
+    }
+
+    #[track_caller]
+    pub fn small_disk(&self) -> &SmallDisk {
+        self.small_disk.as_ref().expect("a small disk")
+    }
+
+    /// A signal, by its name, to one process of this server. For those that pg_ctl does not know (STOP, CONT).
+    pub fn signal(&self, signal: &str, pid: i32) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", signal, &pid.to_string()]);
+        succeed(kill);
+    }
+
     /// SIGKILL to one process of this server, by its id.
     pub fn kill_9(&self, pid: i32) {
         let mut kill = server_program("pg_ctl", &self.dir);
@@ -137,7 +173,7 @@ impl Cluster {
         backup.args(["--checkpoint=fast", "--no-sync", "--username=postgres", "--port=5432", "--host"]).arg(&self.dir);
         backup.arg("--pgdata").arg(dir.join("data"));
         succeed(backup);
-        let copy = Cluster { dir, postmaster: None };
+        let copy = Cluster { dir, postmaster: None, small_disk: None };
         copy.configure(&[&format!("unix_socket_directories = '{}'", copy.dir.display())]);
         copy.configure(settings);
         copy
@@ -148,7 +184,7 @@ impl Cluster {
     pub fn empty(settings: &[&str]) -> Cluster {
         let dir = new_dir();
         initdb(&dir);
-        let cluster = Cluster { dir, postmaster: None };
+        let cluster = Cluster { dir, postmaster: None, small_disk: None };
         cluster.configure(&[&format!("unix_socket_directories = '{}'", cluster.dir.display()), "fsync = off"]);
         cluster.configure(settings);
         cluster
@@ -273,6 +309,7 @@ impl Drop for Cluster {
             }
             postmaster.wait().ok();
         }
+        drop(self.small_disk.take());
         fs::remove_dir_all(&self.dir).ok();
     }
 }

@@ -3,8 +3,8 @@
 //! (an ERROR included: the worker ends and comes back) it goes on exactly once.
 
 use super::round::Rounds;
-use crate::backend::backend_local;
 use super::standby;
+use crate::backend::backend_local;
 use crate::core::record::{Kind, Outcome, Record};
 use crate::error::{self, Outcome as Fallible};
 use crate::{settings, shared};

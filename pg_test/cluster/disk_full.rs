@@ -1,0 +1,185 @@
+//! A full disk: what must be on record is refused, what need not be goes on and is counted; once there is room the count
+//! is chained as LOST, nothing hangs, and every committed change has its record.
+
+use std::time::Duration;
+
+use postgres::Client;
+use postgres::error::SqlState;
+
+use crate::account::{self, check};
+use crate::fault::{report, wait_for, wait_for_recovery};
+use crate::school::{School, execute};
+
+tests! {
+    a_full_spool_refuses_denials_and_counts_reads,
+    a_full_data_directory_refuses_writes_and_counts_reads,
+    a_server_that_a_full_disk_brought_down_comes_back_with_its_records,
+}
+
+/// Room for the data directory of a test, and for its WAL.
+const MEGABYTES: u32 = 128;
+
+/// The statement was refused for want of room, or for want of an operation and is on record.
+#[track_caller]
+fn expect_no_room<T>(result: Result<T, postgres::Error>, or: &[SqlState]) {
+    let error = result.err().expect("the statement succeeded, but nobody may record it");
+    let error = error.as_db_error().unwrap_or_else(|| panic!("the connection failed: {error:?}"));
+    if [SqlState::IO_ERROR, SqlState::DISK_FULL].contains(error.code()) {
+        assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "no HINT: {error:?}");
+    } else {
+        assert!(or.contains(error.code()), "{error:?}");
+    }
+}
+
+fn read(session: &mut Client, times: i32) {
+    for id in 1..=times {
+        session.query("SELECT name FROM app.student WHERE id = $1", &[&id]).expect("a read goes on");
+    }
+}
+
+/// Refused whether or not there is room; the record of the refusal may not fit.
+fn ask_for_too_much(session: &mut Client, times: i32) {
+    for _ in 0..times {
+        let bulk = session.batch_execute("UPDATE app.student SET note = 'moved' WHERE id <= 60");
+        expect_no_room(bulk, &[SqlState::INSUFFICIENT_PRIVILEGE]);
+    }
+}
+
+/// Records that were lost, as the chain says.
+fn lost(school: &School) -> i64 {
+    school.flush_audit();
+    school.ask("SELECT coalesce(sum(rows), 0)::bigint FROM steward.audit_log WHERE operation_type = 'LOST'")
+}
+
+fn a_full_spool_refuses_denials_and_counts_reads() {
+    let mut school = account::school(&[]);
+    // The first record that needs it makes the spool.
+    read(&mut school.session("region_liu"), 1);
+    school.stop();
+    school.put_on_small_disk("data/pg_steward/spool", MEGABYTES / 16);
+    school.start();
+    let (mut clerk, mut teacher) = (school.session("clerk_zhao"), school.session("teacher_wang"));
+    let mut region = school.session("region_chen");
+    let op_no = school.request("region_chen", "UPDATE app.student SET note = 'approved' WHERE id <= 60");
+    school.release(&op_no);
+    read(&mut clerk, 5);
+    school.flush_audit();
+    school.small_disk().fill();
+
+    read(&mut clerk, 100);
+    // A session without a lane file of its own.
+    read(&mut school.session("clerk_zhao"), 10);
+    ask_for_too_much(&mut teacher, 20);
+    expect_no_room(execute(&mut region, &op_no), &[]);
+
+    school.small_disk().free();
+    let lost = lost(&school);
+    let reads = school.records("operation_type = 'SELECT' AND user_id = 'clerk_zhao' AND result = 'SUCCESS'");
+    let denials = school.records("result = 'DENIED' AND user_id = 'teacher_wang'");
+    report(&format!("spool full: 136 events, {reads} reads and {denials} denials on record, LOST({lost})"));
+    // The attempt to execute is the one that is neither.
+    assert!((135..=136).contains(&(reads + denials + lost)), "{reads} reads, {denials} denials, {lost} lost");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+    assert_eq!(school.ask::<i64>("SELECT lost FROM steward.audit_status"), 0);
+    check(&school);
+    read(&mut clerk, 1);
+    expect_no_room(teacher.batch_execute("TRUNCATE app.student"), &[SqlState::INSUFFICIENT_PRIVILEGE]);
+    assert_eq!(school.records("result = 'DENIED' AND user_id = 'teacher_wang'"), denials + 1);
+}
+
+/// Rows that are there before the disk is full: the tables then have pages with some room.
+const ROWS_BEFORE: i64 = 50;
+
+/// A school whose whole data directory lies on a small disk.
+fn school_on_small_disk(settings: &[&str]) -> School {
+    let mut school = account::school(settings);
+    let mut teacher = school.session("teacher_wang");
+    for number in 1..=ROWS_BEFORE {
+        let row = format!("INSERT INTO app.tally (client, sequence) VALUES ('before', {number})");
+        teacher.batch_execute(&row).expect("there is room");
+    }
+    school.flush_audit();
+    school.stop();
+    school.put_on_small_disk("data", MEGABYTES);
+    school.start();
+    school
+}
+
+/// Writes single rows until there is no room. Returns how many were committed.
+fn write_until_full(session: &mut Client) -> i64 {
+    for number in 1..100_000_i64 {
+        let row = format!("INSERT INTO app.tally (client, sequence) VALUES ('full', {number})");
+        if let Err(error) = session.batch_execute(&row) {
+            expect_no_room::<()>(Err(error), &[]);
+            return number - 1;
+        }
+    }
+    panic!("the disk does not fill");
+}
+
+fn a_full_data_directory_refuses_writes_and_counts_reads() {
+    let school = school_on_small_disk(&[]);
+    let (mut clerk, mut teacher) = (school.session("clerk_zhao"), school.session("teacher_wang"));
+    read(&mut clerk, 5);
+    school.flush_audit();
+    school.small_disk().fill();
+
+    let committed = write_until_full(&mut teacher);
+    read(&mut clerk, 100);
+    ask_for_too_much(&mut teacher, 20);
+    // An important statement: recorded with its transaction, or not done.
+    let sensitive = teacher.batch_execute("UPDATE app.student SET id_card = 'ID-new' WHERE id = 3");
+    let changed = sensitive.is_ok();
+    if !changed {
+        expect_no_room(sensitive, &[]);
+    }
+    // The sequencer cannot chain either; it tries again and nobody waits for it.
+    teacher.batch_execute("SET statement_timeout = '5 s'").expect("set");
+    drop(teacher.batch_execute("SELECT steward.flush_audit('2 s')"));
+
+    school.small_disk().free();
+    let drained = || school.superuser().query_one("SELECT steward.flush_audit('2 s')", &[]).ok();
+    wait_for(&school, "the sequencer after the disk was full", drained);
+    let lost = lost(&school);
+    let reads = school.records("operation_type = 'SELECT' AND user_id = 'clerk_zhao' AND result = 'SUCCESS'");
+    let denials = school.records("result = 'DENIED' AND user_id = 'teacher_wang'");
+    report(&format!("data directory full: {committed} rows, {reads} reads, {denials} denials on record, LOST({lost})"));
+    // Failures for want of room may be among the lost.
+    assert!(reads + denials + lost >= 125, "{reads} reads, {denials} denials, {lost} lost");
+    assert!(reads <= 105 && denials <= 20, "{reads} reads, {denials} denials");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.tally"), ROWS_BEFORE + committed);
+    let updates = school.records("operation_type = 'UPDATE' AND result = 'SUCCESS' AND user_id = 'teacher_wang'");
+    assert_eq!(updates, i64::from(changed));
+    check(&school);
+    teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('after', 1)").expect("there is room");
+    check(&school);
+}
+
+fn a_server_that_a_full_disk_brought_down_comes_back_with_its_records() {
+    let mut school = school_on_small_disk(&["max_wal_size = '32MB'", "min_wal_size = '32MB'"]);
+    let (mut teacher, mut filler) = (school.session("teacher_wang"), school.superuser());
+    school.flush_audit();
+    school.small_disk().fill();
+    let mut committed = 0;
+    // WAL has nowhere to go: PostgreSQL ends with a PANIC.
+    for number in 1..1_000 {
+        let row = format!("INSERT INTO app.tally (client, sequence) VALUES ('w', {number})");
+        committed += i64::from(teacher.batch_execute(&row).is_ok());
+        if filler.batch_execute("SELECT pg_logical_emit_message(false, 'fill', repeat('x', 1000000))").is_err() {
+            break;
+        }
+    }
+    assert!(filler.batch_execute("SELECT").is_err(), "the server goes on without WAL");
+    std::thread::sleep(Duration::from_secs(1));
+    school.small_disk().free();
+    if !school.is_running() {
+        school.start();
+    }
+    drop(wait_for_recovery(&school));
+    let checked = check(&school);
+    let rows: i64 = school.ask("SELECT count(*) FROM app.tally");
+    // The last one may have been committed without an answer.
+    let answered = ROWS_BEFORE + committed;
+    assert!((answered..=answered + 1).contains(&rows), "{answered} committed, {rows} there");
+    report(&format!("WAL full: {rows} rows, {} records checked, 0 losses, 0 duplicates", checked.records));
+}
