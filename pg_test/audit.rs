@@ -280,7 +280,7 @@ mod tests {
 
     /// Empties the journals and keeps other sessions, which may be committing, out of them until the test has ended.
     fn empty_journals() {
-        let lock = "LOCK TABLE steward.journal_0, steward.journal_1 IN EXCLUSIVE MODE";
+        let lock = "LOCK TABLE steward.journal_0, steward.journal_1, steward.journal_2 IN EXCLUSIVE MODE";
         answer(own::run(|client| own::execute(client, lock, &[]).map(drop)));
         take();
     }

@@ -31,10 +31,15 @@ CREATE TABLE steward.journal_0 (batch bytea NOT NULL)
 CREATE TABLE steward.journal_1 (batch bytea NOT NULL)
     WITH (autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
           autovacuum_analyze_threshold = 2147483647, vacuum_truncate = false);
+CREATE TABLE steward.journal_2 (batch bytea NOT NULL)
+    WITH (autovacuum_vacuum_threshold = 20000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1,
+          autovacuum_analyze_threshold = 2147483647, vacuum_truncate = false);
 ALTER TABLE steward.journal_0 ALTER COLUMN batch SET STORAGE EXTERNAL;
 ALTER TABLE steward.journal_1 ALTER COLUMN batch SET STORAGE EXTERNAL;
-COMMENT ON TABLE steward.journal_0 IS 'Records of committed transactions on their way to the chain; takes turns with journal_1.';
-COMMENT ON TABLE steward.journal_1 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0.';
+ALTER TABLE steward.journal_2 ALTER COLUMN batch SET STORAGE EXTERNAL;
+COMMENT ON TABLE steward.journal_0 IS 'Records of committed transactions on their way to the chain; takes turns with journal_1 and journal_2.';
+COMMENT ON TABLE steward.journal_1 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0 and journal_2.';
+COMMENT ON TABLE steward.journal_2 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0 and journal_1.';
 
 CREATE TABLE steward.spool_offset (
     boot         uuid NOT NULL,
@@ -95,7 +100,8 @@ COMMENT ON COLUMN steward.segment.purged_at IS 'When the archive file was remove
 CREATE TABLE steward.definition (id bigint PRIMARY KEY);
 COMMENT ON TABLE steward.definition IS 'Ids of the records of steward.chain that define who or what later records of their segment refer to.';
 
-REVOKE ALL ON steward.definition, steward.ledger, steward.journal_0, steward.journal_1, steward.spool_offset, steward.installation,
+REVOKE ALL ON steward.definition, steward.ledger, steward.journal_0, steward.journal_1,
+    steward.journal_2, steward.spool_offset, steward.installation,
     steward.chain, steward.chain_1, steward.segment FROM PUBLIC;
 
 -- Fields of a record, by their number in the record's format.
@@ -211,7 +217,7 @@ COMMENT ON FUNCTION steward._audit_status() IS 'The state of the audit trail. Fo
 CREATE VIEW steward.audit_status AS SELECT * FROM steward._audit_status();
 COMMENT ON VIEW steward.audit_status IS 'One row: is the audit trail alive. For auditors (capability audit).';
 COMMENT ON COLUMN steward.audit_status.lag IS 'Since the sequencer last came to rest: everything recorded before that is chained. NULL while it does not run.';
-COMMENT ON COLUMN steward.audit_status.journal_bytes IS 'Size of both journals, taken rows included that are not emptied yet.';
+COMMENT ON COLUMN steward.audit_status.journal_bytes IS 'Size of the journals, taken rows included that are not emptied yet.';
 COMMENT ON COLUMN steward.audit_status.spool_pending_bytes IS 'Bytes of spool files that are not chained.';
 COMMENT ON COLUMN steward.audit_status.lost IS 'Records that could not be written and are not yet chained as LOST.';
 COMMENT ON COLUMN steward.audit_status.last_verified_id IS 'Last record that a good verify_chain() from the oldest record on, or verify_new() after it, has reached.';

@@ -72,9 +72,12 @@ GRANT SELECT ON steward.protected, steward.rule, steward.tier_policy, steward.ac
 -- A dump carries every row; a restore meets the rows that CREATE EXTENSION has just installed.
 CREATE FUNCTION steward._make_way() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Deleting, even nothing, makes every session read the policy again: not for each of ten thousand new rows.
     IF TG_TABLE_NAME = 'rule' THEN
-        DELETE FROM steward.rule r WHERE r.name = NEW.name;
-    ELSE
+        IF EXISTS (SELECT FROM steward.rule r WHERE r.name = NEW.name) THEN
+            DELETE FROM steward.rule r WHERE r.name = NEW.name;
+        END IF;
+    ELSIF EXISTS (SELECT FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post) THEN
         DELETE FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post;
     END IF;
     RETURN NEW;

@@ -94,11 +94,13 @@ impl Member {
 /// The whole policy.
 #[derive(Default)]
 pub struct Policy {
+    /// Counts the readings of this backend.
+    pub edition: u64,
     pub rules: RuleSet,
     pub cluster_rules: RelationRules,
     watched: NumberMap<u32, Watched>,
     /// By tier: what it demands of a post; "" is every post.
-    tiers: HashMap<Tier, Vec<(String, TierPolicy)>>,
+    tiers: [Vec<(String, TierPolicy)>; 3],
     persons: NumberMap<u32, Rc<Person>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
@@ -129,7 +131,7 @@ impl Policy {
     /// What a tier demands of a post; a row for the post wins over the row for every post. No row: an operation with
     /// one approval and a witness, since a missing policy must not open anything.
     pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {
-        let of = |post: &str| self.tiers.get(&tier)?.iter().find(|(known, _)| known == post);
+        let of = |post: &str| self.tiers[tier as usize - 1].iter().find(|(known, _)| known == post);
         let row = of(post).or_else(|| of(""));
         row.map(|(_, policy)| policy.clone()).unwrap_or(TierPolicy {
             approvals: 1,
@@ -153,6 +155,7 @@ impl Policy {
 
 backend_local! {
     static POLICY: RefCell<Option<Rc<Policy>>> = const { RefCell::new(None) };
+    static EDITION: Cell<u64> = const { Cell::new(0) };
     static STALE: Cell<bool> = const { Cell::new(true) };
     static HOME: Cell<Option<bool>> = const { Cell::new(None) };
     static ANCHOR: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
@@ -165,6 +168,7 @@ pub fn init() {
 
 /// Runs inside invalidation processing: only flags, no catalog access, no allocation.
 unsafe extern "C-unwind" fn on_relcache_change(_argument: pg_sys::Datum, relation: pg_sys::Oid) {
+    crate::audit::journal::forget(relation);
     let concerns_us = relation == pg_sys::InvalidOid
         || ANCHOR.get().is_none_or(|anchor| anchor == relation)
         || POLICY.with(|policy| match policy.try_borrow() {
@@ -248,7 +252,10 @@ impl Drop for Reading {
 
 fn load() -> Result<Policy, Fault> {
     let rules = RuleSet::new(load_rules()?);
+    let edition = EDITION.get() + 1;
+    EDITION.set(edition);
     Ok(Policy {
+        edition,
         cluster_rules: rules.for_cluster(),
         rules,
         watched: load_watched()?,
@@ -316,8 +323,8 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
     }
     for row in own::latest_rows(OWN) {
         let kind = match text(&row, 1)? {
-            "definition" | "segment" | "journal_0" | "journal_1" | "spool_offset" | "installation" | "audit_log"
-            | "audit_logs" => OwnKind::Record,
+            "definition" | "segment" | "journal_0" | "journal_1" | "journal_2" | "spool_offset" | "installation"
+            | "audit_log" | "audit_logs" => OwnKind::Record,
             name if name.starts_with("chain") => OwnKind::Record,
             _ => OwnKind::Configuration,
         };
@@ -336,8 +343,8 @@ const PARTS: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.pr
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text FROM steward.tier_policy";
 
-fn load_tiers() -> Result<HashMap<Tier, Vec<(String, TierPolicy)>>, Fault> {
-    let mut tiers: HashMap<Tier, Vec<(String, TierPolicy)>> = HashMap::new();
+fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
+    let mut tiers = <[Vec<(String, TierPolicy)>; 3]>::default();
     for row in own::latest_rows(TIERS) {
         let tier = Tier::from_name(text(&row, 0)?).ok_or_else(|| odd("tier"))?;
         let policy = TierPolicy {
@@ -348,7 +355,7 @@ fn load_tiers() -> Result<HashMap<Tier, Vec<(String, TierPolicy)>>, Fault> {
                 .map(|seconds| seconds.parse().map_err(|_| odd("review_within")))
                 .transpose()?,
         };
-        tiers.entry(tier).or_default().push((text(&row, 1)?.to_owned(), policy));
+        tiers[tier as usize - 1].push((text(&row, 1)?.to_owned(), policy));
     }
     Ok(tiers)
 }

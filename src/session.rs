@@ -2,7 +2,7 @@
 //! or SET SESSION AUTHORIZATION made of it.
 
 use crate::backend::backend_local;
-use crate::cache::{self, Person};
+use crate::cache::{self, Person, Policy};
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::raw;
 use pgrx::{direct_function_call_as_datum, pg_sys};
@@ -113,10 +113,11 @@ fn database() -> Option<String> {
 }
 
 /// Who acts now, as a side of records; made anew only when something of it changes. Needs a transaction.
-pub fn who() -> Rc<Part> {
+fn who(policy: &Policy) -> Rc<Part> {
     // Safe: plain getters; application_name is never null after start-up.
     let (current, application) = unsafe { (raw::GetUserId(), CStr::from_ptr(pg_sys::application_name)) };
-    let (login, person) = (login(), person());
+    let login = login();
+    let person = policy.person(login);
     let name = person.as_ref().map(|person| person.name.as_str());
     WHO.with_borrow_mut(|known| {
         if let Some(known) = known
@@ -151,10 +152,10 @@ pub fn stamp(record: &mut Record) {
 }
 
 /// A draft of a statement's record as it begins now. Needs a transaction.
-pub fn draft(what: Rc<Part>) -> Draft {
+pub fn draft(policy: &Policy, what: Rc<Part>) -> Draft {
     let cover = crate::operation::cover::current();
     let who = match &cover {
-        None => who(),
+        None => who(policy),
         Some(_) => {
             let mut record = Record::new(Kind::Statement, "");
             stamp(&mut record);

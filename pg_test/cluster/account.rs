@@ -101,8 +101,8 @@ const BY_CLIENT: &str = "
     FROM steward.audit_log WHERE application_name = ANY($1) GROUP BY 1";
 
 /// What only damage, or a want of space, explains.
-pub const EXPLANATIONS: &str =
-    "operation_type IN ('LOST', 'TORN SPOOL', 'UNREADABLE', 'FOREIGN SPOOL', 'HEAD MISMATCH')";
+pub const EXPLANATIONS: &str = "operation_type IN ('LOST', 'TORN SPOOL', 'UNREADABLE', 'COPIED SPOOL', 'FOREIGN SPOOL',
+        'HEAD MISMATCH')";
 
 /// What a check has found: nothing, or it would have panicked.
 #[derive(Clone, Copy, Debug, Default)]

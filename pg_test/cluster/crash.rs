@@ -12,6 +12,7 @@ use crate::storm::{Load, decide_what_is_in_doubt, weather};
 tests! {
     crashes_under_load_lose_and_double_no_record,
     terminated_sessions_under_load_lose_and_double_no_record,
+    a_read_that_was_answered_survives_the_crash_of_its_transaction,
     a_prepared_transaction_is_recorded_when_it_commits_after_a_crash,
 }
 
@@ -100,6 +101,16 @@ fn terminated_sessions_under_load_lose_and_double_no_record() {
         "terminated sessions: {rounds} rounds, {} records checked, 0 losses, 0 duplicates",
         checked.records
     ));
+}
+
+fn a_read_that_was_answered_survives_the_crash_of_its_transaction() {
+    let school = account::school(&[]);
+    let mut clerk = school.session("clerk_zhao");
+    clerk.batch_execute("BEGIN; SELECT name FROM app.student WHERE id = 7").expect("select");
+    school.kill_9(wait_for_process(&school, "usename = 'clerk_zhao'"));
+    assert!(clerk.batch_execute("COMMIT").is_err());
+    drop(wait_for_recovery(&school));
+    assert_eq!(school.records("user_id = 'clerk_zhao' AND operation_type = 'SELECT'"), 1);
 }
 
 fn a_prepared_transaction_is_recorded_when_it_commits_after_a_crash() {

@@ -12,6 +12,7 @@ use crate::school::{School, ask};
 
 tests! {
     the_sequencer_keeps_up_while_an_old_snapshot_is_held,
+    the_sequencer_keeps_up_while_a_prepared_transaction_is_in_doubt,
     one_statement_repeated_in_one_block_is_few_records,
     different_statements_in_one_block_are_all_recorded,
     a_thousand_savepoints_are_recorded,
@@ -75,10 +76,20 @@ fn the_sequencer_keeps_up_while_an_old_snapshot_is_held() {
     drop(old);
 }
 
+/// It holds a lock on the journal that has its records, besides an old snapshot.
+fn the_sequencer_keeps_up_while_a_prepared_transaction_is_in_doubt() {
+    let school = account::school(&["max_prepared_transactions = 4"]);
+    let prepare = "BEGIN; INSERT INTO app.tally (client, sequence) VALUES ('p', 1); PREPARE TRANSACTION 'in doubt'";
+    school.session("teacher_wang").batch_execute(prepare).expect("prepare");
+    keeps_up(&school, "in doubt");
+    school.session("teacher_wang").batch_execute("COMMIT PREPARED 'in doubt'").expect("commit");
+    check(&school);
+}
+
 /// Taken rows are emptied out of the journals although something old could still see them.
 #[track_caller]
 fn keeps_up(school: &School, name: &str) {
-    let batch: i64 = scaled(2_000, 20_000);
+    let batch: i64 = scaled(4_000, 20_000);
     let mut teacher = school.session("teacher_wang");
     for number in 0..5 {
         write_singly(&mut teacher, number * batch, batch);

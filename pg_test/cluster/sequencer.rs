@@ -21,13 +21,14 @@ tests! {
 }
 
 /// Where records are on their way, and where they end.
-const TRAIL: [&str; 8] = [
+const TRAIL: [&str; 9] = [
     "steward.chain",
     "steward.chain_1",
     "steward.segment",
     "steward.definition",
     "steward.journal_0",
     "steward.journal_1",
+    "steward.journal_2",
     "steward.spool_offset",
     "steward.ledger",
 ];

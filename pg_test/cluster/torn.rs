@@ -13,6 +13,7 @@ use crate::school::{HOME, School};
 
 tests! {
     a_lane_damaged_anywhere_gives_what_is_whole_and_says_what_is_not,
+    a_lane_cut_below_what_is_chained_is_said,
 }
 
 /// Sessions, each with a lane that is damaged in a way of its own.
@@ -178,6 +179,18 @@ fn repeat_or_drop(lane: &Lane, random: &mut Random) -> Damage {
         return Damage { bytes, whole: READS, shows: true, what: format!("frame {which} twice") };
     }
     Damage { bytes: [before, after].concat(), whole: READS - 1, shows: true, what: format!("without frame {which}") }
+}
+
+/// Nothing of what was chained is missing; what came after it is, and nobody can tell how much it was.
+fn a_lane_cut_below_what_is_chained_is_said() {
+    let mut school = account::school(&[]);
+    let lanes = crash_with_full_lanes(&mut school, 0);
+    let lane = &lanes[0];
+    let damage = cut(lane, HEADER + (lane.borders[0] - HEADER) / 2, 0);
+    fs::write(&lane.path, &damage.bytes).expect("lane");
+    school.start();
+    check(&school);
+    came_out(&Said::by(&school), lane, &damage);
 }
 
 /// What the chain says: reads by session, and explanations.

@@ -105,19 +105,28 @@ pub fn raise_tier(key: Key, tier: Tier, rule: &str) {
 
 /// Completes a running entry; without one nothing happens.
 pub fn finish(key: Key, rows: Option<i64>) {
-    let fold = with_running(key, |entry| {
+    let finished = with_running(key, |entry| {
         entry.running = false;
         entry.draft.rows = rows;
         entry.draft.duration_us = Some(entry.started.elapsed().as_micros() as i64);
-        entry.nested
+        (entry.nested, entry.reads)
     });
-    if let Some(nested) = fold {
-        RUNNING.set(RUNNING.get().saturating_sub(1));
-        if nested {
-            ENTRIES.with_borrow_mut(fold_last);
-        }
-        write_out_if_large();
+    let Some((nested, reads)) = finished else { return };
+    RUNNING.set(RUNNING.get().saturating_sub(1));
+    if nested {
+        ENTRIES.with_borrow_mut(fold_last);
+    } else if reads && unsafe { raw::IsTransactionBlock() } {
+        // The client has its rows, and the transaction may go on for hours, or end with the process.
+        write_reads();
     }
+    write_out_if_large();
+}
+
+/// Writes the finished reads to the lane: what was read was read, whatever becomes of the transaction.
+fn write_reads() {
+    let finished = |entry: &mut Entry| !entry.running && entry.reads;
+    let reads: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., finished).collect());
+    spool(reads.iter());
 }
 
 /// Forgets a running entry that turned out to be none of ours to record (it is recorded as a denial).
@@ -241,12 +250,9 @@ fn write_out() {
     // Safe: plain getters.
     let (current, xid) = unsafe { (raw::GetCurrentSubTransactionId(), raw::GetTopFullTransactionIdIfAny().value) };
     let journals = xid != 0 && unsafe { raw::IsTransactionState() } && journal::exists();
-    let due = |entry: &mut Entry| {
-        !entry.running && (entry.reads || journals && entry.subtransaction >= current && !entry.settled)
-    };
-    let finished: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., due).collect());
-    let (reads, mut writes): (Vec<Entry>, Vec<Entry>) = finished.into_iter().partition(|entry| entry.reads);
-    spool(reads.iter());
+    write_reads();
+    let due = |entry: &mut Entry| journals && !entry.running && entry.subtransaction >= current && !entry.settled;
+    let mut writes: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., due).collect());
     let Some(first) = writes.first().map(|entry| entry.draft.clone()) else { return };
     let records = writes.len() as i64;
     journal::write(&parcel(writes.iter_mut(), xid).records());

@@ -14,6 +14,7 @@ use crate::own;
 use crate::shared::{self, DEFINITIONS, Definitions, Shared};
 use pgrx::spi::SpiClient;
 use sha2::{Digest, Sha256};
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -188,32 +189,34 @@ impl Dictionary {
         self.epoch == epoch::current(&ledger.id) && self.segment == segment
     }
 
-    /// The content of a side, wherever it stands.
-    pub fn body<'a>(&'a mut self, client: &mut SpiClient<'_>, side: Side<'a>) -> Outcome<&'a [u8]> {
-        let id = match side {
-            Side::Own(body) => return Ok(body),
-            Side::Defined(id) => id,
+    /// What a definition defines; None if that record is gone or is no definition (any more): whoever damaged the chain
+    /// must not stop it.
+    pub fn body(&mut self, client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<&[u8]>> {
+        let body = match self.bodies.entry(id) {
+            Occupied(known) => known.into_mut(),
+            Vacant(unknown) => {
+                let sql = "SELECT record FROM steward.chain WHERE id = $1 LIMIT 1";
+                let row = own::select(client, sql, &[id.into()])?.first();
+                let record = if row.is_empty() { None } else { row.get_one::<Vec<u8>>()? };
+                match record.and_then(|record| Record::decode(&record).ok()).and_then(|record| record.body) {
+                    Some(body) => unknown.insert(body),
+                    None => return Ok(None),
+                }
+            }
         };
-        if !self.bodies.contains_key(&id) {
-            let sql = "SELECT record FROM steward.chain WHERE id = $1 LIMIT 1";
-            let row = own::query(client, sql, &[id.into()])?.first();
-            let record = if row.is_empty() { None } else { row.get_one::<Vec<u8>>()? };
-            let body = record.and_then(|record| Record::decode(&record).ok()).and_then(|record| record.body);
-            let body = body.ok_or_else(|| Fault::corrupted(format!("record {id} of the chain is no definition")))?;
-            self.bodies.insert(id, body);
-        }
-        Ok(self.bodies.get(&id).map_or(&[], Vec::as_slice))
+        Ok(Some(body))
     }
 
-    /// A record with its sides, decoded.
-    pub fn resolved(&mut self, client: &mut SpiClient<'_>, bytes: &[u8]) -> Outcome<Record> {
-        let odd = |error| Fault::corrupted(format!("a record that was read does not decode: {error}"));
-        let mut record = Record::decode(bytes).map_err(odd)?;
+    /// A record with its sides, decoded; None if a definition of it cannot be read.
+    pub fn resolved(&mut self, client: &mut SpiClient<'_>, bytes: &[u8]) -> Outcome<Option<Record>> {
+        let Ok(mut record) = Record::decode(bytes) else { return Ok(None) };
         for id in [record.who, record.what].into_iter().flatten() {
-            let body = self.body(client, Side::Defined(id))?;
-            record.resolve(body).map_err(odd)?;
+            match self.body(client, id)? {
+                Some(body) if record.resolve(body).is_ok() => (),
+                _ => return Ok(None),
+            }
         }
-        Ok(record)
+        Ok(Some(record))
     }
 
     /// The tier that a definition gives to its records.
@@ -223,7 +226,7 @@ impl Dictionary {
         {
             return Ok(tier);
         }
-        let tier = tier_of(self.body(client, Side::Defined(what))?);
+        let tier = self.body(client, what)?.and_then(tier_of);
         self.last_tier = Some((what, tier));
         Ok(tier)
     }
@@ -246,12 +249,13 @@ impl Dictionary {
         for side in &mut sides {
             *side = match *side {
                 Side::Defined(id) if id >= self.first_id => Side::Defined(id),
-                Side::Defined(_) => {
-                    let body = self.body(client, *side)?.to_vec();
-                    let id = self.define(shared, &body, true, &mut define);
-                    id.map(Side::Defined).ok_or_else(|| Fault::internal("no room for a definition that was there"))?
+                Side::Defined(id) => {
+                    let Some(body) = self.body(client, id)?.map(<[u8]>::to_vec) else {
+                        return Ok(Entry::unreadable(&entry.bytes, "an older segment").bytes);
+                    };
+                    Side::Defined(self.redefine(shared, &body, &mut define))
                 }
-                Side::Own(body) => self.define(shared, body, false, &mut define).map_or(*side, Side::Defined),
+                Side::Own(body) => self.define(shared, body, &mut define).map_or(*side, Side::Defined),
             };
         }
         split.join(&mut out, sides[0], sides[1]);
@@ -259,28 +263,29 @@ impl Dictionary {
     }
 
     /// The id that stands for a content. At its second sight it is defined, while there is room.
-    fn define(
-        &mut self,
-        shared: &Shared,
-        body: &[u8],
-        at_once: bool,
-        define: &mut impl FnMut(&Record) -> i64,
-    ) -> Option<i64> {
+    fn define(&mut self, shared: &Shared, body: &[u8], define: &mut impl FnMut(&Record) -> i64) -> Option<i64> {
         let key = shared.definitions.key(body);
         if let Some(id) = self.ids.get(&key) {
             return Some(*id);
         }
-        if !at_once {
-            if self.ids.len() >= CAPACITY || body.len() > LONGEST {
-                return None;
-            }
-            if self.seen.insert(key) {
-                if self.seen.len() > SEEN_ONCE {
-                    self.seen.clear();
-                }
-                return None;
-            }
-            self.seen.remove(&key);
+        if self.ids.len() >= CAPACITY || body.len() > LONGEST {
+            return None;
+        }
+        if self.seen.len() > SEEN_ONCE {
+            self.seen.clear();
+        }
+        if self.seen.insert(key) {
+            return None;
+        }
+        self.seen.remove(&key);
+        Some(self.redefine(shared, body, define))
+    }
+
+    /// The id that stands for a content in this segment, defined now if it is not yet.
+    fn redefine(&mut self, shared: &Shared, body: &[u8], define: &mut impl FnMut(&Record) -> i64) -> i64 {
+        let key = shared.definitions.key(body);
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
         }
         let mut record = server_record("DEFINITION", Result::Success, serde_json::Value::Null);
         record.kind = Kind::Definition;
@@ -290,6 +295,6 @@ impl Dictionary {
         self.ids.insert(key, id);
         self.bodies.insert(id, body.to_vec());
         self.fresh.push((key, id));
-        Some(id)
+        id
     }
 }

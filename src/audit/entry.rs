@@ -100,7 +100,10 @@ pub(super) fn review_all(
     let mut came = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         if entry.concerns_reviews(client, dictionary)? {
-            came.push((index, dictionary.resolved(client, &entry.bytes)?));
+            match dictionary.resolved(client, &entry.bytes)? {
+                Some(record) => came.push((index, record)),
+                None => warning!("pg_steward: a record is chained without its review: its definition cannot be read"),
+            }
         }
     }
     if came.is_empty() {

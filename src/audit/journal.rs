@@ -1,5 +1,5 @@
-//! The journal: records that live and die with the transaction that wrote them. A backend adds rows to one of two
-//! tables without an index; the sequencer takes them out again, and empties the other table when nobody uses it.
+//! The journal: records that live and die with the transaction that wrote them. A backend adds rows to one of a few
+//! tables without an index; the sequencer takes them out again, and empties the other tables when nobody uses them.
 //!
 //! A row is `u64 full transaction id ‖ u32 part ‖ { u32 length ‖ u32 epoch ‖ record }*`, big-endian.
 
@@ -12,8 +12,10 @@ use std::cell::Cell;
 use std::ffi::CStr;
 use std::sync::atomic::Ordering::SeqCst;
 
-const TABLES: [&CStr; 2] = [c"journal_0", c"journal_1"];
-const TRUNCATE: [&str; 2] = ["TRUNCATE ONLY steward.journal_0", "TRUNCATE ONLY steward.journal_1"];
+/// Three, so that a transaction that stays open, or prepared, on one of them leaves two to take turns.
+const TABLES: [&CStr; 3] = [c"journal_0", c"journal_1", c"journal_2"];
+const TRUNCATE: [&str; 3] =
+    ["TRUNCATE ONLY steward.journal_0", "TRUNCATE ONLY steward.journal_1", "TRUNCATE ONLY steward.journal_2"];
 const BATCH_HEADER: usize = 12;
 /// A row is closed before it grows beyond this; a single longer record gets a row of its own.
 const BATCH_MAX: usize = 256 << 10;
@@ -21,20 +23,41 @@ const BATCH_MAX: usize = 256 << 10;
 const ROTATE_AT_PAGES: u32 = (1 << 20) / pg_sys::BLCKSZ;
 
 backend_local! {
+    /// The tables, as far as they were looked up.
+    static KNOWN: Cell<[pg_sys::Oid; TABLES.len()]> = const { Cell::new([pg_sys::InvalidOid; TABLES.len()]) };
     /// The transaction that wrote last and the part number of its next row.
     static PART: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
 }
 
-/// Whether the extension's journal is in this database. Needs a transaction; two catalog cache look-ups.
+/// A journal is dropped or created, or anything may have changed. Runs inside invalidation processing.
+pub fn forget(relation: pg_sys::Oid) {
+    if relation == pg_sys::InvalidOid || KNOWN.get().contains(&relation) {
+        KNOWN.set([pg_sys::InvalidOid; TABLES.len()]);
+    }
+}
+
+/// Whether the extension's journal is in this database. Needs a transaction.
 pub fn exists() -> bool {
     table(current()).is_some()
 }
 
 fn current() -> usize {
-    shared::get().map_or(0, |shared| shared.journal.load(SeqCst) as usize & 1)
+    shared::get().map_or(0, |shared| shared.journal.load(SeqCst) as usize % TABLES.len())
 }
 
 fn table(which: usize) -> Option<pg_sys::Oid> {
+    let known = KNOWN.get()[which];
+    if known != pg_sys::InvalidOid {
+        return Some(known);
+    }
+    let found = look_up(which)?;
+    let mut tables = KNOWN.get();
+    tables[which] = found;
+    KNOWN.set(tables);
+    Some(found)
+}
+
+fn look_up(which: usize) -> Option<pg_sys::Oid> {
     // Safe: catalog cache look-ups inside a transaction.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
@@ -181,22 +204,26 @@ fn parse_records(batch: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(records)
 }
 
-/// Lets backends write to the other journal once this one has grown, and empties the one they left as soon as its
-/// last writer has ended. Never waits: a lock that is not free is tried again after the next round. Needs a
-/// transaction of its own, since what it empties must have been taken and committed before.
+/// Lets backends write to an empty journal once this one has grown, and empties those they left as soon as their last
+/// writers have ended. Never waits: a lock that is not free is tried again after the next round. Needs a transaction of
+/// its own, since what it empties must have been taken and committed before.
 pub(super) fn rotate() -> Outcome<()> {
-    let (Some(shared), [Some(zero), Some(one)]) = (shared::get(), [table(0), table(1)]) else { return Ok(()) };
-    let tables = [zero, one];
+    let Some(shared) = shared::get() else { return Ok(()) };
     let used = current();
-    let left = 1 - used;
-    if pages(tables[left]) > ROTATE_AT_PAGES {
-        empty(left, tables[left])
-    } else {
-        if pages(tables[used]) > ROTATE_AT_PAGES {
-            shared.journal.store(left as u32, SeqCst);
+    let tables: Vec<(usize, pg_sys::Oid)> =
+        (0..TABLES.len()).filter_map(|which| Some((which, table(which)?))).collect();
+    let large = |which: usize| tables.iter().any(|(known, table)| *known == which && pages(*table) > ROTATE_AT_PAGES);
+    for (which, table) in tables.iter().filter(|(which, _)| *which != used) {
+        if large(*which) {
+            empty(*which, *table)?;
         }
-        Ok(())
     }
+    if large(used)
+        && let Some((next, _)) = tables.iter().find(|(which, _)| *which != used && !large(*which))
+    {
+        shared.journal.store(*next as u32, SeqCst);
+    }
+    Ok(())
 }
 
 fn pages(table: pg_sys::Oid) -> u32 {

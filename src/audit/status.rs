@@ -201,7 +201,8 @@ const STATUS: &str = "SELECT
     (SELECT clock_timestamp() - state_change FROM pg_stat_activity WHERE pid = $1),
     (SELECT id FROM steward.chain ORDER BY id DESC LIMIT 1),
     (SELECT steward._record_time(record) FROM steward.chain ORDER BY id DESC LIMIT 1),
-    pg_total_relation_size('steward.journal_0') + pg_total_relation_size('steward.journal_1')";
+    pg_total_relation_size('steward.journal_0') + pg_total_relation_size('steward.journal_1')
+        + pg_total_relation_size('steward.journal_2')";
 
 #[allow(clippy::type_complexity)] // the columns must stand in the signature
 #[pg_extern(sql = false)]

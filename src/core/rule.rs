@@ -56,23 +56,31 @@ pub struct Command {
     pub group: Group,
 }
 
-/// Attribute numbers of one relation, as a bit set.
+/// Attribute numbers of one relation, as a bit set. The first 64 take no memory of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ColumnSet(Vec<u64>);
+pub struct ColumnSet {
+    first: u64,
+    more: Vec<u64>,
+}
 
 impl ColumnSet {
     pub fn insert(&mut self, attribute: u16) {
-        let word = usize::from(attribute) / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+        let (word, bit) = (usize::from(attribute) / 64, 1 << (attribute % 64));
+        match word.checked_sub(1) {
+            None => self.first |= bit,
+            Some(word) => {
+                if self.more.len() <= word {
+                    self.more.resize(word + 1, 0);
+                }
+                self.more[word] |= bit;
+            }
         }
-        self.0[word] |= 1 << (attribute % 64);
     }
     pub fn intersects(&self, other: &ColumnSet) -> bool {
-        self.0.iter().zip(&other.0).any(|(mine, theirs)| mine & theirs != 0)
+        self.first & other.first != 0 || self.more.iter().zip(&other.more).any(|(mine, theirs)| mine & theirs != 0)
     }
     pub fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
+        self.first == 0 && self.more.iter().all(|word| *word == 0)
     }
 }
 

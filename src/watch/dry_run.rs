@@ -137,7 +137,7 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
     };
     Step {
         tier,
-        rule,
+        rule: rule.to_owned(),
         relations: judge::relations(deeds),
         decision: decision.to_owned(),
         reason,

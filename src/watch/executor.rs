@@ -202,7 +202,7 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         }
         let judgement = judge::judge(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
-        let draft = crate::session::draft(judge::what(tag, &facts.deeds, &judgement, &source));
+        let draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;

@@ -15,16 +15,16 @@ use crate::error::{Fault, answer};
 use crate::settings::Mode;
 use crate::{operation::cover, own, session, shared};
 use std::cell::{OnceCell, RefCell};
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::rc::Rc;
 
 /// Statements whose record is remembered.
 const REMEMBERED: usize = 256;
 
 /// The judgement of a whole statement: its riskiest deed, and from how many rows on it gets riskier.
-pub struct Judgement {
+pub struct Judgement<'p> {
     pub tier: Tier,
-    pub rule: String,
+    pub rule: &'p str,
     pub limits: Vec<RelationLimit>,
     /// Which deed decided.
     worst: usize,
@@ -42,8 +42,8 @@ pub struct RelationLimit {
 }
 
 /// Judges deeds, of which there is at least one.
-pub fn judge(policy: &Policy, deeds: &[Deed]) -> Judgement {
-    let mut judgement = Judgement { tier: Tier::Normal, rule: "unmatched".to_owned(), limits: Vec::new(), worst: 0 };
+pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
+    let mut judgement = Judgement { tier: Tier::Normal, rule: "unmatched", limits: Vec::new(), worst: 0 };
     let mut first = true;
     for (index, deed) in deeds.iter().enumerate() {
         let question = rule::Deed {
@@ -67,7 +67,7 @@ pub fn judge(policy: &Policy, deeds: &[Deed]) -> Judgement {
         if first || verdict.tier > judgement.tier {
             first = false;
             judgement.tier = verdict.tier;
-            judgement.rule = policy.rules.name(verdict.rule).to_owned();
+            judgement.rule = policy.rules.name(verdict.rule);
             judgement.worst = index;
         }
     }
@@ -76,7 +76,7 @@ pub fn judge(policy: &Policy, deeds: &[Deed]) -> Judgement {
 
 /// What the gate says to a tier in this session, now.
 pub fn ask_gate(policy: &Policy, tier: Tier) -> Decision {
-    let person = session::person();
+    let person = policy.person(session::login());
     // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
     let unanswered = person.is_none() && tier > Tier::Normal;
     let post = person.as_ref().map_or("", |person| person.post.as_str());
@@ -117,35 +117,45 @@ backend_local! {
 }
 
 /// What a judged statement does, as a side of its record: text, relations and verdict.
-pub fn what(tag: &str, deeds: &[Deed], judgement: &Judgement, source: &Source<'_>) -> Rc<Part> {
+pub fn what(
+    policy: &Policy,
+    tag: &'static str,
+    deeds: &[Deed],
+    judgement: &Judgement<'_>,
+    source: &Source<'_>,
+) -> Rc<Part> {
     let mut hasher = KEYS.with(|keys| keys.get_or_init(RandomState::new).build_hasher());
     source.hash(&mut hasher);
-    (tag, judgement.tier as u8, &judgement.rule).hash(&mut hasher);
+    // Within one edition of the policy a name has one place, and an oid one name.
+    hasher.write_u64(policy.edition);
+    hasher.write_usize(judgement.rule.as_ptr() as usize);
+    hasher.write_usize(tag.as_ptr() as usize);
+    hasher.write_u8(judgement.tier as u8);
     for member in deeds.iter().filter_map(|deed| deed.relation.as_ref()) {
-        member.root.name.hash(&mut hasher);
+        hasher.write_u32(member.root.oid.to_u32());
     }
     let key = hasher.finish();
     WHAT.with_borrow_mut(|known| {
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        let make = || Rc::new(Part::what(&record(tag, relations(deeds), judgement.tier, &judgement.rule, source)));
+        let make = || Rc::new(Part::what(&record(tag, relations(deeds), judgement.tier, judgement.rule, source)));
         known.entry(key).or_insert_with(make).clone()
     })
 }
 
 /// Carries out what the gate says to a judged statement. Does not return when it refuses.
-pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement, tag: &str, source: &Source<'_>) {
+pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement<'_>, tag: &str, source: &Source<'_>) {
     let why = || {
         let worst = &deeds[judgement.worst];
         let target = worst.relation.as_ref().map(|member| format!(" on {}", member.root.name)).unwrap_or_default();
         let what = format!("{}{target}", worst.command.tag);
-        match judgement.rule.as_str() {
+        match judgement.rule {
             "unmatched" => format!("{what}; no rule knows it, and the unknown is critical."),
             rule => format!("{what}; rule \"{rule}\" makes it {}.", judgement.tier.name()),
         }
     };
-    let record = || record(tag, relations(deeds), judgement.tier, &judgement.rule, source);
+    let record = || record(tag, relations(deeds), judgement.tier, judgement.rule, source);
     carry_out(ask_gate(policy, judgement.tier), judgement.tier, why, source, record);
     if deeds.iter().any(|deed| deed.relation.is_some()) {
         standby::admit_read();

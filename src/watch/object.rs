@@ -255,7 +255,7 @@ fn judge_alone(tag: &'static str, group: Group, source: &Source<'_>) {
     let deeds = [Deed { command: Command { tag, group }, relation: None, columns: ColumnSet::default() }];
     let judgement = judge::judge(&policy, &deeds);
     judge::enforce(&policy, &deeds, &judgement, tag, source);
-    let mut record = judge::record(tag, Vec::new(), judgement.tier, &judgement.rule, source);
+    let mut record = judge::record(tag, Vec::new(), judgement.tier, judgement.rule, source);
     record.details = Some(serde_json::json!({ "seen_by": "object access" }).to_string());
     crate::audit::buffer::push(record);
 }

@@ -153,7 +153,7 @@ unsafe fn begin(
 ) {
     let judgement = judge::judge(policy, &facts.deeds);
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
-    let draft = crate::session::draft(judge::what(tag, &facts.deeds, &judgement, source));
+    let draft = crate::session::draft(policy, judge::what(policy, tag, &facts.deeds, &judgement, source));
     buffer::begin_utility(draft, statement as usize, !source.top_level);
     // Safe: cast after the tag.
     unsafe {
