@@ -88,13 +88,15 @@ CREATE TABLE steward.segment (
     file        text,
     file_sha256 bytea,
     file_bytes  bigint,
+    prune_after bigint,
     prune_id    bigint,
     purged_at   timestamptz
 );
 COMMENT ON TABLE steward.segment IS 'The closed segments of steward.chain: segment N is table steward.chain_N until it is archived.';
 COMMENT ON COLUMN steward.segment.last_time IS 'Time of the last record; NULL if it is unreadable. Records of one moment may lie in two segments.';
 COMMENT ON COLUMN steward.segment.file IS 'Name of the archive file in pg_steward/archive of the data directory.';
-COMMENT ON COLUMN steward.segment.prune_id IS 'The PRUNE record that says the segment was archived.';
+COMMENT ON COLUMN steward.segment.prune_after IS 'The end of the chain when the segment was archived: its PRUNE record has a higher id.';
+COMMENT ON COLUMN steward.segment.prune_id IS 'The PRUNE record that says the segment was archived; only after it was chained is the table dropped.';
 COMMENT ON COLUMN steward.segment.purged_at IS 'When the archive file was removed, its offline term being over.';
 
 CREATE TABLE steward.definition (id bigint PRIMARY KEY);

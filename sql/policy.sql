@@ -77,6 +77,8 @@ BEGIN
         IF EXISTS (SELECT FROM steward.rule r WHERE r.name = NEW.name) THEN
             DELETE FROM steward.rule r WHERE r.name = NEW.name;
         END IF;
+    ELSIF TG_TABLE_NAME = 'retention_policy' THEN
+        DELETE FROM steward.retention_policy;
     ELSIF EXISTS (SELECT FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post) THEN
         DELETE FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post;
     END IF;

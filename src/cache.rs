@@ -324,7 +324,7 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
     for row in own::latest_rows(OWN) {
         let kind = match text(&row, 1)? {
             "definition" | "segment" | "journal_0" | "journal_1" | "journal_2" | "spool_offset" | "installation"
-            | "audit_log" | "audit_logs" => OwnKind::Record,
+            | "audit_log" | "audit_logs" | "audit_archive" => OwnKind::Record,
             name if name.starts_with("chain") => OwnKind::Record,
             _ => OwnKind::Configuration,
         };

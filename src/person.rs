@@ -12,10 +12,12 @@ use pgrx::spi::SpiClient;
 use serde_json::json;
 
 /// Functions that only posts with the capability `configure` are granted.
-const CONFIGURATION: &str =
-    "protect unprotect set_rule drop_rule set_tier_policy register_person suspend_person activate deactivate";
+const CONFIGURATION: &str = "protect unprotect set_rule drop_rule set_tier_policy register_person suspend_person activate deactivate \
+     set_retention archive_audit purge_archive";
 /// Views that only posts with the capability `audit` are granted.
-const TRAIL: &str = "audit_log audit_logs audit_status";
+const TRAIL: &str = "audit_log audit_logs audit_status audit_archive";
+/// Functions for them.
+const EXPORT: &str = "chain_origin export_chain";
 
 #[pg_extern(sql = false)]
 fn register_person(
@@ -155,7 +157,11 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
 /// Logins are quoted SQL identifiers.
 fn grant(client: &mut SpiClient<'_>, logins: &[String]) -> Outcome<()> {
     for login in logins {
-        for (capability, objects) in [("configure", functions(client)?), ("audit", views(client)?)] {
+        for (capability, objects) in [
+            ("configure", functions(client, CONFIGURATION)?),
+            ("audit", views(client)?),
+            ("audit", functions(client, EXPORT)?),
+        ] {
             let holds =
                 "SELECT string_agg(p.name, '') FROM steward.person_login l JOIN steward.person p ON p.name = l.person
                 JOIN steward.post o ON o.name = p.post
@@ -170,10 +176,10 @@ fn grant(client: &mut SpiClient<'_>, logins: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-fn functions(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+fn functions(client: &mut SpiClient<'_>, names: &str) -> Outcome<Vec<String>> {
     let signatures = "SELECT 'EXECUTE ON FUNCTION ' || oid::regprocedure::text FROM pg_proc
         WHERE pronamespace = 'steward'::regnamespace AND proname = ANY (string_to_array($1, ' ')) ORDER BY 1";
-    texts(client, signatures, &[CONFIGURATION.into()])
+    texts(client, signatures, &[names.into()])
 }
 
 fn views(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {

@@ -4,6 +4,7 @@
 #[allow(dead_code, unused_imports)]
 mod core;
 
+mod archive;
 mod chain;
 mod frame;
 mod gate;

@@ -2,12 +2,14 @@
 //! the sequencer that chains both, and verification.
 
 mod announce;
+mod archive;
 mod backlog;
 pub mod buffer;
 mod dictionary;
 mod earlier;
 mod entry;
 mod epoch;
+mod export;
 mod flush;
 mod heartbeat;
 mod incarnation;
@@ -18,6 +20,7 @@ pub mod ledger;
 pub mod note;
 mod offset;
 pub mod outcome;
+mod retention;
 mod round;
 pub mod segment;
 pub mod sequencer;

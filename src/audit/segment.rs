@@ -3,8 +3,10 @@
 //! Never here: a record changed, moved or dropped.
 
 use super::sequencer::transaction;
+use super::{archive, ledger};
 use crate::backend::backend_local;
-use crate::core::chain::Head;
+use crate::core::chain::{Hash, Head};
+use crate::core::record::{Kind, Record};
 use crate::error::{Fault, Outcome};
 use crate::own;
 use pgrx::prelude::*;
@@ -12,6 +14,8 @@ use pgrx::spi::SpiClient;
 use std::cell::Cell;
 use std::ffi::CString;
 
+/// The operation type of the record that says a segment was archived.
+pub(super) const PRUNE: &str = "PRUNE";
 /// Microseconds between two looks at the open segment.
 const LOOK_INTERVAL: i64 = 1_000_000;
 /// Records chained between two looks, from which on the sequencer is too busy to read a closed segment again.
@@ -27,6 +31,8 @@ struct Open {
 backend_local! {
     // Kept by the sequencer alone, which alone closes segments.
     static OPEN: Cell<Option<Open>> = const { Cell::new(None) };
+    /// The archived segment whose missing file was told to the log.
+    static COMPLAINED: Cell<i32> = const { Cell::new(0) };
 }
 
 /// The table that takes new records. Remembered until [`forget`]; found by name, the highest number.
@@ -89,8 +95,8 @@ pub(super) struct Care {
 }
 
 impl Care {
-    /// Closes the open segment if it is due, or gives a closed one its bounds. After a round, outside its transaction;
-    /// a lock that is not free is tried again at the next look.
+    /// Closes the open segment if it is due, or drops an archived one, or gives a closed one its bounds. After a round,
+    /// outside its transaction; a lock that is not free is tried again at the next look.
     pub fn look(&mut self, head: &Head) {
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -101,7 +107,7 @@ impl Care {
         (self.looked_at, self.looked_id) = (now, head.id);
         if transaction(|| own::run(close_if_due)) {
             forget();
-        } else if !busy {
+        } else if !transaction(|| own::run(drop_archived)) && !busy {
             transaction(|| own::run(bound_one));
         }
     }
@@ -178,6 +184,82 @@ fn bound_one(client: &mut SpiClient<'_>) -> Outcome<()> {
         let check = format!("CHECK (id BETWEEN {first} AND {last})");
         define(&format!("ALTER TABLE {table} ADD CONSTRAINT bounds {check} NOT VALID"))
     }
+}
+
+/// Drops the oldest segment if it was archived and the chain says so. True if it did.
+fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
+    let oldest = "SELECT number, last_id, file, file_bytes, prune_id, prune_after FROM steward.segment
+        WHERE to_regclass('steward.chain_' || number) IS NOT NULL ORDER BY number LIMIT 1";
+    let row = own::query(client, oldest, &[])?.first();
+    if row.is_empty() {
+        return Ok(false);
+    }
+    // Without a file it is not archived yet.
+    let (Some(number), Some(last_id)) = (row.get::<i32>(1)?, row.get::<i64>(2)?) else { return Ok(false) };
+    let (Some(file), Some(bytes)) = (row.get::<String>(3)?, row.get::<i64>(4)?) else { return Ok(false) };
+    if row.get::<i64>(5)?.is_none() {
+        let Some(id) = find_prune(client, last_id, row.get::<i64>(6)?.unwrap_or(last_id))? else { return Ok(false) };
+        let told = "UPDATE steward.segment SET prune_id = $2 WHERE number = $1";
+        own::execute(client, told, &[number.into(), id.into()])?;
+    }
+    let kept = archive::directory().and_then(|directory| directory.join(&file).metadata());
+    if !kept.is_ok_and(|kept| kept.len() == bytes as u64) {
+        if COMPLAINED.replace(number) != number {
+            warning!("pg_steward: segment {number} of the chain stays, its archive file \"{file}\" is not there");
+        }
+        return Ok(false);
+    }
+    let Ok(relation) = CString::new(format!("chain_{number}")) else { return Ok(false) };
+    if !lock(&relation, pg_sys::AccessExclusiveLock) {
+        return Ok(false);
+    }
+    let table = name(number);
+    define(&format!("ALTER EXTENSION pg_steward DROP TABLE {table}"))?;
+    define(&format!("DROP TABLE {table}"))?;
+    own::policy_changed().map(|()| true)
+}
+
+/// The id of the PRUNE record of the segment that ends with `last_id`, if it is chained.
+fn find_prune(client: &mut SpiClient<'_>, last_id: i64, after: i64) -> Outcome<Option<i64>> {
+    let records =
+        "SELECT id, record FROM steward.chain WHERE id > $1 AND steward._record_text(record, 9) = $2 ORDER BY id";
+    for row in own::query(client, records, &[after.into(), PRUNE.into()])? {
+        let pruned = row.get::<Vec<u8>>(2)?.and_then(|record| pruned_to(&record));
+        if pruned.is_some_and(|(to_id, _)| to_id == last_id) {
+            return Ok(row.get(1)?);
+        }
+    }
+    Ok(None)
+}
+
+/// Where the stored chain was cut off: the last archived record before the first one online, if a PRUNE record of the
+/// online chain confirms that everything up to it was archived. None for a chain that begins with record 1, or should.
+pub(crate) fn cut(client: &mut SpiClient<'_>) -> Outcome<Option<Head>> {
+    let newest = "SELECT s.last_id, p.record FROM (SELECT id FROM steward.chain ORDER BY id LIMIT 1) c
+        JOIN steward.segment s ON s.last_id < c.id JOIN steward.chain p ON p.id = s.prune_id
+        ORDER BY s.last_id DESC LIMIT 1";
+    let row = own::query(client, newest, &[])?.first();
+    if row.is_empty() {
+        return Ok(None);
+    }
+    let (id, record) = row.get_two::<i64, Vec<u8>>()?;
+    let pruned = record.and_then(|record| pruned_to(&record)).filter(|(to_id, _)| Some(*to_id) == id);
+    let (Some((id, hash)), Some(ledger)) = (pruned, ledger::current(client)?) else { return Ok(None) };
+    Ok(Some(Head { ledger: ledger.id, id, hash }))
+}
+
+/// Id and hash of the last record that a PRUNE record tells of.
+fn pruned_to(record: &[u8]) -> Option<(i64, Hash)> {
+    let record = Record::decode(record).ok()?;
+    if record.kind != Kind::Policy || record.operation_type != PRUNE {
+        return None;
+    }
+    let details: serde_json::Value = serde_json::from_str(record.details.as_deref()?).ok()?;
+    let hash = details["last_hash"].as_str()?;
+    let (pairs, []) = hash.as_bytes().as_chunks::<2>() else { return None };
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    Some((details["to_id"].as_i64()?, bytes?.try_into().ok()?))
 }
 
 /// Locks a table of schema `steward` to the end of the transaction, if nobody is in the way.

@@ -13,6 +13,7 @@ mod verified;
 pub(super) use verified::kept;
 
 use super::ledger::{self, Ledger};
+use super::segment;
 use crate::core::chain::{Disorder, Hash, Head, Kind, Parallel, Verdict, Verifier};
 use crate::error::{self, Fault, Outcome};
 use crate::own;
@@ -153,10 +154,11 @@ fn verify_since_last() -> Outcome<Verdict> {
     })
 }
 
-/// What the oldest record that is kept must follow: its id is one further, its `prev_hash` this hash. The whole chain is
-/// kept, so that is the genesis.
-fn first_due(_client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
-    Ok(Head { ledger: ledger.id, id: 0, hash: ledger.genesis_prev() })
+/// What the oldest record that is kept must follow: its id is one further, its `prev_hash` this hash. The genesis, or the
+/// last record that was archived.
+fn first_due(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Head> {
+    let genesis = Head { ledger: ledger.id, id: 0, hash: ledger.genesis_prev() };
+    Ok(segment::cut(client)?.filter(|cut| cut.ledger == ledger.id).unwrap_or(genesis))
 }
 
 /// The verdict, and the last record if nothing is wrong.
