@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 export PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 
-.PHONY: help tools demo demo-stop test test-long bench install clean
+.PHONY: help tools demo demo-stop test test-long bench install witness clean
 
 help:
 	@echo 'make demo       a school e-card database under policy, in a throw-away cluster'
@@ -10,6 +10,7 @@ help:
 	@echo 'make test       every test; the last line counts them'
 	@echo 'make test-long  the tests of faults at full length: hundreds of crashes, millions of statements'
 	@echo 'make install    build and install into the server that PG_CONFIG names'
+	@echo 'make witness    build steward-witness, which watches the audit chain from outside'
 	@echo 'make bench      pgbench side by side with plain PostgreSQL, pgaudit and audit triggers (17 minutes)'
 	@echo '                see also benches/instructions/run and benches/latency/run'
 	@echo 'make clean      remove what was built'
@@ -43,6 +44,10 @@ install: tools
 	@echo "    steward.mode = 'enforce'"
 	@echo
 	@echo 'Nothing is refused until SELECT steward.activate().'
+
+witness: tools
+	cargo build --release --locked --features witness --bin steward-witness
+	@echo "$${CARGO_TARGET_DIR:-target}/release/steward-witness"
 
 clean:
 	cargo clean

@@ -48,6 +48,7 @@ mod traffic;
 mod trail;
 mod waiting;
 mod way_around;
+mod witness;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -79,6 +80,7 @@ fn main() {
         traffic::tests(),
         waiting::tests(),
         way_around::tests(),
+        witness::tests(),
     ];
     let can_mount = small_disk::can_be_mounted();
     if !can_mount {

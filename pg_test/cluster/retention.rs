@@ -20,6 +20,8 @@ tests! {
     a_prefix_deleted_without_a_prune_record_is_missing,
     a_prefix_with_a_forged_prune_record_is_missing,
     archiving_is_critical_work,
+    a_reader_keeps_a_segment_but_not_the_chain,
+    an_event_trigger_has_no_say_in_segments,
     kill_9_while_archiving_loses_no_record,
     a_file_is_purged_when_its_offline_term_is_over,
     segments_are_dumped_and_dropped_with_the_extension,
@@ -95,6 +97,8 @@ pub fn fill_segment(school: &School, records: usize) {
 fn segments_follow_one_another() {
     let school = School::inactive();
     small_segments(&school);
+    let default = "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO clerk_zhao, PUBLIC";
+    school.superuser().batch_execute(default).expect("default privileges");
     for _ in 0..3 {
         fill_segment(&school, 12);
     }
@@ -118,7 +122,7 @@ fn segments_follow_one_another() {
     // Members of the extension that nobody else has a right on.
     let strangers: i64 = school.ask(
         "SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'steward.chain'::regclass AND (c.relacl::text ~ '[{,]=' OR NOT EXISTS (
+         WHERE i.inhparent = 'steward.chain'::regclass AND (EXISTS (SELECT FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner) OR NOT EXISTS (
             SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'))",
     );
     assert_eq!(strangers, 0);
@@ -262,6 +266,44 @@ fn archiving_is_critical_work() {
     let clerk = school.session("clerk_zhao").query("SELECT * FROM steward.audit_archive", &[]);
     expect_error(clerk, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     expect_refused(school.superuser().batch_execute("UPDATE steward.segment SET file = NULL"));
+}
+
+fn a_reader_keeps_a_segment_but_not_the_chain() {
+    let school = school_with_segments();
+    let mut reader = school.superuser();
+    let mut reading = reader.transaction().expect("begin");
+    let first = "SELECT count(*) FROM steward.chain_1";
+    let records: i64 = reading.query_one(first, &[]).expect("read").get(0);
+    // An archiver that does not commit keeps nobody waiting either.
+    let mut archiver = school.superuser();
+    let mut archiving = archiver.transaction().expect("begin");
+    archiving.batch_execute("SELECT steward.archive_audit()").expect("archive_audit");
+    school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'z' WHERE id = 1").expect("update");
+    school.flush_audit();
+    archiving.commit().expect("commit");
+    wait_until(&school, "SELECT bool_and(prune_id IS NOT NULL) FROM steward.audit_archive WHERE number = 1");
+    school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'y' WHERE id = 1").expect("update");
+    school.flush_audit();
+    assert_eq!(reading.query_one(first, &[]).expect("read").get::<_, i64>(0), records);
+    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+    reading.commit().expect("commit");
+    wait_until_offline(&school);
+    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+}
+
+fn an_event_trigger_has_no_say_in_segments() {
+    let school = School::inactive();
+    small_segments(&school);
+    let trigger = "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+        CREATE EVENT TRIGGER no ON ddl_command_start EXECUTE FUNCTION no()";
+    school.superuser().batch_execute(trigger).expect("event trigger");
+    let created = school.superuser().batch_execute("CREATE TABLE app.other ()");
+    assert!(created.is_err(), "the trigger stops everybody else");
+    fill_segment(&school, 12);
+    fill_segment(&school, 12);
+    sleep(Duration::from_millis(1100));
+    archive(&school);
+    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
 }
 
 fn kill_9_while_archiving_loses_no_record() {
