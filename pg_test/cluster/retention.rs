@@ -286,6 +286,16 @@ fn a_reader_keeps_a_segment_but_not_the_chain() {
     school.flush_audit();
     assert_eq!(reading.query_one(first, &[]).expect("read").get::<_, i64>(0), records);
     assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+    // A file that is lost before its records are dropped is written again, nobody waits for the one who does it.
+    let file: String = school.ask("SELECT file FROM steward.audit_archive WHERE number = 1");
+    std::fs::remove_file(school.data().join("pg_steward/archive").join(file)).expect("remove");
+    let mut archiving = archiver.transaction().expect("begin");
+    let again = archiving.query("SELECT first_id FROM steward.archive_audit()", &[]).expect("archive_audit");
+    assert_eq!(again[0].get::<_, i64>(0), 1);
+    sleep(Duration::from_millis(2500));
+    school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
+    school.flush_audit();
+    archiving.commit().expect("commit");
     reading.commit().expect("commit");
     wait_until_offline(&school);
     assert_eq!(verdict(&school), ("ok".to_owned(), 0));

@@ -3,6 +3,10 @@
 #[path = "../../src/core/mod.rs"]
 #[allow(dead_code, unused_imports)]
 mod core;
+#[path = "../../src/witness/mod.rs"]
+#[allow(dead_code)]
+#[cfg(feature = "witness")]
+mod program;
 
 mod archive;
 mod chain;
@@ -13,3 +17,5 @@ mod record;
 mod redact;
 mod rule;
 mod script;
+#[cfg(feature = "witness")]
+mod witness;

@@ -87,19 +87,28 @@ fn allowed(client: &mut SpiClient<'_>, before: Option<TimestampWithTimeZone>) ->
 }
 
 /// The oldest closed segments, up to the first that is not old enough, locked against another archiver. The chain must
-/// go on after each: the last record shows where it ends.
+/// go on after each: the last record shows where it ends. One that was archived and not dropped, and whose file is not
+/// there (a standby took over, say), is archived again.
 fn due(client: &mut SpiClient<'_>, ledger: &Ledger, before: TimestampWithTimeZone) -> Outcome<Vec<Segment>> {
     let closed = "SELECT number, first_id, last_id, last_hash, coalesce(last_time, closed_at) < $1
-            AND EXISTS (SELECT FROM steward.chain c WHERE c.id > s.last_id)
-        FROM steward.segment s WHERE archived_at IS NULL ORDER BY number FOR UPDATE";
+            AND EXISTS (SELECT FROM steward.chain c WHERE c.id > s.last_id), file, file_bytes
+        FROM steward.segment s WHERE to_regclass('steward.chain_' || number) IS NOT NULL ORDER BY number FOR UPDATE";
     let mut segments = Vec::new();
     for row in own::query(client, closed, &[before.into()])? {
+        if row.get::<String>(6)?.zip(row.get(7)?).is_some_and(|(file, bytes)| is_kept(&file, bytes)) {
+            continue;
+        }
         let (Some(number), Some(first_id), Some(id)) = (row.get(1)?, row.get(2)?, row.get(3)?) else { break };
         let hash = row.get::<Vec<u8>>(4)?.and_then(|hash| hash.try_into().ok());
         let (Some(hash), Some(true)) = (hash, row.get::<bool>(5)?) else { break };
         segments.push(Segment { number, first_id, last: Head { ledger: ledger.id, id, hash } });
     }
     Ok(segments)
+}
+
+/// Whether an archive file is there, as long as it was written.
+pub(super) fn is_kept(file: &str, bytes: i64) -> bool {
+    directory().and_then(|directory| directory.join(file).metadata()).is_ok_and(|kept| kept.len() == bytes as u64)
 }
 
 fn archive_one(client: &mut SpiClient<'_>, ledger: &Ledger, segment: &Segment) -> Outcome<Archived> {

@@ -188,8 +188,10 @@ fn bound_one(client: &mut SpiClient<'_>) -> Outcome<()> {
 
 /// Drops the oldest segment if it was archived and the chain says so. True if it did.
 fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
+    // Skipped while an archiver holds it: nothing is waited for.
     let oldest = "SELECT number, last_id, file, file_bytes, prune_id, prune_after FROM steward.segment
-        WHERE to_regclass('steward.chain_' || number) IS NOT NULL ORDER BY number LIMIT 1";
+        WHERE number = (SELECT min(number) FROM steward.segment WHERE to_regclass('steward.chain_' || number) IS NOT NULL)
+        FOR UPDATE SKIP LOCKED";
     let row = own::query(client, oldest, &[])?.first();
     if row.is_empty() {
         return Ok(false);
@@ -202,8 +204,7 @@ fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
         let told = "UPDATE steward.segment SET prune_id = $2 WHERE number = $1";
         own::execute(client, told, &[number.into(), id.into()])?;
     }
-    let kept = archive::directory().and_then(|directory| directory.join(&file).metadata());
-    if !kept.is_ok_and(|kept| kept.len() == bytes as u64) {
+    if !archive::is_kept(&file, bytes) {
         if COMPLAINED.replace(number) != number {
             warning!("pg_steward: segment {number} of the chain stays, its archive file \"{file}\" is not there");
         }

@@ -35,6 +35,9 @@ pub fn verify(arguments: Arguments) -> Outcome<()> {
         end = verify_file(&path, reader, &end, book.as_ref())?;
     }
     println!("whole from record {} to {}", first.id.saturating_add(1), end.id);
+    if first.id > 0 && book.as_ref().is_none_or(|book| book.hash_at(first.id).is_none()) {
+        println!("what record {} was is believed: no checkpoint tells of it", first.id);
+    }
     let Some(book) = &mut book else {
         println!("not compared with any checkpoint: a chain that was rewritten as a whole passes");
         return Ok(());
