@@ -21,6 +21,7 @@ tests! {
     a_prefix_with_a_forged_prune_record_is_missing,
     archiving_is_critical_work,
     a_reader_keeps_a_segment_but_not_the_chain,
+    a_transaction_as_old_as_a_segment_keeps_it,
     an_event_trigger_has_no_say_in_segments,
     kill_9_while_archiving_loses_no_record,
     a_file_is_purged_when_its_offline_term_is_over,
@@ -186,7 +187,7 @@ fn a_segment_that_does_not_verify_is_not_archived() {
     let mut school = school_with_segments();
     tamper(
         &mut school,
-        "UPDATE steward.chain SET record = set_byte(record, 70, 1 # get_byte(record, 70)) WHERE id = 5",
+        "UPDATE steward.chain SET record = overlay(record PLACING 'X'::bytea FROM length(record)) WHERE id = 5",
     );
     let archived = school.superuser().query("SELECT steward.archive_audit()", &[]);
     let error = expect_error(archived, &SqlState::DATA_CORRUPTED, "", "verify_chain");
@@ -297,6 +298,22 @@ fn a_reader_keeps_a_segment_but_not_the_chain() {
     school.flush_audit();
     archiving.commit().expect("commit");
     reading.commit().expect("commit");
+    wait_until_offline(&school);
+    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+}
+
+fn a_transaction_as_old_as_a_segment_keeps_it() {
+    let school = School::inactive();
+    small_segments(&school);
+    let mut teacher = school.session("teacher_wang");
+    let mut old = teacher.transaction().expect("begin");
+    old.batch_execute("UPDATE app.student SET note = 'old' WHERE id = 3").expect("update");
+    fill_segment(&school, 12);
+    sleep(Duration::from_millis(1100));
+    school.superuser().batch_execute("SELECT steward.archive_audit()").expect("archive_audit");
+    sleep(Duration::from_millis(2500));
+    assert!(school.ask::<bool>("SELECT to_regclass('steward.chain_1') IS NOT NULL"));
+    old.commit().expect("commit");
     wait_until_offline(&school);
     assert_eq!(verdict(&school), ("ok".to_owned(), 0));
 }

@@ -129,14 +129,14 @@ fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
         return Ok(false);
     }
     let row = format!(
-        "INSERT INTO steward.segment (number, first_id, last_id, first_time, last_time, last_hash, closed_at)
+        "INSERT INTO steward.segment (number, first_id, last_id, first_time, last_time, last_hash, closed_at, closed_xid)
         SELECT $1, first.id, last.id, steward._record_time(first.record), steward._record_time(last.record), last.hash,
-            clock_timestamp()
+            clock_timestamp(), pg_current_xact_id()
         FROM (SELECT id, record FROM {closed} ORDER BY id LIMIT 1) first,
             (SELECT id, record, hash FROM {closed} ORDER BY id DESC LIMIT 1) last
         ON CONFLICT (number) DO UPDATE SET first_id = EXCLUDED.first_id, last_id = EXCLUDED.last_id,
             first_time = EXCLUDED.first_time, last_time = EXCLUDED.last_time, last_hash = EXCLUDED.last_hash,
-            closed_at = EXCLUDED.closed_at"
+            closed_at = EXCLUDED.closed_at, closed_xid = EXCLUDED.closed_xid"
     );
     own::execute(client, &row, &[number.into()])?;
     create(client, number + 1)?;
@@ -188,10 +188,11 @@ fn bound_one(client: &mut SpiClient<'_>) -> Outcome<()> {
 
 /// Drops the oldest segment if it was archived and the chain says so. True if it did.
 fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
-    // Skipped while an archiver holds it: nothing is waited for.
+    // Skipped while an archiver holds it: nothing is waited for. A transaction as old as the segment may have records
+    // that refer to definitions in it.
     let oldest = "SELECT number, last_id, file, file_bytes, prune_id, prune_after FROM steward.segment
         WHERE number = (SELECT min(number) FROM steward.segment WHERE to_regclass('steward.chain_' || number) IS NOT NULL)
-        FOR UPDATE SKIP LOCKED";
+            AND closed_xid < pg_snapshot_xmin(pg_current_snapshot()) FOR UPDATE SKIP LOCKED";
     let row = own::query(client, oldest, &[])?.first();
     if row.is_empty() {
         return Ok(false);
@@ -217,6 +218,7 @@ fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
     let table = name(number);
     define(&format!("ALTER EXTENSION pg_steward DROP TABLE {table}"))?;
     define(&format!("DROP TABLE {table}"))?;
+    own::execute(client, "DELETE FROM steward.definition WHERE id <= $1", &[last_id.into()])?;
     own::policy_changed().map(|()| true)
 }
 
