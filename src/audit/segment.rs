@@ -206,7 +206,8 @@ fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
         own::execute(client, told, &[number.into(), id.into()])?;
     }
     if !archive::is_kept(&file, bytes) {
-        if COMPLAINED.replace(number) != number {
+        if COMPLAINED.get() != number {
+            COMPLAINED.set(number);
             warning!("pg_steward: segment {number} of the chain stays, its archive file \"{file}\" is not there");
         }
         return Ok(false);
