@@ -71,7 +71,8 @@ fn chain_origin() -> TableIterator<
             let (first, last) = own::query(client, ends, &[])?.first().get_two::<i64, i64>()?;
             let cut = segment::cut(client)?.filter(|cut| Some(cut.id.saturating_add(1)) == first);
             let cut = cut.map(|cut| cut.hash.to_vec());
-            let heartbeat = Interval::from_seconds(settings::checkpoint_interval_s() as f64);
+            // 0: there is none, and the witness must be told a term of its own.
+            let heartbeat = Interval::from_seconds(settings::heartbeat_interval_s() as f64);
             Ok(Some((Uuid::from_bytes(ledger.id), ledger.system_identifier, first, last, cut, Some(heartbeat))))
         })
     })());

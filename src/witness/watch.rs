@@ -61,6 +61,7 @@ fn look(
             Ok(())
         }
         None => {
+            let heartbeat = if heartbeat.is_zero() { Duration::MAX / HEARTBEATS } else { heartbeat };
             let stale = stale.unwrap_or(heartbeat * HEARTBEATS);
             let (age, last) = (book.age(), book.last().map_or(0, |head| head.id));
             if age <= stale {
