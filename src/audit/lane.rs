@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,6 +19,8 @@ use std::sync::atomic::Ordering::SeqCst;
 pub(super) const SPOOL: &str = "pg_steward/spool";
 /// A longer file is left to the sequencer, and the slot goes on in its next generation.
 const ROTATE_AT: u64 = 8 << 20;
+/// Bytes that a lane keeps on the disk beyond its end.
+const RESERVE: u64 = 64 << 10;
 
 /// How far a record must have got before `append` returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,20 @@ pub fn append(records: &[&[u8]], durability: Durability) -> io::Result<()> {
     })
 }
 
+/// Whether this backend could still record what it is about to do: its lane is open and its reserve is whole.
+pub fn check_room() -> io::Result<()> {
+    let shared = shared::get().ok_or_else(|| io::Error::other("pg_steward is not preloaded"))?;
+    // Safe: a plain global of this backend.
+    let slot = u32::try_from(unsafe { pg_sys::MyBackendId }).unwrap_or(0);
+    let Some(lane) = shared.lane(slot).filter(|_| slot > 0) else {
+        return Err(io::Error::other("this process has no spool lane"));
+    };
+    WRITER.with_borrow_mut(|writer| {
+        writer.open(&shared.boot_id, slot, lane)?;
+        writer.reserve(lane.length.load(SeqCst))
+    })
+}
+
 /// Counts records of this backend that are not to be written.
 pub fn count(records: usize) {
     // Safe: a plain global of this backend.
@@ -77,6 +94,8 @@ struct Open {
     file: File,
     /// The directory entry was synced by this process.
     entry_synced: bool,
+    /// Up to here the file has its place on the disk.
+    reserved: u64,
 }
 
 struct Writer {
@@ -103,6 +122,8 @@ impl Writer {
         for (counter, record) in (counter..).zip(records) {
             frame::append_frame(&mut self.buffer, counter, record).map_err(io::Error::other)?;
         }
+        // On a full disk what is left of the reserve takes the record all the same.
+        let _full = self.reserve(length);
         let Some(Open { file, .. }) = &mut self.open else { return Err(io::Error::other("spool file is not open")) };
         if let Err(error) = file.write_all(&self.buffer) {
             if file.set_len(length).is_err() {
@@ -115,6 +136,26 @@ impl Writer {
         lane.next_counter.store(counter + records.len() as u64, SeqCst);
         lane.length.store(length + self.buffer.len() as u64, SeqCst);
         Ok(())
+    }
+
+    /// Keeps place on the disk for the records of an abort, which cannot be refused: bytes behind the file's end that a
+    /// full disk has left. A file system that cannot do this has no reserve.
+    fn reserve(&mut self, length: u64) -> io::Result<()> {
+        let Some(open) = &mut self.open else { return Err(io::Error::other("spool file is not open")) };
+        if length + RESERVE / 2 < open.reserved {
+            return Ok(());
+        }
+        let (start, more) = (open.reserved.max(length), length + RESERVE - open.reserved.max(length));
+        // Safe: allocates blocks of an open file; its size and content stay.
+        let answer = unsafe {
+            libc::fallocate(open.file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, start as libc::off_t, more as libc::off_t)
+        };
+        let error = io::Error::last_os_error();
+        if answer == 0 || error.raw_os_error() == Some(libc::EOPNOTSUPP) {
+            open.reserved = length + RESERVE;
+            return Ok(());
+        }
+        Err(error)
     }
 
     fn flush(&mut self, boot: &[u8; 16]) -> io::Result<()> {
@@ -143,7 +184,7 @@ impl Writer {
             next_generation(lane);
             return self.open(boot, slot, lane);
         }
-        self.open = Some(Open { generation, file, entry_synced: false });
+        self.open = Some(Open { generation, file, entry_synced: false, reserved: 0 });
         Ok(())
     }
 }

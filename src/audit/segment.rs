@@ -242,7 +242,7 @@ pub(crate) fn cut(client: &mut SpiClient<'_>) -> Outcome<Option<Head>> {
     let newest = "SELECT s.last_id, p.record FROM (SELECT id FROM steward.chain ORDER BY id LIMIT 1) c
         JOIN steward.segment s ON s.last_id < c.id JOIN steward.chain p ON p.id = s.prune_id
         ORDER BY s.last_id DESC LIMIT 1";
-    let row = own::query(client, newest, &[])?.first();
+    let row = own::select(client, newest, &[])?.first();
     if row.is_empty() {
         return Ok(None);
     }

@@ -2,7 +2,7 @@
 
 use super::facts::Deed;
 use super::statement::Source;
-use crate::audit::lane::Durability;
+use crate::audit::lane::{self, Durability};
 use crate::audit::note::note;
 use crate::audit::standby;
 use crate::backend::{NumberMap, backend_local};
@@ -159,6 +159,19 @@ pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement<'_>, tag: 
     carry_out(ask_gate(policy, judgement.tier), judgement.tier, why, source, record);
     if deeds.iter().any(|deed| deed.relation.is_some()) {
         standby::admit_read();
+    }
+    if judgement.tier > Tier::Normal && shared::active() && shared::mode() == Mode::Enforce {
+        require_room(judgement.tier);
+    }
+}
+
+/// What is more than normal is not begun where its failure could not be recorded.
+fn require_room(tier: Tier) {
+    if let Err(error) = lane::check_room() {
+        Fault::no_space(format!("{} statement refused: its record may find no room", tier.name()))
+            .detail(format!("The spool of pg_steward answered: {error}."))
+            .hint("Free space on the data directory's file system, then repeat the statement.")
+            .raise();
     }
 }
 
