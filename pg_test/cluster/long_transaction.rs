@@ -89,7 +89,7 @@ fn the_sequencer_keeps_up_while_a_prepared_transaction_is_in_doubt() {
 /// Taken rows are emptied out of the journals although something old could still see them.
 #[track_caller]
 fn keeps_up(school: &School, name: &str) {
-    let batch: i64 = scaled(4_000, 20_000);
+    let batch: i64 = scaled(8_000, 20_000);
     let mut teacher = school.session("teacher_wang");
     for number in 0..5 {
         write_singly(&mut teacher, number * batch, batch);
@@ -102,7 +102,8 @@ fn keeps_up(school: &School, name: &str) {
     check(school);
     assert_eq!(recorded(school, "SUCCESS").1, 5 * batch);
     report(&format!("{name}: {journals} bytes of journals after {} records", 5 * batch));
-    assert!(journals < 2 << 20, "{journals} bytes of journals");
+    // One that is held, two that take turns; without turns it would be nearly twice as much.
+    assert!(journals < 7 << 19, "{journals} bytes of journals");
 }
 
 /// One transaction for each row.
