@@ -121,6 +121,11 @@ pub fn dropping_extension() -> bool {
     DROPPING.get().is_some_and(|subtransaction| unsafe { pg_sys::SubTransactionIsActive(subtransaction) })
 }
 
+/// Whether this transaction has dropped the extension, savepoints that were taken back included.
+pub fn drops_extension() -> bool {
+    DROPPING.get().is_some()
+}
+
 /// This transaction changes whether the policy is active: published at commit.
 fn at_commit(active: bool) {
     TOUCHED.set(true);
@@ -152,6 +157,10 @@ pub fn before_prepare() {
 pub fn after_commit() {
     if let (Some(active), Some(shared)) = (DECIDED.take(), shared::get()) {
         shared.active.store(active, SeqCst);
+        if DROPPING.get().is_some() {
+            // Its definitions went with it.
+            shared.definitions.epoch.store(0, SeqCst);
+        }
         if state_file::write(active).is_err() {
             shared.doubtful.store(true, SeqCst);
         }

@@ -71,6 +71,7 @@ pub enum OwnKind {
 
 /// One table of a protected tree with its own attribute numbers.
 pub struct Member {
+    pub relation: pg_sys::Oid,
     pub root: Rc<Root>,
     columns: Vec<Column>,
     rules: OnceCell<RelationRules>,
@@ -227,6 +228,10 @@ pub fn policy() -> Rc<Policy> {
         None => Policy::default(),
     });
     POLICY.with(|policy| *policy.borrow_mut() = Some(fresh.clone()));
+    // Safe: plain getter. What a parallel query's snapshot shows may be old by now.
+    if unsafe { pg_sys::IsInParallelMode() } {
+        STALE.set(true);
+    }
     fresh
 }
 
@@ -317,7 +322,8 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
         let oid = pg_sys::Oid::from(number(&tree[0], 0)?);
         let root = Rc::new(Root { oid, name: text(&tree[0], 2)?.to_owned(), members });
         for row in tree {
-            let member = Member { root: root.clone(), columns: columns(row, 3)?, rules: OnceCell::new() };
+            let relation = pg_sys::Oid::from(number(row, 1)?);
+            let member = Member { relation, root: root.clone(), columns: columns(row, 3)?, rules: OnceCell::new() };
             watched.insert(number(row, 1)?, Watched::Protected(Rc::new(member)));
         }
     }

@@ -55,6 +55,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::register();
     shared::init();
     cache::init();
+    session::init();
     watch::init();
     audit::sequencer::register();
 }

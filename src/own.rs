@@ -101,7 +101,10 @@ pub fn latest_rows(sql: &CStr) -> Vec<Vec<Option<String>>> {
         let outer = pg_sys::CurrentResourceOwner;
         let owner = pg_sys::ResourceOwnerCreate(outer, c"pg_steward look-up".as_ptr());
         pg_sys::CurrentResourceOwner = owner;
-        pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        // A parallel query's leader may take no other snapshot than the query's own.
+        let parallel = pg_sys::IsInParallelMode() && pg_sys::ActiveSnapshotSet();
+        let snapshot = if parallel { pg_sys::GetActiveSnapshot() } else { pg_sys::GetLatestSnapshot() };
+        pg_sys::PushActiveSnapshot(snapshot);
         pg_sys::SPI_connect();
         if pg_sys::SPI_execute(sql.as_ptr(), true, 0) != pg_sys::SPI_OK_SELECT as i32 {
             Fault::internal("own query is no SELECT").raise();

@@ -6,7 +6,7 @@ use crate::cache::{self, Person, Policy};
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::raw;
 use pgrx::{direct_function_call_as_datum, pg_sys};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
@@ -20,10 +20,34 @@ struct Who {
 }
 
 backend_local! {
+    static RENAMED: Cell<bool> = const { Cell::new(false) };
     static WHO: RefCell<Option<Who>> = const { RefCell::new(None) };
     static NAMES: RefCell<Vec<(pg_sys::Oid, Rc<str>)>> = const { RefCell::new(Vec::new()) };
     static ADDRESS: RefCell<Option<Option<String>>> = const { RefCell::new(None) };
     static DATABASE: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
+}
+
+/// Registers the callback that forgets names when a role changes. Once, while preloading.
+pub fn init() {
+    // Safe: plain registration.
+    unsafe {
+        let roles = pg_sys::SysCacheIdentifier::AUTHOID as std::ffi::c_int;
+        pg_sys::CacheRegisterSyscacheCallback(roles, Some(on_role_change), pg_sys::Datum::from(0));
+    }
+}
+
+/// Runs inside invalidation processing: only flags.
+unsafe extern "C-unwind" fn on_role_change(_argument: pg_sys::Datum, _cache: std::ffi::c_int, _hash: u32) {
+    RENAMED.set(true);
+}
+
+/// Names are looked up anew after a role was renamed.
+fn forget_old_names() {
+    if RENAMED.get() {
+        RENAMED.set(false);
+        NAMES.with_borrow_mut(Vec::clear);
+        WHO.with_borrow_mut(|who| *who = None);
+    }
 }
 
 /// The login that authenticated; in a background worker the role it runs as.
@@ -39,8 +63,9 @@ pub fn login() -> pg_sys::Oid {
     }
 }
 
-/// A role's name as this session first saw it. Needs a transaction; never raises for a role that is gone.
+/// A role's name. Needs a transaction; never raises for a role that is gone.
 pub fn role_name(role: pg_sys::Oid) -> Rc<str> {
+    forget_old_names();
     if let Some(name) =
         NAMES.with_borrow(|names| names.iter().find(|(known, _)| *known == role).map(|(_, name)| name.clone()))
     {
@@ -114,6 +139,7 @@ fn database() -> Option<String> {
 
 /// Who acts now, as a side of records; made anew only when something of it changes. Needs a transaction.
 fn who(policy: &Policy) -> Rc<Part> {
+    forget_old_names();
     // Safe: plain getters; application_name is never null after start-up.
     let (current, application) = unsafe { (raw::GetUserId(), CStr::from_ptr(pg_sys::application_name)) };
     let login = login();

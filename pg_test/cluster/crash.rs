@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::account::{self, check, check_accounts};
-use crate::fault::{Random, SEQUENCER, report, scaled, wait_for_process, wait_for_recovery};
+use crate::fault::{Random, SEQUENCER, report, scaled, wait_for, wait_for_process, wait_for_recovery};
 use crate::school::School;
 use crate::storm::{Load, decide_what_is_in_doubt, weather};
 
@@ -109,6 +109,8 @@ fn a_read_that_was_answered_survives_the_crash_of_its_transaction() {
     clerk.batch_execute("BEGIN; SELECT name FROM app.student WHERE id = 7").expect("select");
     school.kill_9(wait_for_process(&school, "usename = 'clerk_zhao'"));
     assert!(clerk.batch_execute("COMMIT").is_err());
+    // A session of the server that is about to go would be cut off.
+    wait_for(&school, "crash", || school.log_tail().contains("reinitializing").then_some(()));
     drop(wait_for_recovery(&school));
     assert_eq!(school.records("user_id = 'clerk_zhao' AND operation_type = 'SELECT'"), 1);
 }

@@ -10,6 +10,7 @@ use crate::school::{HOME, School, settings};
 tests! {
     a_restored_dump_is_set_up_but_not_active,
     an_approved_drop_extension_leaves_the_server_committing,
+    a_new_ledger_reads_what_was_recorded_before_it_began,
     the_extension_needs_preloading,
 }
 
@@ -72,6 +73,21 @@ fn an_approved_drop_extension_leaves_the_server_committing() {
     school.session("teacher_wang").batch_execute(SIXTY).expect("the restarted server commits");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_extension WHERE extname = 'pg_steward'"), 0);
     school.connect("postgres", "postgres").batch_execute("CREATE ROLE guest").expect("other databases too");
+}
+
+/// Sessions that outlive the extension must not refer to what its chain defined.
+fn a_new_ledger_reads_what_was_recorded_before_it_began() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    for _ in 0..4 {
+        superuser.batch_execute("GRANT SELECT ON app.student TO clerk_zhao").expect("grant");
+        school.flush_audit();
+    }
+    superuser.batch_execute("DROP EXTENSION pg_steward CASCADE; CREATE EXTENSION pg_steward").expect("anew");
+    superuser.batch_execute("GRANT SELECT ON app.student TO clerk_zhao; CREATE ROLE late").expect("recorded");
+    superuser.batch_execute("SELECT steward.protect('app.student')").expect("protect");
+    assert_eq!(school.records("operation_type = 'CREATE ROLE' AND statement LIKE '%late%'"), 1);
+    assert_eq!(school.records("operation_type = 'UNREADABLE'"), 0);
 }
 
 fn the_extension_needs_preloading() {

@@ -1,7 +1,7 @@
 //! Attempts to get past the policy by a path that nothing else here takes.
 
 use crate::expect::{db_error, expect_error, expect_refused};
-use crate::school::School;
+use crate::school::{School, request};
 use postgres::error::SqlState;
 
 tests! {
@@ -25,6 +25,9 @@ tests! {
     types_defaults_and_sequences_are_structure_of_their_table,
     a_login_without_a_person_does_normal_work_only,
     reads_inside_a_foreign_key_action_are_recorded,
+    a_query_that_looks_like_a_key_check_is_recorded,
+    what_a_rolled_back_prepared_transaction_read_is_on_record,
+    runs_of_two_operations_are_not_folded_into_one,
     reads_of_a_long_transaction_outlive_its_rollback,
     a_record_of_any_size_takes_no_other_record_along,
     publishing_a_protected_table_is_an_export,
@@ -336,6 +339,71 @@ fn reads_of_a_long_transaction_outlive_its_rollback() {
 }
 
 /// A purpose longer than a spool frame would have lost the records of the whole transaction.
+/// A trigger inside a foreign key's action runs under the flag of the server's own look-ups, and a cast runs functions.
+fn a_query_that_looks_like_a_key_check_is_recorded() {
+    let school = School::active();
+    let mut teacher = school.session("teacher_wang");
+    teacher
+        .batch_execute(
+            "CREATE TEMP TABLE loot (phone text);
+            CREATE FUNCTION pg_temp.keep(text) RETURNS boolean LANGUAGE plpgsql AS
+                $$ BEGIN INSERT INTO pg_temp.loot VALUES ($1); RETURN true; END $$;
+            CREATE DOMAIN pg_temp.d AS text CHECK (pg_temp.keep(VALUE));
+            CREATE TEMP TABLE p (id int PRIMARY KEY);
+            CREATE TEMP TABLE c (id int REFERENCES p ON DELETE CASCADE);
+            CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                EXECUTE 'SELECT 1 FROM ONLY app.student x WHERE x.phone::pg_temp.d IS NULL FOR KEY SHARE OF x';
+                EXECUTE 'SELECT 1 FROM ONLY \"app\".\"student\" x WHERE \"phone\" OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF x'
+                    USING '13800000001'::text;
+                RETURN OLD; END $$;
+            CREATE TRIGGER look BEFORE DELETE ON c FOR EACH ROW EXECUTE FUNCTION pg_temp.look();
+            INSERT INTO p VALUES (1); INSERT INTO c VALUES (1);
+            DELETE FROM p",
+        )
+        .expect("the attack runs");
+    assert_eq!(
+        school.records("operation_type = 'SELECT' AND table_name = 'app.student' AND user_id = 'teacher_wang'"),
+        2
+    );
+    // The server's own look-ups are no statements of anybody.
+    teacher.batch_execute("INSERT INTO app.guardian VALUES (900, 1, 'g')").expect("insert");
+    assert_eq!(school.records("statement LIKE 'SELECT ? FROM ONLY%' AND user_id = 'teacher_wang'"), 2);
+}
+
+fn what_a_rolled_back_prepared_transaction_read_is_on_record() {
+    let school = School::with("enforce", &["max_prepared_transactions = 2"]);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    let mut teacher = school.session("teacher_wang");
+    teacher
+        .batch_execute(
+            "BEGIN;
+            DO $$ BEGIN PERFORM phone AS hidden_read FROM app.student WHERE id = 1; END $$;
+            UPDATE app.student SET note = 'x' WHERE id = 2;
+            PREPARE TRANSACTION 'gone'",
+        )
+        .expect("prepare");
+    teacher.batch_execute("ROLLBACK PREPARED 'gone'").expect("rollback");
+    assert_eq!(school.records("statement LIKE '%hidden_read%'"), 1);
+    let prepared =
+        "operation_type = 'PREPARE TRANSACTION' AND 'app.student' = ANY (relations) AND details LIKE '%gone%'";
+    assert_eq!(school.records(prepared), 1);
+    assert_eq!(school.records("operation_type = 'ROLLBACK PREPARED' AND details LIKE '%gone%'"), 1);
+}
+
+fn runs_of_two_operations_are_not_folded_into_one() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let script = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
+    let numbers = [request(&mut chen, script, ""), request(&mut chen, script, "")];
+    numbers.iter().for_each(|number| school.release(number));
+    let calls = numbers.each_ref().map(|number| format!("SELECT steward.execute('{number}');"));
+    chen.batch_execute(&format!("BEGIN; {} COMMIT", calls.join(" "))).expect("both run");
+    for number in numbers {
+        let own = format!("op_no = '{number}' AND operation_type = 'UPDATE' AND rows = 60 AND repeats IS NULL");
+        assert_eq!(school.records(&own), 1);
+    }
+}
+
 fn a_record_of_any_size_takes_no_other_record_along() {
     let school = School::active();
     let mut chen = school.session("region_chen");

@@ -155,12 +155,13 @@ fn fold_last(entries: &mut Vec<Entry>) {
             && !entry.running
             && !entry.settled
             && entry.subtransaction == last.subtransaction
+            && entry.draft.op_no == last.draft.op_no
             && entry.draft.what == last.draft.what
             && entry.draft.who == last.draft.who
     };
     let Some(first) = earlier.iter_mut().rev().take(FOLD_WINDOW).find(same) else { return };
     let (first, last) = (&mut first.draft, &last.draft);
-    first.repeats = Some(first.repeats.unwrap_or(1) + 1);
+    first.repeats = Some(first.repeats.unwrap_or(1) + last.repeats.unwrap_or(1));
     first.rows = Some(first.rows.unwrap_or(0) + last.rows.unwrap_or(0));
     first.duration_us = Some(first.duration_us.unwrap_or(0) + last.duration_us.unwrap_or(0));
     entries.pop();
@@ -251,11 +252,15 @@ fn write_out() {
     let (current, xid) = unsafe { (raw::GetCurrentSubTransactionId(), raw::GetTopFullTransactionIdIfAny().value) };
     let journals = xid != 0 && unsafe { raw::IsTransactionState() } && journal::exists();
     write_reads();
-    let due = |entry: &mut Entry| journals && !entry.running && entry.subtransaction >= current && !entry.settled;
-    let mut writes: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., due).collect());
+    let due = |entry: &Entry| journals && !entry.running && entry.subtransaction >= current && !entry.settled;
+    let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| due(entry)), xid));
+    // An error leaves everything where it is.
+    if !journal::write(&parcel.records()) {
+        return;
+    }
+    let writes: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., |entry| due(entry)).collect());
     let Some(first) = writes.first().map(|entry| entry.draft.clone()) else { return };
-    let records = writes.len() as i64;
-    journal::write(&parcel(writes.iter_mut(), xid).records());
+    let records = writes.iter().map(|entry| entry.draft.repeats.unwrap_or(1)).sum();
     let part = WrittenOut { subtransaction: current, records, first };
     WRITTEN_OUT.with_borrow_mut(|written| add_written_out(written, part));
 }
@@ -276,6 +281,24 @@ impl Entry {
     }
 }
 
+/// PRE_PREPARE: what was read is on record whatever comes; and what the transaction is about.
+pub fn before_prepare() -> (i64, Vec<String>) {
+    write_reads();
+    let mut relations: Vec<String> = Vec::new();
+    let written: i64 = WRITTEN_OUT.with_borrow(|written| written.iter().map(|part| part.records).sum());
+    let waiting = ENTRIES.with_borrow(|entries| {
+        for entry in entries {
+            let mut record = Record::new(Kind::Statement, "");
+            let read = record.resolve(&entry.draft.what.body);
+            relations.extend(record.relations.into_iter().filter(|_| read.is_ok()));
+        }
+        entries.iter().map(|entry| entry.draft.repeats.unwrap_or(1)).sum::<i64>()
+    });
+    relations.sort_unstable();
+    relations.dedup();
+    (written + waiting, relations)
+}
+
 /// PRE_COMMIT and PRE_PREPARE: the records ride with the transaction's own commit. May raise, and then nothing commits.
 pub fn before_commit() {
     // Safe: plain getter; zero means the transaction wrote nothing.
@@ -285,8 +308,7 @@ pub fn before_commit() {
         return;
     }
     let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| !entry.waits()), xid));
-    journal::write(&parcel.records());
-    JOURNALLED.set(true);
+    JOURNALLED.set(journal::write(&parcel.records()));
 }
 
 /// COMMIT (or PREPARE): what did not ride with it goes to the lane. Must not raise.

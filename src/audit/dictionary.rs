@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
 
 /// How many places are looked at from a key's own place on.
 const PROBES: usize = 16;
@@ -40,7 +41,8 @@ pub fn references(draft: &Draft) -> References {
     let table = &shared.definitions;
     // Before the ids are read: they belong to this epoch or to a later one, which the sequencer then refuses.
     let epoch = table.epoch.load(SeqCst);
-    let refers = epoch != 0 && draft.kind == Kind::Statement;
+    // What a transaction that drops the extension records is read by another ledger, if by any.
+    let refers = epoch != 0 && draft.kind == Kind::Statement && !crate::activation::drops_extension();
     let defined = |part| if refers { table.find(part) } else { None };
     References { epoch, who: defined(&draft.who), what: defined(&draft.what) }
 }
@@ -62,6 +64,11 @@ impl Definitions {
             known.key = self.key(&part.body);
         }
         let found = self.look_up(known.key);
+        fence(Acquire);
+        if self.generation.load(SeqCst) != generation {
+            // The place may have been taken away and given to this key while it was read: the id may be another's.
+            return None;
+        }
         known.generation = generation;
         known.id = found.unwrap_or_default();
         part.known.set(known);
@@ -95,7 +102,7 @@ impl Definitions {
     }
 
     /// Forgets everything. A backend that has just read an id may still refer to it: that definition stays in the chain.
-    fn clear(&self, epoch: u32) {
+    pub(super) fn clear(&self, epoch: u32) {
         self.epoch.store(0, SeqCst);
         for definition in &self.places {
             definition.id.store(0, SeqCst);
@@ -153,6 +160,7 @@ impl Dictionary {
             fresh: Vec::new(),
         };
         shared.definitions.clear(epoch);
+        segment::definitions_renewed(client)?;
         let sql =
             "SELECT c.id, c.record FROM steward.definition d JOIN steward.chain c ON c.id = d.id WHERE d.id >= $1";
         for row in own::query(client, sql, &[first_id.into()])? {
@@ -179,7 +187,11 @@ impl Dictionary {
     pub fn save(&self, client: &mut SpiClient<'_>) -> Outcome<()> {
         if !self.fresh.is_empty() {
             let ids: Vec<i64> = self.fresh.iter().map(|(_, id)| *id).collect();
-            own::execute(client, "INSERT INTO steward.definition SELECT unnest($1)", &[ids.into()])?;
+            own::execute(
+                client,
+                "INSERT INTO steward.definition SELECT unnest($1) ON CONFLICT DO NOTHING",
+                &[ids.into()],
+            )?;
         }
         Ok(())
     }

@@ -15,6 +15,9 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::panic::AssertUnwindSafe;
 
+/// How much of what cannot be read is kept.
+const KEPT_BYTES: usize = 4 << 10;
+
 /// A record on its way to the chain, in canonical bytes.
 pub(super) struct Entry {
     pub bytes: Vec<u8>,
@@ -70,7 +73,8 @@ impl Entry {
 
     pub fn unreadable(bytes: &[u8], source: &str) -> Entry {
         let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let details = json!({ "from": source, "sha256": sha256, "bytes": bytes.len() });
+        let hex: String = bytes.iter().take(KEPT_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let details = json!({ "from": source, "sha256": sha256, "bytes": bytes.len(), "record": hex });
         Entry::of(&server_record("UNREADABLE", Result::Failure, details))
     }
 

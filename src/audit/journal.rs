@@ -70,15 +70,14 @@ fn look_up(which: usize) -> Option<pg_sys::Oid> {
 }
 
 /// Adds encoded records to the journal in the current transaction, in order. For the pre-commit callback: no SPI, no
-/// snapshot, no user code. Raises what a heap insertion raises; does nothing if the journal is not there.
-pub fn write(records: &[&[u8]]) {
-    let Some(table) = table(current()) else { return };
+/// snapshot, no user code. Raises what a heap insertion raises; false if the journal is not there.
+pub fn write(records: &[&[u8]]) -> bool {
     if records.is_empty() {
-        return;
+        return false;
     }
     // Safe: inside a transaction that may write. The lock is kept to its end, so that an emptied journal has no writer.
     unsafe {
-        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let Some(relation) = open() else { return false };
         let xid = pg_sys::GetTopFullTransactionId().value;
         let mut batch = start_batch(xid);
         for record in records {
@@ -92,6 +91,21 @@ pub fn write(records: &[&[u8]]) {
         insert(relation, &batch);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }
+    true
+}
+
+/// The journal that takes new rows. One that another session has just dropped is looked up again.
+unsafe fn open() -> Option<pg_sys::Relation> {
+    for _ in 0..2 {
+        let table = table(current())?;
+        // Safe: locks before it looks, and answers null for a table that is gone.
+        let relation = unsafe { pg_sys::try_table_open(table, pg_sys::RowExclusiveLock as i32) };
+        if !relation.is_null() {
+            return Some(relation);
+        }
+        forget(table);
+    }
+    None
 }
 
 fn start_batch(xid: u64) -> Vec<u8> {

@@ -30,7 +30,15 @@ impl Default for Parcel {
 impl Parcel {
     /// Adds a record. Free text of a too long one gives way to its digest and length.
     pub fn add(&mut self, draft: &Draft) {
-        let References { epoch, who, what } = dictionary::references(draft);
+        self.add_referring(draft, dictionary::references(draft));
+    }
+
+    /// As `add`, with all its content: what is durable by itself must be readable by itself.
+    pub fn add_whole(&mut self, draft: &Draft) {
+        self.add_referring(draft, References { epoch: 0, who: None, what: None });
+    }
+
+    fn add_referring(&mut self, draft: &Draft, References { epoch, who, what }: References) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&epoch.to_be_bytes());
         draft.encode_into(&mut self.bytes, who, what);
@@ -82,6 +90,6 @@ pub fn note(mut record: Record, durability: Durability) {
 /// Appends a stamped record to this backend's lane now. Never raises.
 pub fn append(record: &Record, durability: Durability) -> std::io::Result<()> {
     let mut parcel = Parcel::default();
-    parcel.add(&Draft::of(record));
+    parcel.add_whole(&Draft::of(record));
     lane::append(&parcel.records(), durability)
 }

@@ -99,7 +99,7 @@ impl Rounds {
             Some(done) => self.follow_up(shared, done, ticket),
             None => false,
         };
-        self.publish();
+        self.publish(!more);
         report(pg_sys::BackendState::STATE_IDLE);
         more
     }
@@ -118,10 +118,12 @@ impl Rounds {
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
         if extension == pg_sys::InvalidOid || !journal::exists() {
             self.say_goodbye();
+            shared.definitions.clear(0);
             *self = Rounds::new();
             return Ok(None);
         }
         if extension != self.extension {
+            shared.definitions.clear(0);
             *self = Rounds { extension, ..Rounds::new() };
         }
         own::run(|client| {
@@ -267,7 +269,7 @@ impl Rounds {
     }
 
     /// Puts the head where a later start, and people outside the database, can compare it.
-    fn publish(&mut self) {
+    fn publish(&mut self, complete: bool) {
         let Some(head) = self.head else { return };
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -295,7 +297,7 @@ impl Rounds {
             self.logged_at = now;
         }
         transaction(journal::rotate);
-        self.segments.look(&head);
+        self.segments.look(&head, complete);
     }
 }
 

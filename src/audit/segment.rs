@@ -92,12 +92,17 @@ pub(super) fn name(number: i32) -> String {
 pub(super) struct Care {
     looked_at: i64,
     looked_id: i64,
+    /// Every transaction before this one had ended at the last look, and the rounds since then have left nothing behind.
+    taken_before: Option<String>,
 }
 
 impl Care {
     /// Closes the open segment if it is due, or drops an archived one, or gives a closed one its bounds. After a round,
     /// outside its transaction; a lock that is not free is tried again at the next look.
-    pub fn look(&mut self, head: &Head) {
+    pub fn look(&mut self, head: &Head, complete: bool) {
+        if !complete {
+            self.taken_before = None;
+        }
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         if now - self.looked_at < LOOK_INTERVAL {
@@ -107,10 +112,22 @@ impl Care {
         (self.looked_at, self.looked_id) = (now, head.id);
         if transaction(|| own::run(close_if_due)) {
             forget();
-        } else if !transaction(|| own::run(drop_archived)) && !busy {
+        } else if !transaction(|| own::run(|client| drop_archived(client, self.taken_before.as_deref()))) && !busy {
             transaction(|| own::run(bound_one));
         }
+        self.taken_before = if complete { transaction(|| own::run(oldest_transaction)) } else { None };
     }
+}
+
+fn oldest_transaction(client: &mut SpiClient<'_>) -> Outcome<Option<String>> {
+    let xmin = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
+    Ok(own::select(client, xmin, &[])?.first().get_one::<String>()?)
+}
+
+/// From here on nobody refers to the definitions of closed segments any more, except who has begun before.
+pub(super) fn definitions_renewed(client: &mut SpiClient<'_>) -> Outcome<()> {
+    let renewed = "UPDATE steward.segment SET closed_xid = pg_current_xact_id() WHERE closed_xid IS NULL";
+    own::execute(client, renewed, &[]).map(drop)
 }
 
 /// True if the open segment was closed.
@@ -129,14 +146,14 @@ fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
         return Ok(false);
     }
     let row = format!(
-        "INSERT INTO steward.segment (number, first_id, last_id, first_time, last_time, last_hash, closed_at, closed_xid)
+        "INSERT INTO steward.segment (number, first_id, last_id, first_time, last_time, last_hash, closed_at)
         SELECT $1, first.id, last.id, steward._record_time(first.record), steward._record_time(last.record), last.hash,
-            clock_timestamp(), pg_current_xact_id()
+            clock_timestamp()
         FROM (SELECT id, record FROM {closed} ORDER BY id LIMIT 1) first,
             (SELECT id, record, hash FROM {closed} ORDER BY id DESC LIMIT 1) last
         ON CONFLICT (number) DO UPDATE SET first_id = EXCLUDED.first_id, last_id = EXCLUDED.last_id,
             first_time = EXCLUDED.first_time, last_time = EXCLUDED.last_time, last_hash = EXCLUDED.last_hash,
-            closed_at = EXCLUDED.closed_at, closed_xid = EXCLUDED.closed_xid"
+            closed_at = EXCLUDED.closed_at, closed_xid = NULL"
     );
     own::execute(client, &row, &[number.into()])?;
     create(client, number + 1)?;
@@ -187,13 +204,14 @@ fn bound_one(client: &mut SpiClient<'_>) -> Outcome<()> {
 }
 
 /// Drops the oldest segment if it was archived and the chain says so. True if it did.
-fn drop_archived(client: &mut SpiClient<'_>) -> Outcome<bool> {
+fn drop_archived(client: &mut SpiClient<'_>, taken_before: Option<&str>) -> Outcome<bool> {
     // Skipped while an archiver holds it: nothing is waited for. A transaction as old as the segment may have records
     // that refer to definitions in it.
     let oldest = "SELECT number, last_id, file, file_bytes, prune_id, prune_after FROM steward.segment
         WHERE number = (SELECT min(number) FROM steward.segment WHERE to_regclass('steward.chain_' || number) IS NOT NULL)
-            AND closed_xid < pg_snapshot_xmin(pg_current_snapshot()) FOR UPDATE SKIP LOCKED";
-    let row = own::query(client, oldest, &[])?.first();
+            AND closed_xid < $1::xid8 FOR UPDATE SKIP LOCKED";
+    let Some(taken_before) = taken_before else { return Ok(false) };
+    let row = own::query(client, oldest, &[taken_before.into()])?.first();
     if row.is_empty() {
         return Ok(false);
     }

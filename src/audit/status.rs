@@ -226,7 +226,21 @@ fn _audit_status() -> TableIterator<
     TableIterator::once(error::answer(status()))
 }
 
+/// Whoever may read the view may ask what it shows, and nobody else.
+fn require_view() -> Fallible<()> {
+    let allowed = "SELECT has_table_privilege($1::oid, 'steward.audit_status', 'SELECT')";
+    // Safe: plain getter; asked before the owner's rights are taken.
+    let user = unsafe { pg_sys::GetUserId() };
+    let allowed = own::run(|client| Ok(own::select(client, allowed, &[user.into()])?.first().get_one::<bool>()?))?;
+    if allowed == Some(true) {
+        return Ok(());
+    }
+    Err(Fault::refused("the state of the audit trail is for auditors")
+        .hint("SELECT steward.register_person(name, 'auditor', roles => '{login}');"))
+}
+
 fn status() -> Fallible<StatusRow> {
+    require_view()?;
     let pid = shared::get().map(|shared| shared.sequencer_pid.load(SeqCst)).filter(|pid| *pid > 0);
     let lost = shared::get().map_or(0, |shared| {
         (0..shared.lane_count).filter_map(|slot| shared.lane(slot)).map(|lane| lane.lost.load(SeqCst)).sum::<u64>()

@@ -197,7 +197,7 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             explain(&mut facts.deeds);
         }
-        if !facts.writes && source.is_key_check() {
+        if !facts.writes && source.is_key_check() && facts::is_owners_own(&facts.deeds) {
             return false;
         }
         let judgement = judge::judge(&policy, &facts.deeds);

@@ -139,6 +139,22 @@ unsafe fn write_command(plan: *mut pg_sys::PlannedStmt, right: u32) -> Command {
     Command { tag, group: Group::Write }
 }
 
+/// Whether one table is read, and by its owner: foreign keys are checked in the owner's name.
+pub fn is_owners_own(deeds: &[Deed]) -> bool {
+    let [Deed { relation: Some(member), .. }] = deeds else { return false };
+    // Safe: syscache look-up of a relation that the plan holds; released at once.
+    unsafe {
+        let key = pg_sys::Datum::from(member.relation);
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, key);
+        if tuple.is_null() {
+            return false;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        owner == raw::GetUserId()
+    }
+}
+
 /// The command tag of the plan as a whole.
 pub unsafe fn operation_tag(plan: *mut pg_sys::PlannedStmt) -> &'static str {
     // Safe: a live plan.

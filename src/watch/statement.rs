@@ -50,18 +50,16 @@ impl Source<'_> {
         conforming.hash(hasher);
     }
 
-    /// The look-up that a foreign key makes for each row, as the server itself writes it: it locks one key and reads
-    /// nothing out. Without any other parenthesis there is neither a function nor a query inside.
+    /// The look-up that a foreign key makes for each row, exactly as the server itself writes it: it locks one key and
+    /// reads nothing out. A cast may name a type of somebody's own, and a type may run functions, so only the grammar's
+    /// own type names pass. Whether it is the table's owner who asks, as the server does, is for the caller to see.
     pub fn is_key_check(&self) -> bool {
-        const EQUAL: &str = "OPERATOR(pg_catalog.=)";
         // Safe: plain getter; triggers of a foreign key's action run under the same flag, hence the text.
         if !unsafe { raw::InNoForceRLSOperation() } {
             return false;
         }
         let text = std::str::from_utf8(self.text).unwrap_or_default();
-        text.strip_prefix("SELECT 1 FROM ONLY ")
-            .and_then(|rest| rest.strip_suffix(" FOR KEY SHARE OF x"))
-            .is_some_and(|rest| !rest.replace(EQUAL, "").contains(['(', ';', '\'']))
+        looks_like_key_check(text)
     }
 
     /// The call that files this statement, if it can be pasted: a statement the client typed, without parameters.
@@ -92,6 +90,46 @@ impl Source<'_> {
             CStr::from_ptr(converted).to_string_lossy().into_owned()
         }
     }
+}
+
+/// `SELECT 1 FROM ONLY "s"."t" x WHERE "c" OPERATOR(pg_catalog.=) $1 AND … FOR KEY SHARE OF x`.
+fn looks_like_key_check(text: &str) -> bool {
+    let inside = || {
+        let rest = text.strip_prefix("SELECT 1 FROM ONLY ")?.strip_suffix(" FOR KEY SHARE OF x")?;
+        let rest = quoted(quoted(rest)?.strip_prefix('.')?)?;
+        let conditions = rest.strip_prefix(" x WHERE ")?;
+        Some(conditions.split(" AND ").all(|condition| is_key_comparison(condition).is_some()))
+    };
+    inside() == Some(true)
+}
+
+/// What follows a quoted name that holds no quote itself.
+fn quoted(text: &str) -> Option<&str> {
+    let (name, rest) = text.strip_prefix('"')?.split_once('"')?;
+    (!name.is_empty() && !rest.starts_with('"')).then_some(rest)
+}
+
+fn is_key_comparison(condition: &str) -> Option<()> {
+    let (column, value) = condition.split_once(" OPERATOR(pg_catalog.=) ")?;
+    let cast = quoted(column)?;
+    let digits = value.strip_prefix('$')?;
+    let (number, value_cast) = digits.split_at(digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len()));
+    (!number.is_empty() && is_cast(cast) && is_cast(value_cast)).then_some(())
+}
+
+/// No cast, or one to a type whose name is a word of the grammar: no schema of anybody's can redefine it.
+fn is_cast(text: &str) -> bool {
+    const TYPES: [&str; 8] = [
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "real",
+        "double precision",
+        "character varying",
+        "pg_catalog.text",
+    ];
+    text.is_empty() || text.strip_prefix("::").is_some_and(|name| TYPES.contains(&name))
 }
 
 /// `$1` and the like: such a text cannot be run again without its values.

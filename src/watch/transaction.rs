@@ -8,6 +8,7 @@ use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::backend::backend_local;
 use crate::core::record::{Kind, Record};
+use crate::raw;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
@@ -25,12 +26,29 @@ pub fn init() {
     }
 }
 
-/// Transaction control is never decided; only the name of a prepared transaction is kept for its record.
+/// Transaction control is never decided; only what becomes of prepared transactions is on record.
 pub unsafe fn notice(statement: &pg_sys::TransactionStmt) {
-    if statement.kind == pg_sys::TransactionStmtKind::TRANS_STMT_PREPARE && !statement.gid.is_null() {
-        // Safe: a C string of the parser.
-        let gid = unsafe { CStr::from_ptr(statement.gid) }.to_string_lossy().into_owned();
-        GID.with_borrow_mut(|known| *known = gid);
+    use pg_sys::TransactionStmtKind::*;
+    if statement.gid.is_null() {
+        return;
+    }
+    // Safe: a C string of the parser.
+    let gid = unsafe { CStr::from_ptr(statement.gid) }.to_string_lossy().into_owned();
+    match statement.kind {
+        TRANS_STMT_PREPARE => GID.with_borrow_mut(|known| *known = gid),
+        TRANS_STMT_COMMIT_PREPARED => ended_by("COMMIT PREPARED", &gid),
+        TRANS_STMT_ROLLBACK_PREPARED => ended_by("ROLLBACK PREPARED", &gid),
+        _ => (),
+    }
+}
+
+/// Who ended a prepared transaction, and how: its own records are its session's.
+fn ended_by(tag: &str, gid: &str) {
+    // Safe: plain getter. Without a transaction nobody can be looked up, and the command itself will fail.
+    if unsafe { raw::IsTransactionState() } && !super::standing_aside() && crate::cache::at_home() {
+        let mut record = Record::new(Kind::Statement, tag);
+        record.details = Some(serde_json::json!({ "gid": gid }).to_string());
+        buffer::push(record);
     }
 }
 
@@ -54,8 +72,8 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         XACT_EVENT_PRE_COMMIT => before_commit(),
         XACT_EVENT_PRE_PREPARE => {
             crate::activation::before_prepare();
-            before_commit();
             note_prepared();
+            before_commit();
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
             buffer::after_commit();
@@ -87,7 +105,10 @@ fn ended() {
 fn note_prepared() {
     if !buffer::is_idle() {
         let mut record = Record::new(Kind::Statement, "PREPARE TRANSACTION");
-        record.details = Some(serde_json::json!({ "gid": GID.with_borrow(Clone::clone) }).to_string());
+        let (statements, relations) = buffer::before_prepare();
+        let gid = GID.with_borrow(Clone::clone);
+        record.relations = relations;
+        record.details = Some(serde_json::json!({ "gid": gid, "statements": statements }).to_string());
         note(record, Durability::Flushed);
     }
 }
