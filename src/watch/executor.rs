@@ -241,30 +241,30 @@ unsafe extern "C-unwind" fn begin_counting(query: *mut pg_sys::QueryDesc) {
 /// Counts exactly: refuses (or raises the recorded tier) where a limit is reached, and says how many rows may pass
 /// before the next exact count.
 pub unsafe fn rows_due(query: *mut pg_sys::QueryDesc) -> u64 {
-    let limits = LIMITED.with_borrow(|limited| {
-        limited
-            .iter()
-            .rev()
-            .find(|limited| limited.query == query)
-            .map(|limited| limited.limits.clone())
-            .unwrap_or_default()
-    });
-    let mut left = u64::MAX;
-    for limit in limits {
-        let touched = rows::touched(&limit.root);
-        if touched < limit.rows {
-            left = left.min(limit.rows - touched);
-            continue;
-        }
+    loop {
+        let limit = match next_limit(query) {
+            Ok(left) => return left,
+            Err(limit) => limit,
+        };
         LIMITED.with_borrow_mut(|all| {
             all.iter_mut().filter(|limited| limited.query == query).for_each(|limited| {
                 limited.limits.retain(|other| other.rows != limit.rows || other.root.oid != limit.root.oid);
             });
         });
         // Safe: the query is running.
-        unsafe { limit_reached(query, &limit, touched) };
+        unsafe { limit_reached(query, &limit, rows::touched(&limit.root)) };
     }
-    left
+}
+
+/// How many rows may pass before the next limit of a query, or a limit that is reached.
+fn next_limit(query: *mut pg_sys::QueryDesc) -> Result<u64, RelationLimit> {
+    LIMITED.with_borrow(|limited| {
+        let limits = limited.iter().rev().find(|limited| limited.query == query).map_or(&[][..], |own| &own.limits);
+        limits.iter().try_fold(u64::MAX, |left, limit| match limit.rows.checked_sub(rows::touched(&limit.root)) {
+            Some(more @ 1..) => Ok(left.min(more)),
+            _ => Err(limit.clone()),
+        })
+    })
 }
 
 unsafe fn limit_reached(query: *mut pg_sys::QueryDesc, limit: &RelationLimit, touched: u64) {

@@ -162,11 +162,24 @@ unsafe fn gives_one_row(child: *mut pg_sys::PlanState) -> bool {
 /// Stands in for a child node's own function. A plain frame: nothing to drop, so an ERROR may cross it.
 unsafe extern "C-unwind" fn counting(node: *mut pg_sys::PlanState) -> *mut pg_sys::TupleTableSlot {
     unsafe {
-        match count_down(node) {
+        let real = match pass(node) {
+            Some(real) => Some(real),
+            None => count_down(node),
+        };
+        match real {
             Some(real) => real(node),
             None => std::ptr::null_mut(),
         }
     }
+}
+
+/// Counts a row down while no limit is near: asked for each row, so without a guard. None: `count_down` knows.
+fn pass(node: *mut pg_sys::PlanState) -> pg_sys::ExecProcNodeMtd {
+    COUNTERS.with_borrow_mut(|counters| {
+        let counter = counters.iter_mut().rev().find(|counter| counter.node == node)?;
+        counter.countdown = counter.countdown.checked_sub(1)?;
+        counter.real
+    })
 }
 
 #[pgrx::pg_guard]
