@@ -128,13 +128,9 @@ pub fn drops_extension() -> bool {
 
 /// This transaction changes whether the policy is active: published at commit.
 fn at_commit(active: bool) {
+    crate::watch::transaction::concern();
     TOUCHED.set(true);
     DECIDED.set(Some(active));
-}
-
-/// Whether this transaction has nothing to publish.
-pub fn is_idle() -> bool {
-    !TOUCHED.get()
 }
 
 /// PRE_COMMIT: reads what the transaction really leaves behind, rolled-back savepoints taken off. May raise.

@@ -74,6 +74,7 @@ pub fn begin_utility(draft: Draft, key: Key, nested: bool) {
 }
 
 fn enter(draft: Draft, key: Key, running: bool, nested: bool, outlives_commit: bool, reads: bool) {
+    crate::watch::transaction::concern();
     // Safe: plain getter inside a transaction.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     let started = Instant::now();

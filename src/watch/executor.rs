@@ -318,10 +318,6 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     rows::query_ended(query);
 }
 
-pub fn is_idle() -> bool {
-    LIMITED.with_borrow(Vec::is_empty)
-}
-
 pub fn transaction_ended() {
     LIMITED.with_borrow_mut(Vec::clear);
 }

@@ -102,10 +102,6 @@ pub fn carry() {
     });
 }
 
-pub fn is_idle() -> bool {
-    COUNTERS.with_borrow(Vec::is_empty) && TOUCHED.with_borrow(Vec::is_empty)
-}
-
 /// The transaction has ended: no counter may outlive its plan.
 pub fn transaction_ended() {
     COUNTERS.with_borrow_mut(Vec::clear);

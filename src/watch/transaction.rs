@@ -2,7 +2,7 @@
 //!
 //! At COMMIT and ABORT nothing may raise (PostgreSQL would panic): only lanes are written there.
 
-use super::{executor, rows, utility};
+use super::{executor, rows};
 use crate::audit::buffer;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
@@ -10,10 +10,12 @@ use crate::backend::backend_local;
 use crate::core::record::{Kind, Record};
 use crate::raw;
 use pgrx::pg_sys;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
 
 backend_local! {
+    /// Something of this transaction is kept here, in the buffer or by the hooks.
+    static CONCERNED: Cell<bool> = const { Cell::new(false) };
     /// Global id of the PREPARE TRANSACTION that is on its way.
     static GID: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -52,14 +54,14 @@ fn ended_by(tag: &str, gid: &str) {
     }
 }
 
-/// A transaction in which nothing was recorded ends without further ado: a plain frame, before any guard.
+/// This transaction holds something of ours: its end is looked at.
+pub fn concern() {
+    CONCERNED.set(true);
+}
+
+/// A transaction that holds nothing ends without further ado: a plain frame, before any guard.
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, argument: *mut c_void) {
-    if !(buffer::is_idle()
-        && crate::activation::is_idle()
-        && executor::is_idle()
-        && rows::is_idle()
-        && utility::is_idle())
-    {
+    if CONCERNED.get() {
         // Safe: as the server calls it.
         unsafe { end(event, argument) }
     }
@@ -99,6 +101,8 @@ fn before_commit() {
 fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
+    // A command that commits while it runs has its record still to come.
+    CONCERNED.set(!buffer::is_idle());
 }
 
 /// A prepared transaction's outcome is open: that it was prepared is on record whatever comes.

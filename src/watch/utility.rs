@@ -174,6 +174,7 @@ fn allow(statement: *mut pg_sys::PlannedStmt, roots: Vec<pg_sys::Oid>, limits: V
     // Safe: plain getter.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     let allowed = Allowed { statement: statement as usize, subtransaction, roots, limits };
+    transaction::concern();
     ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
 
@@ -221,10 +222,6 @@ pub fn allows(root: pg_sys::Oid) -> bool {
 }
 
 /// A failed command leaves nothing behind. Called where a transaction ends or fails.
-pub fn is_idle() -> bool {
-    ALLOWED.with_borrow(Vec::is_empty)
-}
-
 pub fn transaction_aborted() {
     ALLOWED.with_borrow_mut(Vec::clear);
 }
