@@ -131,7 +131,7 @@ pub fn register() {
     );
     GucRegistry::define_int_guc(
         c"steward.sequencer_interval",
-        c"Pause between two rounds of the sequencer.",
+        c"Time from the beginning of one round of the sequencer to the next.",
         c"A statement that waits for its record wakes the sequencer at once.",
         &SEQUENCER_INTERVAL,
         10,

@@ -48,7 +48,7 @@ report_denials() {
     refused denial
     refused busy
     drain "$governed"
-    chained=$(ask "$governed" --command="SELECT count(*) FROM steward.chain WHERE steward._record_text(record, 14) = 'DENIED'")
+    chained=$(ask "$governed" --command="SELECT count(*) FROM steward.audit_log WHERE result = 'DENIED'")
     [ "$chained" -eq $((2 * made)) ] || die "$chained denials are chained, $((2 * made)) were made"
     echo "  all $chained denials are in the chain"
 }

@@ -36,8 +36,8 @@ lag_of() {
     to=$(last_id)
     sleep 0.1
     look_end
-    ask "$governed" --field-separator=' ' --command="SELECT id, extract(epoch FROM steward._record_time(record))
-        FROM steward.chain WHERE id > $from AND id <= $to AND steward._record_text(record, 3) = '$login' ORDER BY id" |
+    ask "$governed" --field-separator=' ' --command="SELECT id, extract(epoch FROM operation_time)
+        FROM steward.audit_log WHERE id > $from AND id <= $to AND user_id = '$login' ORDER BY id" |
         awk -v name="$1" -v per="$3" -v tps="$(awk '/^tps = / { print $3 }' "$scratch/pgbench")" \
             -v transactions="$(awk '/actually processed/ { print $NF }' "$scratch/pgbench")" \
             -f benches/latency/lag.awk "$scratch/looks" -

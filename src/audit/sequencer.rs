@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int};
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `sequencer_pid` while the worker tries to connect: found by the next one, it means that this failed.
 const CONNECTING: i32 = -1;
@@ -104,11 +104,13 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
     // Safe: a plain global.
     shared.sequencer_pid.store(unsafe { pg_sys::MyProcPid }, SeqCst);
     loop {
+        let begun = Instant::now();
         let more = rounds.run(shared);
         // Safe: between two transactions.
         unsafe { pg_sys::pgstat_report_stat(false) };
         if !more {
-            sleep(settings::sequencer_interval_ms());
+            // A round that took long is followed the sooner by the next, or a busy server would wait for both.
+            sleep((settings::sequencer_interval_ms() - begun.elapsed().as_millis() as i64).max(1));
         }
         heed_signals(&mut rounds);
     }
