@@ -168,28 +168,8 @@ impl Record {
 
     /// Appends the canonical bytes to `out`, which a caller may reuse.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let mut fields = Writer(out);
-        fields.format();
-        fields.byte(Field::Kind, self.kind as u8);
-        fields.moment(Field::Time, self.time);
-        if self.who.is_none() {
-            self.write_who(&mut fields);
-        }
-        if self.what.is_none() {
-            self.write_what(&mut fields);
-        }
-        fields.text(Field::OpNo, self.op_no.as_deref());
-        fields.byte(Field::Outcome, self.outcome as u8);
-        fields.text(Field::Sqlstate, self.sqlstate.as_deref());
-        fields.int(Field::Rows, self.rows);
-        fields.int(Field::Repeats, self.repeats);
-        fields.int(Field::DurationUs, self.duration_us);
-        fields.text(Field::Details, self.details.as_deref());
-        fields.unsigned(Field::Xid, self.xid);
-        fields.int(Field::Backend, self.backend);
-        fields.int(Field::Who, self.who);
-        fields.int(Field::What, self.what);
-        fields.bytes(Field::Body, self.body.as_deref());
+        Draft::of(self).encode_into(out, self.who, self.what);
+        Writer(out).bytes(Field::Body, self.body.as_deref());
     }
 
     fn write_who(&self, fields: &mut Writer<'_>) {
