@@ -65,7 +65,6 @@ pub fn login() -> pg_sys::Oid {
 
 /// A role's name. Needs a transaction; never raises for a role that is gone.
 pub fn role_name(role: pg_sys::Oid) -> Rc<str> {
-    forget_old_names();
     if let Some(name) =
         NAMES.with_borrow(|names| names.iter().find(|(known, _)| *known == role).map(|(_, name)| name.clone()))
     {
@@ -81,6 +80,8 @@ pub fn role_name(role: pg_sys::Oid) -> Rc<str> {
 }
 
 pub fn login_name() -> String {
+    // Here and not at each name: who acts is put together from names of one moment, or made anew at the next look.
+    forget_old_names();
     role_name(login()).to_string()
 }
 
@@ -145,21 +146,22 @@ fn who(policy: &Policy) -> Rc<Part> {
     let login = login();
     let person = policy.person(login);
     let name = person.as_ref().map(|person| person.name.as_str());
-    WHO.with_borrow_mut(|known| {
-        if let Some(known) = known
-            && (known.login, known.current) == (login, current)
+    let same = |known: &&Who| {
+        (known.login, known.current) == (login, current)
             && known.application.as_c_str() == application
             && known.person.as_deref() == name
-        {
-            return known.part.clone();
-        }
-        let mut record = Record::new(Kind::Statement, "");
-        stamp_who(&mut record);
-        let part = Rc::new(Part::who(&record));
-        let (application, person) = (application.to_owned(), name.map(str::to_owned));
-        *known = Some(Who { login, current, application, person, part: part.clone() });
-        part
-    })
+    };
+    if let Some(part) = WHO.with_borrow(|known| known.as_ref().filter(same).map(|known| known.part.clone())) {
+        return part;
+    }
+    // Names are looked up outside the borrow: that may hear of a renamed role, which empties what is borrowed here.
+    let mut record = Record::new(Kind::Statement, "");
+    stamp_who(&mut record);
+    let part = Rc::new(Part::who(&record));
+    let (application, person) = (application.to_owned(), name.map(str::to_owned));
+    let known = Who { login, current, application, person, part: part.clone() };
+    WHO.with_borrow_mut(|who| *who = Some(known));
+    part
 }
 
 /// Fills in who, where and when. Needs a transaction.

@@ -28,6 +28,7 @@ tests! {
     a_query_that_looks_like_a_key_check_is_recorded,
     what_a_rolled_back_prepared_transaction_read_is_on_record,
     runs_of_two_operations_are_not_folded_into_one,
+    an_open_session_is_recorded_under_its_new_name,
     reads_of_a_long_transaction_outlive_its_rollback,
     a_record_of_any_size_takes_no_other_record_along,
     publishing_a_protected_table_is_an_export,
@@ -402,6 +403,20 @@ fn runs_of_two_operations_are_not_folded_into_one() {
         let own = format!("op_no = '{number}' AND operation_type = 'UPDATE' AND rows = 60 AND repeats IS NULL");
         assert_eq!(school.records(&own), 1);
     }
+}
+
+/// Otherwise the acts of one login could be laid to another that has taken its former name.
+fn an_open_session_is_recorded_under_its_new_name() {
+    let school = School::inactive();
+    let mut open = school.session("teacher_wang");
+    let read = "SELECT name FROM app.student WHERE id = 1";
+    open.batch_execute(read).expect("select");
+    school.superuser().batch_execute("ALTER ROLE teacher_wang RENAME TO teacher_li").expect("rename");
+    for _ in 0..2 {
+        open.batch_execute(read).expect("select");
+    }
+    let reads = |user: &str| school.records(&format!("operation_type = 'SELECT' AND user_id = '{user}'"));
+    assert_eq!((reads("teacher_wang"), reads("teacher_li")), (1, 2));
 }
 
 fn a_record_of_any_size_takes_no_other_record_along() {
