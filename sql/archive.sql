@@ -5,6 +5,7 @@ CREATE TABLE steward.retention_policy (
     offline         interval NOT NULL DEFAULT '1 year' CHECK (offline >= online),
     segment_records bigint NOT NULL DEFAULT 5000000 CHECK (segment_records > 0),
     segment_age     interval NOT NULL DEFAULT '1 day' CHECK (segment_age > '0'),
+    row_images      interval NOT NULL DEFAULT '30 days' CHECK (row_images > '0'),
     -- Six months, also the longest: the legal minimum (Cybersecurity Law, article 21; MLPS 2.0), whatever anybody sets.
     CONSTRAINT legal_minimum CHECK (timestamp '2001-09-01' - offline <= timestamp '2001-03-01')
 );
@@ -13,6 +14,7 @@ COMMENT ON COLUMN steward.retention_policy.online IS 'A record may be archived w
 COMMENT ON COLUMN steward.retention_policy.offline IS 'An archive file may be removed when its last record is older than this; six months at least.';
 COMMENT ON COLUMN steward.retention_policy.segment_records IS 'A segment of the chain is closed when it holds as many records,';
 COMMENT ON COLUMN steward.retention_policy.segment_age IS '… or when its first record is older than this.';
+COMMENT ON COLUMN steward.retention_policy.row_images IS 'Images of rows and tables, which steward.restore needs, are kept so long.';
 INSERT INTO steward.retention_policy DEFAULT VALUES;
 CREATE TRIGGER make_way BEFORE INSERT ON steward.retention_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way();
 SELECT pg_catalog.pg_extension_config_dump('steward.retention_policy', '');
@@ -30,9 +32,9 @@ REVOKE ALL ON steward.retention_policy, steward.audit_archive FROM PUBLIC;
 GRANT SELECT ON steward.retention_policy TO PUBLIC;
 
 CREATE FUNCTION steward.set_retention(online interval DEFAULT NULL, offline interval DEFAULT NULL,
-    segment_records bigint DEFAULT NULL, segment_age interval DEFAULT NULL) RETURNS void
+    segment_records bigint DEFAULT NULL, segment_age interval DEFAULT NULL, row_images interval DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_retention_wrapper';
-COMMENT ON FUNCTION steward.set_retention(interval, interval, bigint, interval) IS 'How long records stay online and, as archive files, offline; NULL = keep. A segment of the chain, which is archived as a whole, is closed at segment_records or when its first record is segment_age old. 22023 for terms that are not positive, an offline term below six months or below the online one. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_retention(interval, interval, bigint, interval, interval) IS 'How long records stay online and, as archive files, offline; NULL = keep. A segment of the chain, which is archived as a whole, is closed at segment_records or when its first record is segment_age old. row_images: how long images of rows and tables are kept. 22023 for terms that are not positive, an offline term below six months or below the online one. Callers as steward.protect.';
 
 CREATE FUNCTION steward.archive_audit(before timestamptz DEFAULT NULL, OUT first_id bigint, OUT last_id bigint, OUT file text,
     OUT sha256 text, OUT bytes bigint) RETURNS SETOF record
@@ -53,5 +55,5 @@ CREATE FUNCTION steward.export_chain(from_id bigint, max_records int DEFAULT 100
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'export_chain_wrapper';
 COMMENT ON FUNCTION steward.export_chain(bigint, int) IS 'The stored records from an id on, in order, as many as asked for but not many more than 16 MiB; ask again from the last id + 1 until no row comes. For steward-witness. 22023 unless max_records is 1 to 100000; 42501 without the capability audit.';
 
-REVOKE ALL ON FUNCTION steward.set_retention(interval, interval, bigint, interval), steward.archive_audit(timestamptz),
+REVOKE ALL ON FUNCTION steward.set_retention(interval, interval, bigint, interval, interval), steward.archive_audit(timestamptz),
     steward.purge_archive(), steward.chain_origin(), steward.export_chain(bigint, int) FROM PUBLIC;

@@ -46,6 +46,8 @@ pub struct TierPolicy {
     pub witness: bool,
     /// Seconds; None: no review.
     pub review_within_s: Option<i64>,
+    /// What a run changes can be restored.
+    pub pre_image: bool,
 }
 
 impl TierPolicy {
@@ -83,6 +85,8 @@ pub struct Root {
     /// `schema.table`
     pub name: String,
     pub members: Vec<pg_sys::Oid>,
+    /// Old and new values of every changed row are kept.
+    pub row_images: bool,
 }
 
 impl Member {
@@ -138,6 +142,7 @@ impl Policy {
             approvals: 1,
             witness: true,
             review_within_s: None,
+            pre_image: true,
         })
     }
     pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
@@ -299,15 +304,16 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-const MEMBERS: &CStr = c"WITH RECURSIVE member(root, relation) AS (
-        SELECT relation::oid, relation::oid FROM steward.protected
-        UNION SELECT m.root, i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.relation)
+const MEMBERS: &CStr = c"WITH RECURSIVE member(root, row_images, relation) AS (
+        SELECT relation::oid, row_images, relation::oid FROM steward.protected
+        UNION SELECT m.root, m.row_images, i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.relation)
     SELECT m.root::text, m.relation::text, n.nspname || '.' || r.relname,
         (SELECT json_agg(json_build_array(a.attnum, a.attname, l.label))::text FROM pg_attribute a
             LEFT JOIN pg_attribute ra ON ra.attrelid = m.root AND ra.attname = a.attname AND NOT ra.attisdropped
             LEFT JOIN pg_seclabel l ON l.objoid = m.root AND l.classoid = 'pg_class'::regclass
                 AND l.objsubid = ra.attnum AND l.provider = 'pg_steward'
-            WHERE a.attrelid = m.relation AND a.attnum > 0 AND NOT a.attisdropped)
+            WHERE a.attrelid = m.relation AND a.attnum > 0 AND NOT a.attisdropped),
+        m.row_images::text
     FROM member m JOIN pg_class r ON r.oid = m.root JOIN pg_namespace n ON n.oid = r.relnamespace
     ORDER BY 1, 2";
 
@@ -320,7 +326,12 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
     for tree in rows.chunk_by(|a, b| a[0] == b[0]) {
         let members = tree.iter().map(|row| number(row, 1).map(pg_sys::Oid::from)).collect::<Result<_, _>>()?;
         let oid = pg_sys::Oid::from(number(&tree[0], 0)?);
-        let root = Rc::new(Root { oid, name: text(&tree[0], 2)?.to_owned(), members });
+        let root = Rc::new(Root {
+            oid,
+            name: text(&tree[0], 2)?.to_owned(),
+            members,
+            row_images: text(&tree[0], 4)? == "true",
+        });
         for row in tree {
             let relation = pg_sys::Oid::from(number(row, 1)?);
             let member = Member { relation, root: root.clone(), columns: columns(row, 3)?, rules: OnceCell::new() };
@@ -330,8 +341,10 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
     for row in own::latest_rows(OWN) {
         let kind = match text(&row, 1)? {
             "definition" | "segment" | "journal_0" | "journal_1" | "journal_2" | "spool_offset" | "installation"
-            | "audit_log" | "audit_logs" | "audit_archive" => OwnKind::Record,
-            name if name.starts_with("chain") => OwnKind::Record,
+            | "audit_log" | "audit_logs" | "audit_archive" | "row_image" | "table_image" | "pre_image" => {
+                OwnKind::Record
+            }
+            name if name.starts_with("chain") || name.starts_with("image_") => OwnKind::Record,
             _ => OwnKind::Configuration,
         };
         watched.insert(number(&row, 0)?, Watched::Own(kind));
@@ -347,7 +360,7 @@ const PARTS: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.pr
         JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'";
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
-    trunc(extract(epoch FROM review_within))::int8::text FROM steward.tier_policy";
+    trunc(extract(epoch FROM review_within))::int8::text, pre_image::text FROM steward.tier_policy";
 
 fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
     let mut tiers = <[Vec<(String, TierPolicy)>; 3]>::default();
@@ -360,6 +373,7 @@ fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
                 .as_ref()
                 .map(|seconds| seconds.parse().map_err(|_| odd("review_within")))
                 .transpose()?,
+            pre_image: text(&row, 5)? == "true",
         };
         tiers[tier as usize - 1].push((text(&row, 1)?.to_owned(), policy));
     }

@@ -41,7 +41,7 @@ impl Privilege {
                 context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
             pg_sys::SetUserIdAndSecContext(pg_sys::Oid::from(pg_sys::BOOTSTRAP_SUPERUSERID), inside);
             let nest_level = pg_sys::NewGUCNestLevel();
-            pin_settings();
+            pin(PINNED);
             Privilege { user, context, nest_level }
         }
     }
@@ -60,16 +60,19 @@ impl Drop for Privilege {
     }
 }
 
-/// Pins what own SQL depends on at the current GUC nest level: where names are looked up, and no compilation of plans,
-/// which would take a hundred times as long as the small queries themselves.
-fn pin_settings() {
-    for (name, value) in [(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")] {
+/// What own SQL depends on: where names are looked up, and no compilation of plans, which would take a hundred times as
+/// long as the small queries themselves.
+const PINNED: &[(&CStr, &CStr)] = &[(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off")];
+
+/// Sets settings at the current GUC nest level, with which they end.
+pub fn pin(settings: &[(&CStr, &CStr)]) {
+    for (name, value) in settings {
         // Safe: static C strings; GUC_ACTION_SAVE is undone by AtEOXact_GUC of the level.
         unsafe {
             pg_sys::set_config_option(
                 name.as_ptr(),
                 value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucContext::PGC_SUSET,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
                 true,

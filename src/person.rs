@@ -13,10 +13,12 @@ use serde_json::json;
 
 /// Functions that only posts with the capability `configure` are granted.
 const CONFIGURATION: &str = "protect unprotect set_rule drop_rule set_tier_policy register_person suspend_person activate deactivate \
-     set_retention archive_audit purge_archive";
+     set_retention archive_audit purge_archive purge_images";
 /// Views that only posts with the capability `audit` are granted.
 const TRAIL: &str = "audit_log audit_logs audit_status audit_archive";
-/// Functions for them.
+/// Functions for posts with the capability `apply`: to be called by their operations.
+const OPERATIONS: &str = "restore";
+/// Functions for auditors.
 const EXPORT: &str = "chain_origin export_chain";
 
 #[pg_extern(sql = false)]
@@ -161,6 +163,7 @@ fn grant(client: &mut SpiClient<'_>, logins: &[String]) -> Outcome<()> {
             ("configure", functions(client, CONFIGURATION)?),
             ("audit", views(client)?),
             ("audit", functions(client, EXPORT)?),
+            ("apply", functions(client, OPERATIONS)?),
         ] {
             let holds =
                 "SELECT string_agg(p.name, '') FROM steward.person_login l JOIN steward.person p ON p.name = l.person

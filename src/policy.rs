@@ -10,7 +10,7 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::cover;
 use crate::watch::{dry_run, judge, statement::Source, utility};
-use crate::{own, session, shared};
+use crate::{image, own, session, shared};
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -94,11 +94,6 @@ fn protect_relation(relation: pg_sys::Oid, row_images: bool) -> Outcome<()> {
             "The catalog and schema steward are guarded by themselves; temporary tables are gone with their session.",
         ));
     }
-    if row_images {
-        return Err(
-            Fault::unsupported("row images are not built yet").hint(format!("SELECT steward.protect('{name}');"))
-        );
-    }
     own::run(|client| {
         refuse_if_partition(client, relation, &name)?;
         refuse_foreign_partitions(client, relation, &name)?;
@@ -109,7 +104,7 @@ fn protect_relation(relation: pg_sys::Oid, row_images: bool) -> Outcome<()> {
              ON CONFLICT (relation) DO UPDATE SET row_images = EXCLUDED.row_images",
             &[regclass(relation), row_images.into(), session::login_name().into()],
         )?;
-        Ok(())
+        image::install(client, relation)
     })?;
     changed("protect", &name)
 }
@@ -178,6 +173,7 @@ fn unprotect_relation(relation: pg_sys::Oid) -> Outcome<()> {
     require_configuration("unprotect")?;
     let name = utility::relation_name(relation);
     let gone = own::run(|client| {
+        image::remove(client, relation)?;
         own::execute(client, "DELETE FROM steward.protected WHERE relation = $1 RETURNING 1", &[regclass(relation)])
     })?;
     if gone == 0 {
@@ -310,11 +306,7 @@ fn set_tier_policy(
         let tier = tier_from_enum(
             tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?,
         )?;
-        let not_built = [
-            ("second_factor", second_factor == Some(true)),
-            ("pre_image", pre_image == Some(true)),
-            ("idle_timeout", idle_timeout.is_some()),
-        ];
+        let not_built = [("second_factor", second_factor == Some(true)), ("idle_timeout", idle_timeout.is_some())];
         if let Some((demand, _)) = not_built.iter().find(|(_, asked)| *asked) {
             return Err(Fault::unsupported(format!("{demand} is not built yet"))
                 .detail("A setting that does nothing would lie, so it cannot be switched on."));
@@ -332,12 +324,12 @@ fn set_tier_policy(
             }
             own::execute(
                 client,
-                "INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within)
+                "INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within, pre_image)
                  SELECT $1::steward.tier, coalesce($2, ''), coalesce($3, base.approvals), coalesce($4, base.witness),
-                    coalesce($5, base.review_within)
+                    coalesce($5, base.review_within), coalesce($6, base.pre_image)
                  FROM steward.tier_policy base WHERE base.tier = $1::steward.tier AND base.post IN ('', coalesce($2, ''))
                  ORDER BY base.post DESC LIMIT 1",
-                &[tier.name().into(), post.into(), approvals.into(), witness.into(), review_within.into()],
+                &[tier.name().into(), post.into(), approvals.into(), witness.into(), review_within.into(), pre_image.into()],
             )?;
             Ok(())
         })?;

@@ -44,3 +44,11 @@ pub fn db_error<T>(result: Result<T, postgres::Error>) -> DbError {
         None => panic!("the connection failed: {error:?}"),
     }
 }
+
+/// This SQLSTATE and this message.
+#[track_caller]
+pub fn expect_message<T>(result: Result<T, postgres::Error>, code: &SqlState, message: &str) -> DbError {
+    let error = db_error(result);
+    assert_eq!((error.code(), error.message()), (code, message), "{error:?}");
+    error
+}

@@ -35,7 +35,9 @@ mod mutation;
 mod operation;
 mod other_database;
 mod policy;
+mod restore;
 mod retention;
+mod row_image;
 mod school;
 mod separation;
 mod sequencer;
@@ -71,7 +73,9 @@ fn main() {
         operation::tests(),
         other_database::tests(),
         policy::tests(),
+        restore::tests(),
         retention::tests(),
+        row_image::tests(),
         separation::tests(),
         start::tests(),
         sequencer::tests(),

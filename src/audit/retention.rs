@@ -17,14 +17,16 @@ fn set_retention(
     offline: Option<Interval>,
     segment_records: Option<i64>,
     segment_age: Option<Interval>,
+    row_images: Option<Interval>,
 ) {
     answer((|| {
         policy::require_configuration("set_retention")?;
         own::run(|client| {
-            let terms = [online.into(), offline.into(), segment_records.into(), segment_age.into()];
+            let terms = [online.into(), offline.into(), segment_records.into(), segment_age.into(), row_images.into()];
             let allowed = "SELECT coalesce($1, online) > '0', coalesce($2, offline) >= coalesce($1, online),
                     timestamp '2001-09-01' - coalesce($2, offline) <= timestamp '2001-03-01',
-                    coalesce($3, segment_records) > 0, coalesce($4, segment_age) > '0'
+                    coalesce($3, segment_records) > 0, coalesce($4, segment_age) > '0',
+                    coalesce($5, row_images) > '0'
                 FROM steward.retention_policy";
             let row = own::query(client, allowed, &terms)?.first();
             for (column, wrong) in [
@@ -33,6 +35,7 @@ fn set_retention(
                 (3, "audit records are kept for six months at least, that is the law"),
                 (4, "a segment holds one record at least"),
                 (5, "the age of a segment must be positive"),
+                (6, "the term of images must be positive"),
             ] {
                 if row.get::<bool>(column)? != Some(true) {
                     return Err(Fault::bad_argument(wrong).hint("SELECT * FROM steward.retention_policy;"));
@@ -40,7 +43,8 @@ fn set_retention(
             }
             let change =
                 "UPDATE steward.retention_policy SET online = coalesce($1, online), offline = coalesce($2, offline),
-                segment_records = coalesce($3, segment_records), segment_age = coalesce($4, segment_age)";
+                segment_records = coalesce($3, segment_records), segment_age = coalesce($4, segment_age),
+                row_images = coalesce($5, row_images)";
             own::execute(client, change, &terms).map(drop)
         })?;
         policy::changed("set_retention", "steward.retention_policy")

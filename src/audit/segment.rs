@@ -167,14 +167,20 @@ fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
 fn create(client: &mut SpiClient<'_>, number: i32) -> Outcome<()> {
     let table = name(number);
     define(&format!("CREATE TABLE {table} (PRIMARY KEY (id)) INHERITS (steward.chain) USING heap"))?;
-    let grants = "SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ')
-        FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
-    let granted = own::query(client, grants, &[table.as_str().into()])?.first().get_one::<String>()?;
-    if let Some(grantees) = granted {
-        define(&format!("REVOKE ALL ON {table} FROM {grantees}"))?;
-    }
+    close_to_all(client, &table)?;
     define(&format!("COMMENT ON TABLE {table} IS 'Segment {number} of steward.chain.'"))?;
     define(&format!("ALTER EXTENSION pg_steward ADD TABLE {table}"))
+}
+
+/// Takes back what default privileges have granted on a new table.
+pub(crate) fn close_to_all(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {
+    let grants = "SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ')
+        FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
+    let granted = own::query(client, grants, &[table.into()])?.first().get_one::<String>()?;
+    match granted {
+        Some(grantees) => define(&format!("REVOKE ALL ON {table} FROM {grantees}")),
+        None => Ok(()),
+    }
 }
 
 /// One step towards the CHECK that lets the planner leave a closed segment out: added first, then proved, each in a
@@ -296,7 +302,7 @@ fn lock(relation: &std::ffi::CStr, mode: u32) -> bool {
 
 /// Runs a command of data definition as part of another one: neither event triggers nor the hooks of other libraries,
 /// which may fail, have a say in whether the chain goes on.
-pub(super) fn define(command: &str) -> Outcome<()> {
+pub(crate) fn define(command: &str) -> Outcome<()> {
     let text = CString::new(command).map_err(|_| Fault::internal("a command with a zero byte"))?;
     // Safe: inside `own::run`, with an active snapshot; the parse tree lives in the current memory context.
     unsafe {

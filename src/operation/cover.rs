@@ -3,17 +3,19 @@
 
 use crate::backend::backend_local;
 use crate::core::tier::Tier;
+use crate::image::Run;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// What stands behind the running statements.
-#[derive(Debug)]
 pub struct Cover {
     pub op_no: String,
     /// Statements up to this tier are approved.
     pub tier: Tier,
     /// Who executes.
     pub person: String,
+    /// The run, if what it changes must be restorable.
+    pub images: Option<Run>,
 }
 
 backend_local! {
@@ -31,12 +33,12 @@ impl Drop for CoverGuard {
 }
 
 /// Starts the cover of an operation. None if one stands already: covers do not nest.
-pub fn begin(op_no: &str, tier: Tier, person: &str) -> Option<CoverGuard> {
+pub fn begin(op_no: &str, tier: Tier, person: &str, images: Option<Run>) -> Option<CoverGuard> {
     COVER.with_borrow_mut(|cover| {
         if cover.is_some() {
             return None;
         }
-        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), tier, person: person.to_owned() }));
+        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), tier, person: person.to_owned(), images }));
         Some(CoverGuard(()))
     })
 }

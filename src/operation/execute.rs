@@ -13,7 +13,7 @@ use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
 use crate::watch::dry_run::{self, Step as Statement};
 use crate::watch::rows;
-use crate::{own, session};
+use crate::{image, own, session};
 use pgrx::prelude::*;
 use serde_json::json;
 use std::ffi::{CStr, CString};
@@ -61,10 +61,14 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let done = run(&operation, &executor, run_as, &statements)?;
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     // An operation may have removed the extension: then the records alone tell of it.
+    let mut pre_image = None;
     if cache::policy_relation().is_some() {
-        write_down(&operation, &executor, status, rows)?;
+        pre_image = write_down(&operation, &executor, status, rows)?;
     }
-    let details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows });
+    let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows });
+    if let Some((images, sha256)) = pre_image {
+        details["pre_image"] = json!({ "images": images, "sha256": hex(&sha256) });
+    }
     push("EXECUTE", &operation, details);
     attempt.succeeded();
     Ok(done)
@@ -174,7 +178,7 @@ fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
-    let cover = cover::begin(&operation.op_no, operation.tier, &executor.name);
+    let cover = cover::begin(&operation.op_no, operation.tier, &executor.name, operation.restorable_run());
     let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let mut done = Vec::with_capacity(statements.len());
@@ -238,7 +242,8 @@ fn perform(statement: &CStr) -> Outcome<u64> {
     })
 }
 
-fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i64) -> Outcome<()> {
+/// What this run leaves in the tables; number and digest of its images, if it had to keep them.
+fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i64) -> Outcome<Option<(i64, [u8; 32])>> {
     // Runs that are left need a confirmation of their own.
     let update = "UPDATE steward._operation SET status = $2, runs_done = runs_done + 1, executed_by = $3,
             executed_at = clock_timestamp(), rows_done = coalesce(rows_done, 0) + $4,
@@ -266,7 +271,8 @@ fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i6
             digest: Some(&operation.digest),
             details: Some(json!({ "rows": rows, "status": status.name() })),
         }
-        .write(client)
+        .write(client)?;
+        operation.restorable_run().map(|run| image::seal(client, &run)).transpose()
     })
 }
 

@@ -18,6 +18,7 @@ use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::script::{Shown, compare, digest, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
+use crate::image::Run;
 use crate::person::{one_text, required};
 use crate::{own, session};
 use pgrx::datum::DatumWithOid;
@@ -172,6 +173,12 @@ impl Operation {
     /// Seconds within which a run must be reviewed; None: no review.
     pub fn review_within_s(&self) -> Option<i64> {
         self.demands().review_within_s
+    }
+
+    /// The next run, if its tier demands that what it changes can be restored.
+    pub fn restorable_run(&self) -> Option<Run> {
+        let number = self.runs_done as i32 + 1;
+        self.demands().pre_image.then(|| Run { op_no: self.op_no.clone(), number })
     }
 
     fn demands(&self) -> cache::TierPolicy {

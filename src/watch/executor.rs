@@ -15,7 +15,8 @@ use crate::cache;
 use crate::core::gate::Decision;
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::core::tier::Tier;
-use crate::raw;
+use crate::error::answer;
+use crate::{image, raw};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -207,9 +208,9 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;
         }
-        for deed in facts.deeds.iter().filter(|deed| deed.command.group != Group::Read) {
-            deed.relation.iter().for_each(|member| rows::touching(&member.root));
-        }
+        let written = || facts.deeds.iter().filter(|deed| deed.command.group != Group::Read);
+        answer(image::require_triggers(written().filter_map(|deed| deed.relation.as_ref())));
+        written().for_each(|deed| deed.relation.iter().for_each(|member| rows::touching(&member.root)));
         remember_limits(query, judgement.limits)
     }
 }

@@ -9,8 +9,8 @@ use super::{standing_aside, utility};
 use crate::backend::{NumberMap, backend_local};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
-
-use crate::raw;
+use crate::error::answer;
+use crate::{image, raw};
 use pgrx::pg_sys::{self, ObjectAccessType, Oid};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_int, c_void};
@@ -107,7 +107,10 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
     }
     match access {
         OAT_FUNCTION_EXECUTE => function(object),
-        OAT_TRUNCATE if cache::at_home() => touched(object, "TRUNCATE TABLE"),
+        OAT_TRUNCATE if cache::at_home() => {
+            touched(object, "TRUNCATE TABLE");
+            answer(image::require_copy(object));
+        }
         OAT_DROP if cache::at_home() => dropped(class, object, part),
         OAT_POST_ALTER | OAT_POST_CREATE if cache::at_home() => changed(class, object),
         _ => {}
@@ -172,6 +175,10 @@ fn dropped(class: Oid, object: Oid, part: c_int) {
         catalog::RELATION => Some(table_of_index(object)),
         _ => catalog::table_of(class).and_then(|place| referred(class, object, &place)),
     };
+    if class == catalog::RELATION {
+        // Parts are columns; indexes are no protected tables.
+        answer(image::require_copy(object));
+    }
     match target {
         Some(target) => touched(target, if whole && target == object { "DROP TABLE" } else { "ALTER TABLE" }),
         None => guard_schema(class, object),

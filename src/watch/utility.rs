@@ -14,9 +14,9 @@ use crate::audit::buffer;
 use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
-use crate::error::Fault;
+use crate::error::{Fault, answer};
 use crate::raw;
-use crate::{cache, operation::cover, settings, shared};
+use crate::{cache, image, operation::cover, settings, shared};
 use pgrx::pg_sys::{self, NodeTag};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
@@ -160,6 +160,11 @@ unsafe fn begin(
         if drops_own_extension((*statement).utilityStmt) {
             crate::activation::extension_dropped();
         }
+    }
+    // Safe: the statement is complete.
+    unsafe {
+        let members = facts.deeds.iter().filter_map(|deed| deed.relation.as_ref());
+        answer(image::before_command((*statement).utilityStmt, members));
     }
     if facts.loads {
         let members = facts.deeds.iter().filter_map(|deed| deed.relation.as_ref());

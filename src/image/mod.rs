@@ -1,0 +1,92 @@
+//! Images of rows and tables as they were before a change, and what restores them: `row` is the trigger that keeps row
+//! images, `table` copies what DROP, TRUNCATE and ALTER TABLE take away, `restore` brings both back, `text` writes values
+//! so that they read back exactly. Images hold protected values: nothing here shows one to anybody.
+//!
+//! No pre-image, no execution: where an operation's tier demands one, a protected table without its trigger, and data that
+//! goes without a copy, are refused.
+
+mod deferred;
+mod purge;
+mod restore;
+mod row;
+mod row_restore;
+mod table;
+mod text;
+
+pub use row::{install, remove};
+pub use table::{before_command, require_copy};
+
+use crate::cache::Member;
+use crate::error::{Fault, Outcome};
+use crate::operation::cover;
+use crate::own;
+use pgrx::spi::SpiClient;
+use sha2::{Digest, Sha256};
+
+/// Name of the trigger on every protected table. Triggers fire in the order of their names: behind those of foreign keys
+/// (`RI_ConstraintTrigger_…`), so that children are restored after their parents, and before those of most applications, so
+/// that what these do to the same row is undone before it.
+pub const TRIGGER: &str = "RI_steward_row_image";
+
+/// The run whose changes must be restorable: operation and run.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Run {
+    pub op_no: String,
+    pub number: i32,
+}
+
+/// The run that is under way, if its tier demands a pre-image.
+fn demanded() -> Option<Run> {
+    cover::current().and_then(|cover| cover.images.clone())
+}
+
+/// Before rows of these tables are changed by a run that must be restorable: each has its trigger, for all commands and
+/// whatever the session's replication role is.
+pub fn require_triggers<'m>(members: impl Iterator<Item = &'m std::rc::Rc<Member>>) -> Outcome<()> {
+    if demanded().is_none() {
+        return Ok(());
+    }
+    // 29: for each row, after INSERT, UPDATE and DELETE.
+    let armed = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1 AND tgfoid = 'steward._keep_row_image()'::regprocedure
+        AND tgenabled = 'A' AND tgtype = 29 AND tgqual IS NULL AND tgattr = '')";
+    for member in members {
+        let armed = own::run(|client| Ok(own::select(client, armed, &[member.relation.into()])?.first().get_one()?))?;
+        if armed != Some(true) {
+            let name = crate::watch::utility::relation_name(member.relation);
+            return Err(Fault::wrong_state(format!("no pre-image can be kept of {name}"))
+                .detail(format!("Its trigger \"{TRIGGER}\" is missing or switched off."))
+                .hint(format!("SELECT steward.protect('{}');", member.root.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Images and their digest, of a run in this transaction or earlier.
+fn digest(client: &mut SpiClient<'_>, run: &Run) -> Outcome<(i64, [u8; 32])> {
+    let _exact = text::Exact::enter();
+    let images = "SELECT id, r::text FROM steward.row_image r WHERE op_no = $1 AND run = $2
+        UNION ALL SELECT id, t::text FROM steward.table_image t WHERE op_no = $1 AND run = $2 ORDER BY 1";
+    let mut cursor = client.open_cursor_mut(images, &[run.op_no.as_str().into(), run.number.into()]);
+    let (mut count, mut hash) = (0, Sha256::new());
+    loop {
+        let rows = cursor.fetch(1000)?;
+        if rows.is_empty() {
+            return Ok((count, hash.finalize().into()));
+        }
+        for row in rows {
+            let image = row.get::<String>(2)?.unwrap_or_default();
+            hash.update((image.len() as u64).to_be_bytes());
+            hash.update(image.as_bytes());
+            count += 1;
+        }
+    }
+}
+
+/// At the end of a run: how many images it has kept, and their digest for its record.
+pub fn seal(client: &mut SpiClient<'_>, run: &Run) -> Outcome<(i64, [u8; 32])> {
+    let (images, sha256) = digest(client, run)?;
+    let insert = "INSERT INTO steward.pre_image (op_no, run, images, sha256) VALUES ($1, $2, $3, $4)";
+    let arguments = [run.op_no.as_str().into(), run.number.into(), images.into(), sha256.to_vec().into()];
+    own::execute(client, insert, &arguments)?;
+    Ok((images, sha256))
+}

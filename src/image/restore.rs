@@ -1,0 +1,289 @@
+//! `steward.restore`: undoes the last run of an operation from its images, latest change first. It changes rows as the
+//! caller's role and under the policy, like any other statement of the operation that calls it; only what rebuilds a
+//! table is the extension's own doing.
+
+use super::deferred::{self, Statements};
+use super::row_restore::{RowImage, Table};
+use super::{Run, digest, table, text};
+use crate::audit::segment::define;
+use crate::core::script::hex;
+use crate::error::{Fault, Outcome, answer};
+use crate::operation::{cover, numbered, unknown};
+use crate::{image, own, policy};
+use pgrx::prelude::*;
+use std::collections::HashMap;
+
+/// Images that are read at once.
+const BATCH: i32 = 1000;
+
+/// Rows that were brought back whole, and rows of which something was changed since and stays.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Count {
+    pub restored: i64,
+    pub skipped: i64,
+}
+
+impl Count {
+    pub fn add(&mut self, whole: bool) {
+        *(if whole { &mut self.restored } else { &mut self.skipped }) += 1;
+    }
+}
+
+#[pg_extern(sql = false)]
+fn restore(op_no: Option<&str>) -> TableIterator<'static, (name!(restored, i64), name!(skipped, i64))> {
+    let count = answer(restore_operation(op_no));
+    TableIterator::once((count.restored, count.skipped))
+}
+
+fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
+    policy::require_configuration("restore")?;
+    let op_no = numbered(op_no)?;
+    let run = last_run(op_no)?;
+    let (count, foreign_keys) = deferred::together(|| undo(&run))?;
+    connect_tables(foreign_keys)?;
+    own::run(|client| {
+        let done = "UPDATE steward.pre_image SET restored_at = clock_timestamp(), restored_by = $3, restored = $4, skipped = $5
+            WHERE op_no = $1 AND run = $2";
+        let by = cover::current().map(|cover| cover.op_no.clone());
+        let (number, restored, skipped) = (run.number.into(), count.restored.into(), count.skipped.into());
+        own::execute(client, done, &[run.op_no.as_str().into(), number, by.into(), restored, skipped])
+    })?;
+    policy::changed("restore", op_no)?;
+    Ok(count)
+}
+
+/// What was brought back, and the foreign keys of tables that returned.
+fn undo(run: &Run) -> Outcome<(Count, Vec<String>)> {
+    let mut count = Count::default();
+    let (mut tables, mut foreign_keys) = (HashMap::new(), Vec::new());
+    let mut before = i64::MAX;
+    loop {
+        // A table that returns from its copy has its rows first, then what the run did to them earlier.
+        let next_table = next_table(run, before)?;
+        let down_to = next_table.as_ref().map_or(0, |image| image.id);
+        while let Some(last) = restore_rows(run, before, down_to, &mut tables, &mut count)? {
+            before = last;
+        }
+        let Some(image) = next_table else { break };
+        before = image.id;
+        restore_table(&image, &mut tables, &mut foreign_keys, &mut count)?;
+    }
+    Ok((count, foreign_keys))
+}
+
+/// The last run of an operation, whose images are as they were when it ended.
+fn last_run(op_no: &str) -> Outcome<Run> {
+    own::run(|client| {
+        if own::query(client, "SELECT 1 FROM steward._operation WHERE op_no = $1", &[op_no.into()])?.is_empty() {
+            return Err(unknown(op_no));
+        }
+        let last = "SELECT run, images, sha256, restored_at IS NOT NULL, purged_at IS NOT NULL, coalesce(restored_by, 'somebody')
+            FROM steward.pre_image WHERE op_no = $1 ORDER BY run DESC LIMIT 1 FOR UPDATE";
+        let row = own::query(client, last, &[op_no.into()])?.first();
+        let Some(number) = (!row.is_empty()).then(|| row.get::<i32>(1)).transpose()?.flatten() else {
+            return Err(Fault::wrong_state(format!("{op_no} has no pre-image"))
+                .detail("It has not run, or its tier demanded none when it ran.")
+                .hint("SELECT tier, post, pre_image FROM steward.tier_policy;"));
+        };
+        if row.get::<bool>(4)? != Some(false) {
+            let by = row.get::<String>(6)?.unwrap_or_default();
+            return Err(Fault::wrong_state(format!("{op_no} is restored already")).detail(format!("By {by}.")));
+        }
+        if row.get::<bool>(5)? != Some(false) {
+            return Err(Fault::wrong_state(format!("the pre-image of {op_no} is gone"))
+                .detail("Images are kept for the term row_images.")
+                .hint("SELECT row_images FROM steward.retention_policy;"));
+        }
+        let run = Run { op_no: op_no.to_owned(), number };
+        let (images, sha256) = digest(client, &run)?;
+        if row.get::<i64>(2)? != Some(images) || row.get::<Vec<u8>>(3)?.as_deref() != Some(&sha256[..]) {
+            return Err(Fault::corrupted(format!("the pre-image of {op_no} is not what its run has written"))
+                .detail(format!("There are {images} images with digest {}.", hex(&sha256)))
+                .hint("Its EXECUTE record in steward.audit_log has number and digest of the true ones."));
+        }
+        Ok(run)
+    })
+}
+
+/// Undoes row changes with ids below `before` and above `down_to`, at most a batch. The lowest id, None if there was none.
+fn restore_rows(
+    run: &Run,
+    before: i64,
+    down_to: i64,
+    tables: &mut HashMap<pg_sys::Oid, Option<Table>>,
+    count: &mut Count,
+) -> Outcome<Option<i64>> {
+    let batch = own::run(|client| {
+        let batch =
+            "SELECT id, relation, table_name, command, keys, columns, old_values, new_values FROM steward.row_image
+            WHERE op_no = $1 AND run = $2 AND id < $3 AND id > $4 ORDER BY id DESC LIMIT $5";
+        let bounds = [run.op_no.as_str().into(), run.number.into(), before.into(), down_to.into(), BATCH.into()];
+        let mut images = Vec::new();
+        for row in own::select(client, batch, &bounds)? {
+            images.push(RowImage {
+                id: row.get(1)?.unwrap_or_default(),
+                relation: row.get(2)?.unwrap_or(pg_sys::InvalidOid),
+                table_name: row.get(3)?.unwrap_or_default(),
+                command: row.get(4)?.unwrap_or_default(),
+                keys: row.get::<i32>(5)?.unwrap_or_default() as usize,
+                columns: row.get(6)?.unwrap_or_default(),
+                old: row.get(7)?,
+                new: row.get(8)?,
+            });
+        }
+        Ok(images)
+    })?;
+    for image in &batch {
+        if !tables.contains_key(&image.relation) {
+            tables.insert(image.relation, Table::find(image.relation)?);
+        }
+    }
+    let _exact = text::Exact::enter();
+    Spi::connect_mut(|_| {
+        let mut statements = Statements::default();
+        for image in &batch {
+            match tables.get(&image.relation).and_then(Option::as_ref) {
+                Some(table) => count.add(image.undo(table, &mut statements)?),
+                None => count.add(false),
+            }
+        }
+        Ok(batch.last().map(|image| image.id))
+    })
+}
+
+/// An image of a table.
+struct TableImage {
+    id: i64,
+    relation: pg_sys::Oid,
+    /// Quoted.
+    table_name: String,
+    command: String,
+    copy: Option<String>,
+    rows: i64,
+    definition: Vec<String>,
+    foreign_keys: Vec<String>,
+    protected: bool,
+    row_images: bool,
+}
+
+fn next_table(run: &Run, before: i64) -> Outcome<Option<TableImage>> {
+    own::run(|client| {
+        let next =
+            "SELECT id, relation, table_name, command, copy, rows, definition, foreign_keys, protected, row_images
+            FROM steward.table_image WHERE op_no = $1 AND run = $2 AND id < $3 ORDER BY id DESC LIMIT 1";
+        let row = own::select(client, next, &[run.op_no.as_str().into(), run.number.into(), before.into()])?.first();
+        if row.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(TableImage {
+            id: row.get(1)?.unwrap_or_default(),
+            relation: row.get(2)?.unwrap_or(pg_sys::InvalidOid),
+            table_name: row.get(3)?.unwrap_or_default(),
+            command: row.get(4)?.unwrap_or_default(),
+            copy: row.get(5)?,
+            rows: row.get(6)?.unwrap_or_default(),
+            definition: row.get(7)?.unwrap_or_default(),
+            foreign_keys: row.get(8)?.unwrap_or_default(),
+            protected: row.get(9)? == Some(true),
+            row_images: row.get(10)? == Some(true),
+        }))
+    })
+}
+
+fn restore_table(
+    image: &TableImage,
+    tables: &mut HashMap<pg_sys::Oid, Option<Table>>,
+    foreign_keys: &mut Vec<String>,
+    count: &mut Count,
+) -> Outcome<()> {
+    match (image.command.as_str(), &image.copy) {
+        ("TRUNCATE", Some(copy)) => refill(image, copy, count),
+        ("DROP TABLE", Some(copy)) => {
+            match rebuild(image, copy)? {
+                Some(relation) => {
+                    tables.insert(image.relation, Table::find(relation)?);
+                    foreign_keys.extend(image.foreign_keys.iter().cloned());
+                    count.restored += image.rows;
+                }
+                None => count.skipped += image.rows,
+            }
+            Ok(())
+        }
+        (command, copy) => {
+            let rows = copy.as_ref().map(|copy| format!(" Its rows are in {copy}.")).unwrap_or_default();
+            Err(Fault::unsupported(format!("{command} on {} cannot be restored by itself", image.table_name))
+                .detail(format!("What it was like is in steward.table_image, id {}.{rows}", image.id))
+                .hint("Write the script that brings it back and file it with steward.request(script, purpose)."))
+        }
+    }
+}
+
+/// Foreign keys of and to tables that were dropped, once all of them are back. A key between two of them is told by both.
+fn connect_tables(mut foreign_keys: Vec<String>) -> Outcome<()> {
+    foreign_keys.sort();
+    foreign_keys.dedup();
+    own::run(|client| {
+        for command in &foreign_keys {
+            own::query(client, command, &[])?;
+        }
+        Ok(())
+    })
+}
+
+/// Rows of an emptied table return where their keys are not taken.
+fn refill(image: &TableImage, copy: &str, count: &mut Count) -> Outcome<()> {
+    let back = own::run(|client| {
+        let columns = table::stored_columns(client, image.relation)?;
+        let (table, list) =
+            (&image.table_name, if columns.is_empty() { String::new() } else { format!("({columns})") });
+        let refill = format!(
+            "INSERT INTO {table} {list} OVERRIDING SYSTEM VALUE SELECT {columns} FROM {copy} ON CONFLICT DO NOTHING"
+        );
+        let back = Statements::default().run(&refill, &[])?.rows as i64;
+        // RESTART IDENTITY: what is counted goes on behind the highest number there is.
+        for command in image.definition.iter().filter(|command| command.starts_with("SELECT pg_catalog.setval(")) {
+            own::query(client, command, &[])?;
+        }
+        Ok(back)
+    })?;
+    count.restored += back;
+    count.skipped += image.rows - back;
+    Ok(())
+}
+
+/// The copy takes the place of a dropped table. None if the place is taken.
+fn rebuild(image: &TableImage, copy: &str) -> Outcome<Option<pg_sys::Oid>> {
+    own::run(|client| {
+        let place = "SELECT to_regclass($1) IS NOT NULL, (parse_ident($1))[1], (parse_ident($1))[2]";
+        let row = own::select(client, place, &[image.table_name.as_str().into()])?.first();
+        if row.get::<bool>(1)? == Some(true) {
+            return Ok(None);
+        }
+        let quote = |name: Option<String>| pgrx::spi::quote_identifier(name.unwrap_or_default());
+        let (schema, name) = (quote(row.get(2)?), quote(row.get(3)?));
+        define(&format!("ALTER EXTENSION pg_steward DROP TABLE {copy}"))?;
+        define(&format!("ALTER TABLE {copy} SET SCHEMA {schema}"))?;
+        let bare = copy.rsplit('.').next().unwrap_or_default();
+        define(&format!("ALTER TABLE {schema}.{bare} RENAME TO {name}"))?;
+        for command in &image.definition {
+            own::query(client, command, &[])?;
+        }
+        let relation = "SELECT to_regclass($1)::oid";
+        let relation =
+            own::query(client, relation, &[image.table_name.as_str().into()])?.first().get_one::<pg_sys::Oid>()?;
+        let Some(relation) = relation else { return Err(Fault::internal("a table that was rebuilt is not there")) };
+        // The copy has a new home, and must not be dropped with the other images.
+        own::execute(
+            client,
+            "UPDATE steward.table_image SET copy = NULL, rows = NULL WHERE id = $1",
+            &[image.id.into()],
+        )?;
+        if image.protected {
+            let protect = "INSERT INTO steward.protected (relation, row_images) VALUES ($1::oid::regclass, $2)
+                ON CONFLICT (relation) DO UPDATE SET row_images = EXCLUDED.row_images";
+            own::execute(client, protect, &[relation.into(), image.row_images.into()])?;
+            image::install(client, relation)?;
+        }
+        Ok(Some(relation))
+    })
+}

@@ -1,0 +1,229 @@
+//! The row trigger of protected tables. What it writes is the change itself, as it happened: an AFTER trigger sees the
+//! row that was really changed, where a scan before it may have seen one that another session changed meanwhile.
+
+use super::{Run, TRIGGER, demanded, text};
+use crate::backend::backend_local;
+use crate::error::{Fault, Outcome, answer};
+use crate::{cache, own, session};
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::{self, Datum, Oid, PgOid};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient};
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+const INSERT: &str = "INSERT INTO steward.row_image
+        (op_no, run, login, relation, table_name, command, keys, columns, old_values, new_values)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+backend_local! {
+    /// The plan of `INSERT`, made once.
+    static PLAN: RefCell<Option<OwnedPreparedStatement>> = const { RefCell::new(None) };
+}
+
+/// What one change did to one row.
+struct Image {
+    command: &'static str,
+    keys: i32,
+    columns: Vec<String>,
+    old: Option<Vec<Option<String>>>,
+    new: Option<Vec<Option<String>>>,
+}
+
+/// Sets the trigger on a table and its partitions, or makes it whole again.
+pub fn install(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
+    // Inheriting tables have triggers of their own; partitions get theirs from their root, future ones too.
+    let tables = "WITH RECURSIVE tree AS (SELECT $1::oid AS relation
+            UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation)
+        SELECT format('%I.%I', n.nspname, c.relname), g.oid IS NOT NULL FROM tree t JOIN pg_class c ON c.oid = t.relation
+            JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_trigger g ON g.tgrelid = c.oid AND g.tgname = $2
+        WHERE NOT c.relispartition OR c.oid = $1 ORDER BY 1";
+    let mut found = Vec::new();
+    for row in own::query(client, tables, &[relation.into(), TRIGGER.into()])? {
+        found.push((row.get::<String>(1)?.unwrap_or_default(), row.get::<bool>(2)? == Some(true)));
+    }
+    for (table, exists) in found {
+        if !exists {
+            let create = format!(
+                "CREATE TRIGGER \"{TRIGGER}\" AFTER INSERT OR UPDATE OR DELETE ON {table}
+                FOR EACH ROW EXECUTE FUNCTION steward._keep_row_image()"
+            );
+            own::execute(client, &create, &[])?;
+            let with_extension = format!("ALTER TRIGGER \"{TRIGGER}\" ON {table} DEPENDS ON EXTENSION pg_steward");
+            own::execute(client, &with_extension, &[])?;
+        }
+        own::execute(client, &format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER \"{TRIGGER}\""), &[])?;
+    }
+    Ok(())
+}
+
+/// Takes the trigger off again.
+pub fn remove(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
+    let tables = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE g.tgfoid = 'steward._keep_row_image()'::regprocedure AND g.tgparentid = 0
+            AND (c.oid = $1 OR c.oid IN (WITH RECURSIVE tree AS (SELECT $1::oid AS relation
+                UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation) SELECT relation FROM tree))";
+    let mut found = Vec::new();
+    for row in own::query(client, tables, &[relation.into()])? {
+        found.extend(row.get::<String>(1)?);
+    }
+    for table in found {
+        own::execute(client, &format!("DROP TRIGGER \"{TRIGGER}\" ON {table}"), &[])?;
+    }
+    Ok(())
+}
+
+/// The version of the calling convention, which the server asks for.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_finfo_keep_row_image() -> *const pg_sys::Pg_finfo_record {
+    const VERSION: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &VERSION
+}
+
+/// The trigger function. Nearly always there is nothing to do.
+#[unsafe(no_mangle)]
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn keep_row_image(call: pg_sys::FunctionCallInfo) -> Datum {
+    // Safe: the server calls triggers with a TriggerData as context; anything else is refused by its tag.
+    unsafe {
+        let trigger = (*call).context.cast::<pg_sys::TriggerData>();
+        if trigger.is_null() || (*trigger).type_ != pg_sys::NodeTag::T_TriggerData {
+            Fault::wrong_state("steward._keep_row_image is a trigger function").raise();
+        }
+        let run = demanded();
+        if run.is_some() || keeps_all((*(*trigger).tg_relation).rd_id) {
+            answer(keep(&*trigger, run));
+        }
+    }
+    // An AFTER trigger's result is ignored.
+    Datum::from(0)
+}
+
+/// A table that was protected with `row_images`.
+fn keeps_all(relation: Oid) -> bool {
+    cache::policy().protected(relation).is_some_and(|member| member.root.row_images)
+}
+
+unsafe fn keep(trigger: &pg_sys::TriggerData, run: Option<Run>) -> Outcome<()> {
+    let relation = trigger.tg_relation;
+    let login = session::login_name();
+    own::run(|client| {
+        // Safe: the trigger's relation is open and locked.
+        let (image, table, oid) = unsafe {
+            let _exact = text::Exact::enter();
+            let oid = (*relation).rd_id;
+            (image(trigger), crate::watch::utility::relation_name(oid), oid)
+        };
+        let Some(image) = image else { return Ok(()) };
+        let arguments: [DatumWithOid<'_>; 10] = [
+            run.as_ref().map(|run| run.op_no.clone()).into(),
+            run.as_ref().map(|run| run.number).into(),
+            login.as_str().into(),
+            oid.into(),
+            table.as_str().into(),
+            image.command.into(),
+            image.keys.into(),
+            image.columns.into(),
+            image.old.into(),
+            image.new.into(),
+        ];
+        PLAN.with_borrow_mut(|plan| {
+            if plan.is_none() {
+                *plan = Some(client.prepare_mut(INSERT, &ARGUMENTS.map(PgOid::from))?.keep());
+            }
+            let Some(plan) = plan else { return Err(Fault::internal("a plan that was made is gone")) };
+            client.update(&*plan, None, &arguments)?;
+            Ok(())
+        })
+    })
+}
+
+/// Types of the arguments of `INSERT`.
+const ARGUMENTS: [Oid; 10] = {
+    use pg_sys::{INT4OID, OIDOID, TEXTARRAYOID, TEXTOID};
+    [TEXTOID, INT4OID, TEXTOID, OIDOID, TEXTOID, TEXTOID, INT4OID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID]
+};
+
+/// None for an UPDATE that changed nothing.
+unsafe fn image(trigger: &pg_sys::TriggerData) -> Option<Image> {
+    // Safe: an AFTER ROW trigger has the old row, the new one, or both, as its event says.
+    unsafe {
+        let relation = trigger.tg_relation;
+        let row = |tuple| values(tuple, (*relation).rd_att);
+        let columns = columns(relation);
+        let keys = columns.iter().filter(|column| column.key).count();
+        let (command, old, new) = match trigger.tg_event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => ("INSERT", None, Some(row(trigger.tg_trigtuple))),
+            pg_sys::TRIGGER_EVENT_DELETE => ("DELETE", Some(row(trigger.tg_trigtuple)), None),
+            _ => ("UPDATE", Some(row(trigger.tg_trigtuple)), Some(row(trigger.tg_newtuple))),
+        };
+        let changed = |column: &Column| match (&old, &new) {
+            (Some(old), Some(new)) => old[column.index] != new[column.index],
+            _ => true,
+        };
+        if !columns.iter().any(changed) {
+            return None;
+        }
+        let kept: Vec<&Column> = columns.iter().filter(|column| keys == 0 || column.key || changed(column)).collect();
+        let pick = |row: &Vec<Option<String>>| kept.iter().map(|column| row[column.index].clone()).collect();
+        Some(Image {
+            command,
+            keys: keys as i32,
+            columns: kept.iter().map(|column| column.name.clone()).collect(),
+            old: old.as_ref().map(pick),
+            new: new.as_ref().map(pick),
+        })
+    }
+}
+
+/// A column of the table, and where it is in a row.
+struct Column {
+    index: usize,
+    name: String,
+    key: bool,
+}
+
+/// The columns that are there, those of the key first.
+unsafe fn columns(relation: pg_sys::Relation) -> Vec<Column> {
+    use pg_sys::IndexAttrBitmapKind::{INDEX_ATTR_BITMAP_IDENTITY_KEY, INDEX_ATTR_BITMAP_PRIMARY_KEY};
+    // Safe: the relation is open; names are copied.
+    unsafe {
+        let mut key = pg_sys::RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+        if key.is_null() {
+            key = pg_sys::RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_IDENTITY_KEY);
+        }
+        let shape = (*relation).rd_att;
+        let attributes = std::slice::from_raw_parts((*shape).attrs.as_ptr(), (*shape).natts as usize);
+        let mut columns: Vec<Column> = attributes
+            .iter()
+            .enumerate()
+            .filter(|(_, attribute)| !attribute.attisdropped)
+            .map(|(index, attribute)| Column {
+                index,
+                name: CStr::from_ptr(attribute.attname.data.as_ptr()).to_string_lossy().into_owned(),
+                key: pg_sys::bms_is_member(
+                    i32::from(attribute.attnum) - pg_sys::FirstLowInvalidHeapAttributeNumber,
+                    key,
+                ),
+            })
+            .collect();
+        columns.sort_by_key(|column| !column.key);
+        columns
+    }
+}
+
+/// All values of a row in the order of its columns; a dropped column is NULL.
+unsafe fn values(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc) -> Vec<Option<String>> {
+    // Safe: a row of the table whose shape this is.
+    unsafe {
+        let attributes = std::slice::from_raw_parts((*shape).attrs.as_ptr(), (*shape).natts as usize);
+        attributes
+            .iter()
+            .map(|attribute| {
+                let mut missing = false;
+                let value = pg_sys::heap_getattr(tuple, i32::from(attribute.attnum), shape, &mut missing);
+                (!missing && !attribute.attisdropped).then(|| text::written(value, attribute.atttypid))
+            })
+            .collect()
+    }
+}
