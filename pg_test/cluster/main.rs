@@ -23,6 +23,7 @@ mod connections;
 mod copies;
 mod crash;
 mod denial;
+mod dependency;
 mod disk_full;
 mod dump;
 mod expect;
@@ -63,6 +64,7 @@ fn main() {
         connections::tests(),
         crash::tests(),
         denial::tests(),
+        dependency::tests(),
         disk_full::tests(),
         dump::tests(),
         failover::tests(),

@@ -13,6 +13,7 @@ mod chain;
 mod frame;
 mod gate;
 mod operation;
+mod reach;
 mod record;
 mod redact;
 mod rule;

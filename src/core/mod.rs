@@ -6,6 +6,7 @@ pub mod chain;
 pub mod frame;
 pub mod gate;
 pub mod operation;
+pub mod reach;
 pub mod record;
 pub mod redact;
 pub mod rule;

@@ -1,6 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
-use super::{Entry, Operation, actor, denied, numbered, own_act, push};
+use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
@@ -19,6 +19,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         operation.check_digest("APPROVE", digest.unwrap_or(""))?;
         operation.separate(Step::Approve, "APPROVE", &approver)?;
+        dependency::check(&operation)?;
         let given = operation.approvals_given() + 1;
         let status = operation.after(Event::Approve { given, needed: operation.approvals_needed() }, "approved")?;
         write_down(&operation, "APPROVE", &approver, status, comment, "")
@@ -63,6 +64,7 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         operation.check_digest("CONFIRM", digest.unwrap_or(""))?;
         operation.separate(Step::Confirm, "CONFIRM", &witness)?;
+        dependency::check(&operation)?;
         let status = operation.after(Event::Confirm, "confirmed")?;
         if !operation.witness_needed() {
             return Err(Fault::wrong_state(format!("{op_no} needs no second person"))

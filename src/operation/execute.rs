@@ -3,7 +3,9 @@
 
 use super::environment::Environment;
 use super::request::check_membership;
-use super::{CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, numbered, person_named, push, step_record};
+use super::{
+    CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, dependency, numbered, person_named, push, step_record,
+};
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
 use crate::cache::{self, Person};
@@ -56,16 +58,22 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let status = check(&operation, &executor)?;
     let run_as = operation.run_as.ok_or_else(|| Fault::wrong_state(format!("{op_no} has no script to run")))?;
     let statements = read_again(&operation, run_as)?;
+    let policy = own::run(|client| dependency::policy_version(client))?;
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
     let done = run(&operation, &executor, run_as, &statements)?;
+    let alters_code = statements.iter().any(|statement| statement.utility || statement.opaque);
+    if !alters_code {
+        // Nor may it have changed while it ran.
+        dependency::check(&operation)?;
+    }
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     // An operation may have removed the extension: then the records alone tell of it.
     let mut pre_image = None;
     if cache::policy_relation().is_some() {
         pre_image = write_down(&operation, &executor, status, rows)?;
     }
-    let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows });
+    let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows, "policy": policy });
     if let Some((images, sha256)) = pre_image {
         details["pre_image"] = json!({ "images": images, "sha256": hex(&sha256) });
     }
@@ -94,6 +102,7 @@ fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     check_confirmation(operation)?;
     let run_as = operation.run_as.unwrap_or(pg_sys::InvalidOid);
     check_membership("EXECUTE", op_no, run_as)?;
+    dependency::check(operation)?;
     Ok(status)
 }
 
@@ -272,6 +281,8 @@ fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i6
             details: Some(json!({ "rows": rows, "status": status.name() })),
         }
         .write(client)?;
+        // What the run itself has changed is what the next run depends on.
+        dependency::write(client, &operation.op_no, &operation.script)?;
         operation.restorable_run().map(|run| image::seal(client, &run)).transpose()
     })
 }

@@ -5,6 +5,7 @@
 
 pub mod cover;
 pub mod decide;
+pub mod dependency;
 pub mod environment;
 pub mod execute;
 pub mod request;

@@ -1,7 +1,7 @@
 //! Filing an operation: what it is, how risky it is, and whether anybody could agree to it.
 
 use super::environment::Environment;
-use super::{Entry, actor, denied, step_record};
+use super::{Entry, actor, denied, dependency, step_record};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
@@ -134,8 +134,8 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
     };
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
     let filed = Filed { form, applicant, tier, rule, approvals, witness: demands.witness, status };
-    let op_no = own::run(|client| filed.insert(client))?;
-    filed.record(&op_no);
+    let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
+    filed.record(&op_no, &policy);
     Ok(op_no)
 }
 
@@ -260,6 +260,7 @@ impl Filed<'_> {
             details: Some(json!({ "tier": self.tier.name(), "rule": self.rule })),
         };
         filed.write(client)?;
+        dependency::write(client, &op_no, form.script)?;
         if self.status == Status::Approved {
             let comment = Some("its tier demands no approval before it runs");
             Entry { event: "APPROVE", person: None, comment, details: None, ..filed }.write(client)?;
@@ -267,7 +268,7 @@ impl Filed<'_> {
         Ok(op_no)
     }
 
-    fn record(&self, op_no: &str) {
+    fn record(&self, op_no: &str, policy: &str) {
         let mut record = step_record("REQUEST", op_no);
         record.tier = Some(self.tier);
         record.rule = Some(self.rule.clone());
@@ -279,6 +280,7 @@ impl Filed<'_> {
             "run_as": *session::role_name(self.form.run_as),
             "runs": self.form.runs,
             "status": self.status.name(),
+            "policy": policy,
         });
         record.details = Some(details.to_string());
         buffer::push(record);

@@ -1,0 +1,82 @@
+//! What an operation depends on besides its script: functions, views, tables, triggers, policies and rules that it can
+//! reach. They are written down when it is filed; after that a changed one ends the approval, not the other way round.
+
+use super::Operation;
+use crate::core::reach::{Object, reached};
+use crate::core::script::hex;
+use crate::error::{Fault, Outcome};
+use crate::own;
+use pgrx::spi::SpiClient;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// How many changed objects a refusal names.
+const NAMED: usize = 5;
+
+/// Each object with its digest.
+type Dependencies = BTreeMap<String, Vec<u8>>;
+
+fn now(client: &mut SpiClient<'_>, script: &str) -> Outcome<Dependencies> {
+    let (mut titles, mut objects) = (Vec::new(), Vec::new());
+    for row in own::query(client, "SELECT title, name, text FROM steward._code()", &[])? {
+        titles.push(row.get::<String>(1)?.unwrap_or_default());
+        objects.push(Object {
+            name: row.get::<String>(2)?.unwrap_or_default(),
+            text: row.get::<String>(3)?.unwrap_or_default(),
+        });
+    }
+    let digest = |index: usize| (titles[index].clone(), Sha256::digest(objects[index].text.as_bytes()).to_vec());
+    Ok(reached(script, &objects).into_iter().map(digest).collect())
+}
+
+/// Writes down what a script depends on now, in place of what was written before.
+pub fn write(client: &mut SpiClient<'_>, op_no: &str, script: &str) -> Outcome<()> {
+    own::execute(client, "DELETE FROM steward._operation_dependency WHERE op_no = $1", &[op_no.into()])?;
+    let insert = "INSERT INTO steward._operation_dependency (op_no, object, digest) VALUES ($1, $2, $3)";
+    for (object, digest) in now(client, script)? {
+        own::execute(client, insert, &[op_no.into(), object.as_str().into(), digest.into()])?;
+    }
+    Ok(())
+}
+
+/// Refuses if anything that the operation depends on is not what it was when it was filed.
+pub fn check(operation: &Operation) -> Outcome<()> {
+    let op_no = operation.op_no.as_str();
+    let (then, now) = own::run(|client| {
+        let mut then = Dependencies::new();
+        let stored = "SELECT object, digest FROM steward._operation_dependency WHERE op_no = $1";
+        for row in own::query(client, stored, &[op_no.into()])? {
+            then.insert(row.get::<String>(1)?.unwrap_or_default(), row.get::<Vec<u8>>(2)?.unwrap_or_default());
+        }
+        Ok((then, now(client, &operation.script)?))
+    })?;
+    let changed: Vec<String> = then
+        .keys()
+        .chain(now.keys().filter(|object| !then.contains_key(*object)))
+        .filter(|object| then.get(*object) != now.get(*object))
+        .map(|object| match (then.get(object), now.get(object)) {
+            (Some(_), None) => format!("{object} is gone"),
+            (None, _) => format!("{object} is new"),
+            _ => format!("{object} was changed"),
+        })
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let mut named = changed.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if changed.len() > NAMED {
+        named.push_str(&format!("; and {} more", changed.len() - NAMED));
+    }
+    Err(Fault::wrong_state(format!("what {op_no} depends on has changed since it was filed"))
+        .detail(format!("{named}."))
+        .hint("File it again with steward.request(script, purpose)."))
+}
+
+/// A short name of rules, tier policies and protected tables as they are, for the records of an operation.
+pub fn policy_version(client: &mut SpiClient<'_>) -> Outcome<String> {
+    let policy = "SELECT sha256(convert_to(string_agg(line, E'\\n' ORDER BY line), 'UTF8')) FROM (
+        SELECT 'rule ' || r::text FROM steward.rule r UNION ALL SELECT 'tier ' || t::text FROM steward.tier_policy t
+        UNION ALL SELECT 'protected ' || relation::text || row_images FROM steward.protected) policy(line)";
+    let digest = own::select(client, policy, &[])?.first().get_one::<Vec<u8>>()?.unwrap_or_default();
+    Ok(hex(&digest[..digest.len().min(6)]))
+}
