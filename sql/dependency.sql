@@ -38,7 +38,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 FROM pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)),
             -- The triggers of partitions too, unless they are the root's.
             (SELECT string_agg(concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled), '; ' ORDER BY g.tgrelid::regclass::text, g.tgname) FROM pg_trigger g
-                WHERE NOT g.tgisinternal AND g.tgparentid = 0
+                WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgfoid <> 'steward._keep_row_image()'::regprocedure
                     AND (g.tgrelid = c.oid OR g.tgrelid IN (SELECT t.relid FROM pg_partition_tree(c.oid) t WHERE c.relkind = 'p'))),
             (SELECT string_agg(pg_get_ruledef(r.oid), '; ' ORDER BY r.rulename) FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'),
             (SELECT string_agg(concat_ws(' ', p.polname, p.polpermissive, p.polcmd, p.polroles::regrole[]::text,

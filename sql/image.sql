@@ -45,7 +45,7 @@ CREATE TABLE steward.table_image (
     copy       text,
     rows       bigint,
     definition text[] NOT NULL,
-    foreign_keys text[] NOT NULL,
+    connections text[] NOT NULL,
     protected  boolean NOT NULL,
     row_images boolean NOT NULL,
     CHECK ((copy IS NULL) = (rows IS NULL))
@@ -53,8 +53,8 @@ CREATE TABLE steward.table_image (
 CREATE INDEX ON steward.table_image (op_no, run, id);
 COMMENT ON TABLE steward.table_image IS 'One row for each protected table before a command of an operation changed its structure, emptied or dropped it.';
 COMMENT ON COLUMN steward.table_image.copy IS 'The table with all its rows, where the command takes data away.';
-COMMENT ON COLUMN steward.table_image.definition IS 'The commands that give a bare table of these columns its owner, defaults, keys, indexes, triggers, policies and privileges back.';
-COMMENT ON COLUMN steward.table_image.foreign_keys IS 'The commands that connect it with other tables again.';
+COMMENT ON COLUMN steward.table_image.definition IS 'Its owner, the command that creates it, and those that give it defaults, keys and indexes once it is filled.';
+COMMENT ON COLUMN steward.table_image.connections IS 'The commands that give it triggers, rules, policies, privileges, labels, comments and foreign keys, its own and those of others to it.';
 
 CREATE TABLE steward.pre_image (
     op_no       text NOT NULL,
@@ -79,7 +79,7 @@ CREATE FUNCTION steward._keep_row_image() RETURNS trigger LANGUAGE c AS 'MODULE_
 COMMENT ON FUNCTION steward._keep_row_image() IS 'Trigger of every protected table, set by steward.protect. Writes a row image where one is demanded; otherwise it does nothing.';
 REVOKE ALL ON FUNCTION steward._keep_row_image() FROM PUBLIC;
 
--- The commands that make a bare table with the columns of this one its like again, in the order in which they can run.
+-- The owner of a table, and the commands with which that owner can make it again, in the order in which they can run.
 CREATE FUNCTION steward._definition_of(relation regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH this AS (
@@ -89,7 +89,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT a.*, t.name FROM this t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
     sequence AS (
         SELECT a.name, a.attname, a.attidentity, format('%I.%I', sn.nspname, sc.relname) AS sequence,
-            pg_get_userbyid(sc.relowner) AS owner, s.*,
+            s.*,
             format('AS %s INCREMENT %s MINVALUE %s MAXVALUE %s START %s CACHE %s %s', format_type(s.seqtypid, NULL), s.seqincrement,
                 s.seqmin, s.seqmax, s.seqstart, s.seqcache, CASE WHEN s.seqcycle THEN 'CYCLE' ELSE 'NO CYCLE' END) AS options,
             pg_sequence_last_value(sc.oid) AS last_value
@@ -98,10 +98,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         JOIN pg_class sc ON sc.oid = d.objid AND sc.relkind = 'S' JOIN pg_namespace sn ON sn.oid = sc.relnamespace
         JOIN pg_sequence s ON s.seqrelid = sc.oid),
     command(step, part, text) AS (
-        SELECT 1, relname::text, format('ALTER TABLE %s OWNER TO %I', name, pg_get_userbyid(relowner)) FROM this
-        UNION ALL SELECT 2, relname, format('ALTER TABLE %s SET (%s)', name, array_to_string(reloptions, ', ')) FROM this WHERE reloptions IS NOT NULL
+        SELECT 0, relname::text, quote_ident(pg_get_userbyid(relowner)) FROM this
+        UNION ALL SELECT 1, relname, format('CREATE %sTABLE %s (%s)%s', CASE relpersistence WHEN 'u' THEN 'UNLOGGED ' ELSE '' END, name,
+            (SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+                    CASE WHEN a.attcollation <> y.typcollation THEN 'COLLATE ' || a.attcollation::regcollation::text END,
+                    CASE a.attcompression WHEN 'p' THEN 'COMPRESSION pglz' WHEN 'l' THEN 'COMPRESSION lz4' END,
+                    CASE WHEN a.attgenerated = 's' THEN 'GENERATED ALWAYS AS (' || pg_get_expr(d.adbin, d.adrelid) || ') STORED' END,
+                    CASE WHEN a.attnotnull THEN 'NOT NULL' END), ', ' ORDER BY a.attnum)
+                FROM attribute a JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum),
+            ' WITH (' || array_to_string(reloptions, ', ') || ')') FROM this
+        UNION ALL SELECT 2, a.attname, format('ALTER TABLE %s ALTER %I SET STORAGE %s', a.name, a.attname,
+                CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END)
+            FROM attribute a JOIN pg_type y ON y.oid = a.atttypid WHERE a.attstorage <> y.typstorage
+        UNION ALL SELECT 2, a.attname, format('ALTER TABLE %s ALTER %I SET STATISTICS %s', a.name, a.attname, a.attstattarget)
+            FROM attribute a WHERE a.attstattarget > 0
         UNION ALL SELECT 3, sequence, format('CREATE SEQUENCE %s %s', sequence, options) FROM sequence WHERE attidentity = ''
-        UNION ALL SELECT 4, sequence, format('ALTER SEQUENCE %s OWNER TO %I', sequence, owner) FROM sequence WHERE attidentity = ''
         UNION ALL SELECT 5, sequence, format('ALTER SEQUENCE %s OWNED BY %s.%I', sequence, name, attname) FROM sequence WHERE attidentity = ''
         UNION ALL SELECT 6, sequence, format('ALTER TABLE %s ALTER %I ADD GENERATED %s AS IDENTITY (SEQUENCE NAME %s %s)', name, attname,
             CASE attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, sequence, regexp_replace(options, '^AS \S+ ', ''))
@@ -122,8 +133,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL SELECT 15, inhparent::regclass::text, CASE WHEN t.relispartition
                 THEN format('ALTER TABLE %s ATTACH PARTITION %s %s', inhparent::regclass, t.name, pg_get_expr(t.relpartbound, t.oid))
                 ELSE format('ALTER TABLE %s INHERIT %s', t.name, inhparent::regclass) END
-            FROM this t JOIN pg_inherits h ON h.inhrelid = t.oid
-        UNION ALL SELECT 16, g.tgname, pg_get_triggerdef(g.oid) FROM this t JOIN pg_trigger g ON g.tgrelid = t.oid
+            FROM this t JOIN pg_inherits h ON h.inhrelid = t.oid)
+    SELECT array_agg(text ORDER BY step, part) FROM command
+$$;
+COMMENT ON FUNCTION steward._definition_of(regclass) IS 'Owner of a table, the command that creates its like, and those that complete it once it is filled. For the pre-images of DROP TABLE.';
+
+-- What connects a table with everything else, again in the order in which it can run. A foreign key is written alike for
+-- both of its tables, so that one command is known as the same.
+CREATE FUNCTION steward._connections_of(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH this AS (
+        SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation),
+    attribute AS (
+        SELECT a.*, t.name FROM this t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    command(step, part, text) AS (
+        SELECT 16, g.tgname, pg_get_triggerdef(g.oid) FROM this t JOIN pg_trigger g ON g.tgrelid = t.oid
             WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgfoid <> 'steward._keep_row_image()'::regprocedure
         UNION ALL SELECT 17, g.tgname, format('ALTER TABLE %s %s TRIGGER %I', t.name,
                 CASE g.tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, g.tgname)
@@ -151,20 +176,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM this t JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = t.oid
             LEFT JOIN attribute a ON a.attnum = l.objsubid
         UNION ALL SELECT 26, relname, format('COMMENT ON TABLE %s IS %L', name, obj_description(oid, 'pg_class')) FROM this
-            WHERE obj_description(oid, 'pg_class') IS NOT NULL)
-    SELECT array_agg(text ORDER BY step, part) FROM command
+            WHERE obj_description(oid, 'pg_class') IS NOT NULL
+        UNION ALL SELECT 26, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', a.name, a.attname, col_description(a.attrelid, a.attnum))
+            FROM attribute a WHERE col_description(a.attrelid, a.attnum) IS NOT NULL
+        UNION ALL SELECT 27, k.conname, format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
+            FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND relation IN (k.conrelid, k.confrelid))
+    SELECT coalesce(array_agg(text ORDER BY step, part), '{}') FROM command
 $$;
-COMMENT ON FUNCTION steward._definition_of(regclass) IS 'The commands that make a bare table with the columns of this one its like again. For the pre-images of DROP TABLE.';
-
--- Both ways. Written alike for both tables, so that one command is known as the same.
-CREATE FUNCTION steward._foreign_keys_of(relation regclass) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(array_agg(format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-        ORDER BY conname), '{}')
-    FROM pg_constraint WHERE contype = 'f' AND conparentid = 0 AND relation IN (conrelid, confrelid)
-$$;
-COMMENT ON FUNCTION steward._foreign_keys_of(regclass) IS 'The commands that connect a table with others by foreign keys. For the pre-images of DROP TABLE.';
-REVOKE ALL ON FUNCTION steward._definition_of(regclass), steward._foreign_keys_of(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION steward._connections_of(regclass) IS 'The commands that connect a table with triggers, policies, privileges and other tables. For the pre-images of DROP TABLE.';
+REVOKE ALL ON FUNCTION steward._definition_of(regclass), steward._connections_of(regclass) FROM PUBLIC;
 
 CREATE FUNCTION steward.restore(op_no text, OUT restored bigint, OUT skipped bigint) RETURNS SETOF record
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'restore_wrapper';

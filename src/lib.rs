@@ -38,8 +38,8 @@ extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["person"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["audit"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["verify"]);
 extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["archive"]);
-extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["operation"]);
-extension_sql_file!("../sql/image.sql", name = "image", requires = ["dependency"]);
+extension_sql_file!("../sql/image.sql", name = "image", requires = ["operation"]);
+extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

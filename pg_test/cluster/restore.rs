@@ -26,6 +26,7 @@ tests! {
     no_trigger_no_execution,
     no_copy_no_execution,
     the_record_of_a_run_names_its_images,
+    code_of_the_owner_gains_nothing_by_a_restore,
 }
 
 fn restored(school: &School, op_no: &str) -> (String, i64, i64) {
@@ -401,4 +402,55 @@ fn the_record_of_a_run_names_its_images() {
             (SELECT encode(sha256, 'hex') FROM steward.pre_image) AND details::json -> 'pre_image' ->> 'images' = '60'"
     );
     assert_eq!(school.records(&same), 1);
+}
+
+/// The owner of a table puts code of his own wherever a restore touches it; none of it may have more rights than he has.
+fn code_of_the_owner_gains_nothing_by_a_restore() {
+    let school = School::inactive();
+    school
+        .superuser()
+        .batch_execute(
+            "CREATE TABLE app.witness (place text, who text, super boolean); GRANT INSERT ON app.witness TO PUBLIC;
+            GRANT USAGE, CREATE ON SCHEMA app TO region_chen",
+        )
+        .expect("set up");
+    school
+        .session("region_chen")
+        .batch_execute(
+            "CREATE FUNCTION app.peek(place text, value int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO app.witness VALUES (place, current_user, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user));
+                RETURN value; END $$;
+            -- A function that pretends to be harmless may stand in computed columns and indexes.
+            CREATE FUNCTION app.hidden(place text, value int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+                $$ BEGIN RETURN app.peek(place, value); END $$;
+            CREATE FUNCTION app.peek_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM app.peek('trigger', 1); RETURN NEW; END $$;
+            CREATE TABLE app.trap (id int PRIMARY KEY DEFAULT app.peek('default', 1), n int CHECK (app.peek('check', n) >= 0),
+                g int GENERATED ALWAYS AS (app.hidden('generated', n)) STORED);
+            CREATE INDEX ON app.trap (app.hidden('index', n));
+            CREATE TRIGGER peek BEFORE INSERT OR UPDATE ON app.trap FOR EACH ROW EXECUTE FUNCTION app.peek_row();
+            INSERT INTO app.trap SELECT n, n FROM generate_series(1, 60) n;
+            GRANT ALL ON app.trap TO region_chen",
+        )
+        .expect("trap");
+    school
+        .superuser()
+        .batch_execute("REVOKE CREATE ON SCHEMA app FROM region_chen; SELECT steward.protect('app.trap'); SELECT steward.activate()")
+        .expect("activate");
+    let before = content(&school, "app.trap");
+    for script in ["UPDATE app.trap SET n = n + 1", "TRUNCATE app.trap", "DROP TABLE app.trap"] {
+        school.superuser().batch_execute("TRUNCATE app.witness").expect("none");
+        // The applicant is the owner: what he may run, he may run.
+        let op_no = school.operate("region_chen", script);
+        let by = school.operate("region_chen", &format!("SELECT * FROM steward.restore('{op_no}')"));
+        assert_eq!(school.status(&by), "executed");
+        assert_eq!(content(&school, "app.trap"), before, "{script}");
+        let seen = "SELECT count(*), count(*) FILTER (WHERE super OR who <> 'region_chen') FROM app.witness";
+        let row = school.superuser().query_one(seen, &[]).expect("witness");
+        assert!(row.get::<_, i64>(0) > 0, "{script}: the trap was not touched");
+        assert_eq!(row.get::<_, i64>(1), 0, "{script}: code of the owner ran with other rights");
+    }
+    let left = "SELECT has_schema_privilege('region_chen', 'app', 'CREATE') OR EXISTS (SELECT FROM pg_class
+        WHERE relname LIKE 'image\\_%' AND has_table_privilege('region_chen', oid, 'SELECT'))";
+    assert!(!school.ask::<bool>(left), "rights that were lent are taken back");
 }

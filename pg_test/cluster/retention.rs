@@ -220,8 +220,9 @@ fn a_prefix_with_a_forged_prune_record_is_missing() {
 
     // The genuine PRUNE record of the first segment, as that of the second too.
     let (mut school, prune_id) = school_with_one_segment_archived();
-    let reused = format!("UPDATE steward.segment SET archived_at = now(), prune_id = {prune_id} WHERE number = 2");
-    tamper(&mut school, &format!("{reused}; {DELETE_SECOND}"));
+    let reused =
+        |prune_id| format!("UPDATE steward.segment SET archived_at = now(), prune_id = {prune_id} WHERE number = 2");
+    tamper(&mut school, &format!("{}; {DELETE_SECOND}", reused(prune_id)));
     assert_eq!(verdict(&school), ("missing".to_owned(), 1));
 
     // … and edited, so that it tells of the second.
@@ -230,7 +231,7 @@ fn a_prefix_with_a_forged_prune_record_is_missing() {
             PLACING convert_to(two.last_id::text, 'UTF8') FROM position('\"to_id\":'::bytea IN record) + 8 FOR length(one.last_id::text))
             PLACING convert_to(encode(two.last_hash, 'hex'), 'UTF8') FROM position('\"last_hash\":\"'::bytea IN record) + 13 FOR 64)
         FROM steward.segment one, steward.segment two WHERE one.number = 1 AND two.number = 2 AND id = one.prune_id";
-    tamper(&mut school, &format!("{edited}; {reused}; {DELETE_SECOND}"));
+    tamper(&mut school, &format!("{edited}; {}; {DELETE_SECOND}", reused(prune_id)));
     assert_eq!(verdict(&school), ("edited".to_owned(), prune_id));
 }
 

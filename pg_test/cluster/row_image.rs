@@ -201,7 +201,7 @@ fn images_are_written_by_nobody_else() {
         "DELETE FROM steward.row_image",
         "TRUNCATE steward.row_image",
         "UPDATE steward.pre_image SET images = 0",
-        "INSERT INTO steward.table_image (op_no, run, login, relation, table_name, command, definition, foreign_keys, protected, row_images)
+        "INSERT INTO steward.table_image (op_no, run, login, relation, table_name, command, definition, connections, protected, row_images)
             VALUES ('OP-1', 1, 'x', 0, 'x', 'DROP TABLE', '{}', '{}', true, true)",
     ] {
         let refused = school.superuser().batch_execute(attack);

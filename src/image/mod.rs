@@ -1,5 +1,6 @@
 //! Images of rows and tables as they were before a change, and what restores them: `row` is the trigger that keeps row
-//! images, `table` copies what DROP, TRUNCATE and ALTER TABLE take away, `restore` brings both back, `text` writes values
+//! images, `table` copies what DROP, TRUNCATE and ALTER TABLE take away, `restore` brings both back (`row_restore`,
+//! `table_restore`, with `deferred` triggers), `text` writes values
 //! so that they read back exactly. Images hold protected values: nothing here shows one to anybody.
 //!
 //! No pre-image, no execution: where an operation's tier demands one, a protected table without its trigger, and data that
@@ -11,6 +12,7 @@ mod restore;
 mod row;
 mod row_restore;
 mod table;
+mod table_restore;
 mod text;
 
 pub use row::{install, remove};

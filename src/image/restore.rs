@@ -4,12 +4,12 @@
 
 use super::deferred::{self, Statements};
 use super::row_restore::{RowImage, Table};
-use super::{Run, digest, table, text};
-use crate::audit::segment::define;
+use super::table_restore::{TableImage, connect, rebuild, refill};
+use super::{Run, digest, text};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::{cover, numbered, unknown};
-use crate::{image, own, policy};
+use crate::{own, policy};
 use pgrx::prelude::*;
 use std::collections::HashMap;
 
@@ -39,8 +39,8 @@ fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
     policy::require_configuration("restore")?;
     let op_no = numbered(op_no)?;
     let run = last_run(op_no)?;
-    let (count, foreign_keys) = deferred::together(|| undo(&run))?;
-    connect_tables(foreign_keys)?;
+    let (count, connections) = deferred::together(|| undo(&run))?;
+    connect(&connections)?;
     own::run(|client| {
         let done = "UPDATE steward.pre_image SET restored_at = clock_timestamp(), restored_by = $3, restored = $4, skipped = $5
             WHERE op_no = $1 AND run = $2";
@@ -52,10 +52,10 @@ fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
     Ok(count)
 }
 
-/// What was brought back, and the foreign keys of tables that returned.
+/// What was brought back, and what connects the tables that returned.
 fn undo(run: &Run) -> Outcome<(Count, Vec<String>)> {
     let mut count = Count::default();
-    let (mut tables, mut foreign_keys) = (HashMap::new(), Vec::new());
+    let (mut tables, mut connections) = (HashMap::new(), Vec::new());
     let mut before = i64::MAX;
     loop {
         // A table that returns from its copy has its rows first, then what the run did to them earlier.
@@ -66,9 +66,9 @@ fn undo(run: &Run) -> Outcome<(Count, Vec<String>)> {
         }
         let Some(image) = next_table else { break };
         before = image.id;
-        restore_table(&image, &mut tables, &mut foreign_keys, &mut count)?;
+        restore_table(&image, &mut tables, &mut connections, &mut count)?;
     }
-    Ok((count, foreign_keys))
+    Ok((count, connections))
 }
 
 /// The last run of an operation, whose images are as they were when it ended.
@@ -151,25 +151,10 @@ fn restore_rows(
     })
 }
 
-/// An image of a table.
-struct TableImage {
-    id: i64,
-    relation: pg_sys::Oid,
-    /// Quoted.
-    table_name: String,
-    command: String,
-    copy: Option<String>,
-    rows: i64,
-    definition: Vec<String>,
-    foreign_keys: Vec<String>,
-    protected: bool,
-    row_images: bool,
-}
-
 fn next_table(run: &Run, before: i64) -> Outcome<Option<TableImage>> {
     own::run(|client| {
         let next =
-            "SELECT id, relation, table_name, command, copy, rows, definition, foreign_keys, protected, row_images
+            "SELECT id, relation, table_name, command, copy, rows, definition, connections, protected, row_images
             FROM steward.table_image WHERE op_no = $1 AND run = $2 AND id < $3 ORDER BY id DESC LIMIT 1";
         let row = own::select(client, next, &[run.op_no.as_str().into(), run.number.into(), before.into()])?.first();
         if row.is_empty() {
@@ -183,7 +168,7 @@ fn next_table(run: &Run, before: i64) -> Outcome<Option<TableImage>> {
             copy: row.get(5)?,
             rows: row.get(6)?.unwrap_or_default(),
             definition: row.get(7)?.unwrap_or_default(),
-            foreign_keys: row.get(8)?.unwrap_or_default(),
+            connections: row.get(8)?.unwrap_or_default(),
             protected: row.get(9)? == Some(true),
             row_images: row.get(10)? == Some(true),
         }))
@@ -193,16 +178,21 @@ fn next_table(run: &Run, before: i64) -> Outcome<Option<TableImage>> {
 fn restore_table(
     image: &TableImage,
     tables: &mut HashMap<pg_sys::Oid, Option<Table>>,
-    foreign_keys: &mut Vec<String>,
+    connections: &mut Vec<String>,
     count: &mut Count,
 ) -> Outcome<()> {
     match (image.command.as_str(), &image.copy) {
-        ("TRUNCATE", Some(copy)) => refill(image, copy, count),
+        ("TRUNCATE", Some(copy)) => {
+            let back = refill(image, copy)?;
+            count.restored += back;
+            count.skipped += image.rows - back;
+            Ok(())
+        }
         ("DROP TABLE", Some(copy)) => {
             match rebuild(image, copy)? {
                 Some(relation) => {
                     tables.insert(image.relation, Table::find(relation)?);
-                    foreign_keys.extend(image.foreign_keys.iter().cloned());
+                    connections.extend(image.connections.iter().cloned());
                     count.restored += image.rows;
                 }
                 None => count.skipped += image.rows,
@@ -216,74 +206,4 @@ fn restore_table(
                 .hint("Write the script that brings it back and file it with steward.request(script, purpose)."))
         }
     }
-}
-
-/// Foreign keys of and to tables that were dropped, once all of them are back. A key between two of them is told by both.
-fn connect_tables(mut foreign_keys: Vec<String>) -> Outcome<()> {
-    foreign_keys.sort();
-    foreign_keys.dedup();
-    own::run(|client| {
-        for command in &foreign_keys {
-            own::query(client, command, &[])?;
-        }
-        Ok(())
-    })
-}
-
-/// Rows of an emptied table return where their keys are not taken.
-fn refill(image: &TableImage, copy: &str, count: &mut Count) -> Outcome<()> {
-    let back = own::run(|client| {
-        let columns = table::stored_columns(client, image.relation)?;
-        let (table, list) =
-            (&image.table_name, if columns.is_empty() { String::new() } else { format!("({columns})") });
-        let refill = format!(
-            "INSERT INTO {table} {list} OVERRIDING SYSTEM VALUE SELECT {columns} FROM {copy} ON CONFLICT DO NOTHING"
-        );
-        let back = Statements::default().run(&refill, &[])?.rows as i64;
-        // RESTART IDENTITY: what is counted goes on behind the highest number there is.
-        for command in image.definition.iter().filter(|command| command.starts_with("SELECT pg_catalog.setval(")) {
-            own::query(client, command, &[])?;
-        }
-        Ok(back)
-    })?;
-    count.restored += back;
-    count.skipped += image.rows - back;
-    Ok(())
-}
-
-/// The copy takes the place of a dropped table. None if the place is taken.
-fn rebuild(image: &TableImage, copy: &str) -> Outcome<Option<pg_sys::Oid>> {
-    own::run(|client| {
-        let place = "SELECT to_regclass($1) IS NOT NULL, (parse_ident($1))[1], (parse_ident($1))[2]";
-        let row = own::select(client, place, &[image.table_name.as_str().into()])?.first();
-        if row.get::<bool>(1)? == Some(true) {
-            return Ok(None);
-        }
-        let quote = |name: Option<String>| pgrx::spi::quote_identifier(name.unwrap_or_default());
-        let (schema, name) = (quote(row.get(2)?), quote(row.get(3)?));
-        define(&format!("ALTER EXTENSION pg_steward DROP TABLE {copy}"))?;
-        define(&format!("ALTER TABLE {copy} SET SCHEMA {schema}"))?;
-        let bare = copy.rsplit('.').next().unwrap_or_default();
-        define(&format!("ALTER TABLE {schema}.{bare} RENAME TO {name}"))?;
-        for command in &image.definition {
-            own::query(client, command, &[])?;
-        }
-        let relation = "SELECT to_regclass($1)::oid";
-        let relation =
-            own::query(client, relation, &[image.table_name.as_str().into()])?.first().get_one::<pg_sys::Oid>()?;
-        let Some(relation) = relation else { return Err(Fault::internal("a table that was rebuilt is not there")) };
-        // The copy has a new home, and must not be dropped with the other images.
-        own::execute(
-            client,
-            "UPDATE steward.table_image SET copy = NULL, rows = NULL WHERE id = $1",
-            &[image.id.into()],
-        )?;
-        if image.protected {
-            let protect = "INSERT INTO steward.protected (relation, row_images) VALUES ($1::oid::regclass, $2)
-                ON CONFLICT (relation) DO UPDATE SET row_images = EXCLUDED.row_images";
-            own::execute(client, protect, &[relation.into(), image.row_images.into()])?;
-            image::install(client, relation)?;
-        }
-        Ok(Some(relation))
-    })
 }

@@ -82,8 +82,8 @@ fn keep(client: &mut SpiClient<'_>, run: &Run, login: &str, member: &Member, thr
     let (Some(id), Some(quoted)) = (id, quoted) else { return Err(Fault::unknown(format!("{table} is gone"))) };
     let copied = if threat.takes_data { Some(copy(client, id, relation, &table, &quoted)?) } else { None };
     let insert = "INSERT INTO steward.table_image
-            (id, op_no, run, login, relation, table_name, command, copy, rows, definition, foreign_keys, protected, row_images)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, steward._definition_of($5::regclass), steward._foreign_keys_of($5::regclass),
+            (id, op_no, run, login, relation, table_name, command, copy, rows, definition, connections, protected, row_images)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, steward._definition_of($5::regclass), steward._connections_of($5::regclass),
             p.relation IS NOT NULL, coalesce(p.row_images, false)
         FROM (SELECT) one LEFT JOIN steward.protected p ON p.relation = $5::regclass";
     let (copy, rows) = copied.unzip();
@@ -124,27 +124,12 @@ fn copy(
     // What is copied is what goes: nobody writes in between.
     own::execute(client, &format!("LOCK TABLE ONLY {quoted} IN ACCESS EXCLUSIVE MODE"), &[])?;
     let copy = format!("steward.image_{id}");
-    define(&format!(
-        "CREATE TABLE {copy} (LIKE {quoted} INCLUDING ALL EXCLUDING CONSTRAINTS EXCLUDING DEFAULTS EXCLUDING IDENTITY
-            EXCLUDING INDEXES) USING heap"
-    ))?;
+    // Values only: nothing that would run code of the table's owner with the rights that own SQL has.
+    define(&format!("CREATE TABLE {copy} (LIKE {quoted} INCLUDING STORAGE INCLUDING COMPRESSION) USING heap"))?;
     close_to_all(client, &copy)?;
     define(&format!("ALTER EXTENSION pg_steward ADD TABLE {copy}"))?;
-    let columns = stored_columns(client, relation)?;
-    let fill = if columns.is_empty() {
-        format!("INSERT INTO {copy} SELECT FROM ONLY {quoted}")
-    } else {
-        format!("INSERT INTO {copy} ({columns}) SELECT {columns} FROM ONLY {quoted}")
-    };
-    let rows = own::execute(client, &fill, &[])?;
+    let rows = own::execute(client, &format!("INSERT INTO {copy} SELECT * FROM ONLY {quoted}"), &[])?;
     Ok((copy, rows as i64))
-}
-
-/// Quoted names of the columns whose values are stored, not computed, as a list.
-pub(super) fn stored_columns(client: &mut SpiClient<'_>, relation: pg_sys::Oid) -> Outcome<String> {
-    let columns = "SELECT coalesce(string_agg(quote_ident(attname), ', ' ORDER BY attnum), '') FROM pg_attribute
-        WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
-    Ok(own::select(client, columns, &[relation.into()])?.first().get_one::<String>()?.unwrap_or_default())
 }
 
 /// A protected table is dropped or emptied, or loses a column, by whatever command: no copy, no execution.

@@ -5,8 +5,10 @@ use crate::own;
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 
-/// What the output of types depends on. The time zone too: one moment must have one text.
+/// What the text of values depends on, the time zone too, since one moment must have one text; and where the names in
+/// commands of a restore are looked up.
 const EXACT: &[(&CStr, &CStr)] = &[
+    (c"search_path", c"pg_catalog, pg_temp"),
     (c"DateStyle", c"ISO, YMD"),
     (c"IntervalStyle", c"postgres"),
     (c"TimeZone", c"UTC"),

@@ -62,7 +62,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
     let done = run(&operation, &executor, run_as, &statements)?;
-    let alters_code = statements.iter().any(|statement| statement.utility || statement.opaque);
+    let alters_code = statements.iter().any(|statement| statement.utility && !statement.opaque);
     if !alters_code {
         // Nor may it have changed while it ran.
         dependency::check(&operation)?;
