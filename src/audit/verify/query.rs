@@ -5,7 +5,7 @@ use super::Task;
 use super::progress::Progress;
 use crate::core::chain::Parallel;
 use crate::error::{Fault, Outcome};
-use pgrx::pg_sys;
+use crate::own;
 use pgrx::spi::SpiClient;
 
 /// Records fetched at a time.
@@ -41,27 +41,12 @@ pub(super) fn read(client: &mut SpiClient<'_>, task: &Task, reader: &mut Paralle
     }
 }
 
-/// Until the end of the surrounding `own::run`, whatever the session prefers.
+/// A forged record may be hidden from them.
 fn refuse_indexes() {
-    let settings = [
+    own::pin(&[
         (c"enable_indexscan", c"off"),
         (c"enable_bitmapscan", c"off"),
         (c"enable_seqscan", c"on"),
         (c"enable_sort", c"on"),
-    ];
-    for (name, value) in settings {
-        // Safe: static C strings; the caller's GUC nest level takes the setting back.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-    }
+    ]);
 }
