@@ -133,6 +133,8 @@ COMMENT ON FUNCTION steward._record_details(bytea, bytea, bytea) IS 'What the ma
 
 CREATE FUNCTION steward._record_reference(record bytea, field int) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_bigint_wrapper';
+CREATE FUNCTION steward._undefined(record bytea, field int) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_undefined_wrapper';
 CREATE FUNCTION steward._defined_text(definition bytea, field int) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_defined_text_wrapper';
 CREATE FUNCTION steward._defined_inet(definition bytea) RETURNS inet
@@ -142,12 +144,14 @@ CREATE FUNCTION steward._defined_texts(definition bytea, field int) RETURNS text
 CREATE FUNCTION steward._defined_table(definition bytea) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_defined_table_wrapper';
 COMMENT ON FUNCTION steward._record_reference(bytea, int) IS 'The id of the definition that an audit record refers to in this field; NULL if it has the content itself. For the audit views.';
+COMMENT ON FUNCTION steward._undefined(bytea, int) IS 'What stands for who or what where the definition that an audit record refers to in this field is not found; NULL if it refers to none. For the audit views.';
 COMMENT ON FUNCTION steward._defined_text(bytea, int) IS 'A text field of what a definition defines. For the audit views.';
 COMMENT ON FUNCTION steward._defined_inet(bytea) IS 'The client address that a definition defines. For the audit views.';
 COMMENT ON FUNCTION steward._defined_texts(bytea, int) IS 'A list field of what a definition defines. For the audit views.';
 COMMENT ON FUNCTION steward._defined_table(bytea) IS 'The first relation of what a definition defines. For the audit views.';
 
--- What is shown comes from the chain, definitions included; the table of their ids only says where they are.
+-- What is shown comes from the chain, definitions included; the table of their ids only says where they are. An id that it
+-- lacks shows, here and in steward.verify_chain().
 CREATE VIEW steward._definition AS
     SELECT d.id, c.record FROM steward.definition d JOIN steward.chain c ON c.id = d.id;
 COMMENT ON VIEW steward._definition IS 'The definitions that records refer to. For the audit views.';
@@ -156,12 +160,12 @@ COMMENT ON VIEW steward._definition IS 'The definitions that records refer to. F
 CREATE VIEW steward.audit_log AS SELECT
     c.id,
     steward._record_time(c.record)              AS operation_time,
-    coalesce(steward._record_text(c.record, 3), steward._defined_text(who.record, 3)) AS user_id,
+    coalesce(steward._record_text(c.record, 3), steward._defined_text(who.record, 3), steward._undefined(c.record, 23)) AS user_id,
     coalesce(steward._record_text(c.record, 4), steward._defined_text(who.record, 4)) AS effective_user,
     coalesce(steward._record_text(c.record, 5), steward._defined_text(who.record, 5)) AS person,
     coalesce(steward._record_inet(c.record), steward._defined_inet(who.record))       AS client_ip,
     coalesce(steward._record_text(c.record, 7), steward._defined_text(who.record, 7)) AS application_name,
-    coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9)) AS operation_type,
+    coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9), steward._undefined(c.record, 24)) AS operation_type,
     coalesce(steward._record_table(c.record), steward._defined_table(what.record))    AS table_name,
     coalesce(steward._record_texts(c.record, 10), steward._defined_texts(what.record, 10)) AS relations,
     coalesce(steward._record_text(c.record, 11), steward._defined_text(what.record, 11))::steward.tier AS tier,
@@ -195,8 +199,8 @@ COMMENT ON COLUMN steward.audit_log.details IS 'JSON.';
 
 CREATE VIEW steward.audit_logs AS SELECT
     c.id,
-    coalesce(steward._record_text(c.record, 3), steward._defined_text(who.record, 3)) AS user_id,
-    coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9)) AS operation_type,
+    coalesce(steward._record_text(c.record, 3), steward._defined_text(who.record, 3), steward._undefined(c.record, 23)) AS user_id,
+    coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9), steward._undefined(c.record, 24)) AS operation_type,
     coalesce(steward._record_table(c.record), steward._defined_table(what.record))    AS table_name,
     steward._record_time(c.record)     AS operation_time,
     coalesce(steward._record_inet(c.record), steward._defined_inet(who.record))       AS client_ip,
@@ -230,6 +234,6 @@ REVOKE ALL ON steward._definition, steward.audit_log, steward.audit_logs, stewar
 -- The views call these with the rights of whoever reads them. None shows anything that its caller does not already hold.
 GRANT EXECUTE ON FUNCTION steward._record_text(bytea, int), steward._record_bigint(bytea, int), steward._record_time(bytea),
     steward._record_inet(bytea), steward._record_texts(bytea, int), steward._record_table(bytea), steward._record_details(bytea, bytea, bytea),
-    steward._record_reference(bytea, int), steward._defined_text(bytea, int), steward._defined_inet(bytea),
+    steward._record_reference(bytea, int), steward._undefined(bytea, int), steward._defined_text(bytea, int), steward._defined_inet(bytea),
     steward._defined_texts(bytea, int), steward._defined_table(bytea),
     steward._audit_status() TO PUBLIC;

@@ -22,6 +22,7 @@ mod cluster;
 mod connections;
 mod copies;
 mod crash;
+mod definition;
 mod denial;
 mod dependency;
 mod disk_full;
@@ -63,6 +64,7 @@ fn main() {
         copies::tests(),
         connections::tests(),
         crash::tests(),
+        definition::tests(),
         denial::tests(),
         dependency::tests(),
         disk_full::tests(),

@@ -81,6 +81,12 @@ fn _record_bigint(record: &[u8], number: i32) -> Option<i64> {
     }
 }
 
+/// What is shown in place of a definition that is not found.
+#[pg_extern(sql = false)]
+fn _undefined(record: &[u8], number: i32) -> Option<String> {
+    _record_bigint(record, number).map(|id| format!("(definition {id} is missing)"))
+}
+
 /// The time of the record, if it is one that PostgreSQL can show.
 #[pg_extern(sql = false)]
 fn _record_time(record: &[u8]) -> Option<TimestampWithTimeZone> {

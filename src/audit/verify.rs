@@ -5,6 +5,7 @@
 //! order of the disk, which no index can falsify and which is fastest; a part of it, or what is in disorder, by a query
 //! in the order of ids. Both see the chain's table and everything that inherits from it.
 
+mod definitions;
 mod disk;
 mod progress;
 mod query;
@@ -17,6 +18,7 @@ use super::segment;
 use crate::core::chain::{Disorder, Hash, Head, Kind, Parallel, Verdict, Verifier};
 use crate::error::{self, Fault, Outcome};
 use crate::own;
+use definitions::Definitions;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use progress::Progress;
@@ -166,15 +168,40 @@ fn run(client: &mut SpiClient<'_>, task: &Task) -> Outcome<(Verdict, Option<Head
     let newest = ledger::head(client, &task.ledger)?.id;
     let last = task.last.map_or(newest, |last| last.min(newest));
     let progress = Progress::begin(last.saturating_sub(task.first).saturating_add(1));
-    let mut reader = Parallel::new(task.verifier(), threads());
+    let mut reader = Reader::new(task);
     if !task.is_whole() || disk::read(&task.tables, task.first, &mut reader, &progress)? == Err(Disorder) {
-        reader = Parallel::new(task.verifier(), threads());
+        reader = Reader::new(task);
         query::read(client, task, &mut reader, &progress)?;
     }
-    let verifier = reader.into_verifier();
+    let verifier = reader.records.into_verifier();
     progress.end();
     let head = verifier.head();
-    Ok((verifier.finish(), head))
+    let verdict = verifier.finish();
+    if verdict.ok {
+        reader.definitions.compare(client, &verdict)?;
+    }
+    Ok((verdict, head))
+}
+
+/// What reading hands each record to.
+struct Reader {
+    records: Parallel,
+    definitions: Definitions,
+}
+
+impl Reader {
+    fn new(task: &Task) -> Reader {
+        Reader { records: Parallel::new(task.verifier(), threads()), definitions: Definitions::default() }
+    }
+
+    fn push(&mut self, id: i64, record: &[u8], prev_hash: &[u8], hash: &[u8]) {
+        self.definitions.see(id, record);
+        self.records.push(id, record, prev_hash, hash);
+    }
+
+    fn checked(&self) -> i64 {
+        self.records.checked()
+    }
 }
 
 /// One per core; none where that would only take turns with this one.

@@ -19,7 +19,7 @@ mod split;
 
 pub use draft::{Draft, Known, Part};
 pub use error::FormatError;
-pub use field::{Field, Value, check, find_field, find_in_body, list};
+pub use field::{Field, Value, check, find_field, find_in_body, is_definition, list};
 pub use split::{Side, Split};
 
 use super::tier::Tier;

@@ -4,8 +4,9 @@
 //! An ERROR inside a call of PostgreSQL unwinds these frames, which ends the reader's threads; scans, pins and locks
 //! PostgreSQL then gives back by itself.
 
+use super::Reader;
 use super::progress::Progress;
-use crate::core::chain::{Disorder, Order, Parallel};
+use crate::core::chain::{Disorder, Order};
 use crate::error::{Fault, Outcome};
 use pgrx::prelude::*;
 use pgrx::varlena::{varatt_is_1b, varatt_is_1b_e, varatt_is_4b_u, varlena_to_byte_slice};
@@ -84,7 +85,7 @@ fn not_the_chain(message: &str) -> Fault {
 pub(super) fn read(
     tables: &[Table],
     first: i64,
-    reader: &mut Parallel,
+    reader: &mut Reader,
     progress: &Progress,
 ) -> Outcome<Result<(), Disorder>> {
     let mut order = Order::new(first);

@@ -1,9 +1,8 @@
 //! Reads records in the order of their ids by a query: a part of the chain by the index, or all of one that is not stored
 //! in that order by a sort. An index is not asked for all, since a forged record may be hidden from it.
 
-use super::Task;
 use super::progress::Progress;
-use crate::core::chain::Parallel;
+use super::{Reader, Task};
 use crate::error::{Fault, Outcome};
 use crate::own;
 use pgrx::spi::SpiClient;
@@ -12,7 +11,7 @@ use pgrx::spi::SpiClient;
 const FETCH: i64 = 2_000;
 
 /// Pushes the records of the task, in constant memory, as this statement's snapshot sees them.
-pub(super) fn read(client: &mut SpiClient<'_>, task: &Task, reader: &mut Parallel, progress: &Progress) -> Outcome<()> {
+pub(super) fn read(client: &mut SpiClient<'_>, task: &Task, reader: &mut Reader, progress: &Progress) -> Outcome<()> {
     if task.is_whole() {
         refuse_indexes();
     }

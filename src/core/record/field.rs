@@ -127,6 +127,11 @@ impl Field {
     }
 }
 
+/// Whether the bytes begin as those of a definition: the kind is the first field of every record.
+pub fn is_definition(record: &[u8]) -> bool {
+    record.starts_with(&[FORMAT, Field::Kind as u8, Kind::Definition as u8])
+}
+
 /// Which fields a record has: bits by id.
 #[derive(Clone, Copy, Default)]
 struct Seen(u32);
