@@ -41,6 +41,7 @@ mod restore;
 mod retention;
 mod row_image;
 mod school;
+mod segment;
 mod separation;
 mod sequencer;
 mod small_disk;
@@ -80,6 +81,7 @@ fn main() {
         restore::tests(),
         retention::tests(),
         row_image::tests(),
+        segment::tests(),
         separation::tests(),
         start::tests(),
         sequencer::tests(),

@@ -29,7 +29,7 @@ tests! {
 }
 
 /// Segments of ten records, which may be archived after a second.
-fn small_segments(school: &School) {
+pub fn small_segments(school: &School) {
     let terms = "SELECT steward.set_retention(online => '1 second', segment_records => 10)";
     school.superuser().batch_execute(terms).expect("set_retention");
 }
@@ -55,7 +55,7 @@ pub fn archive(school: &School) -> Vec<PathBuf> {
 }
 
 #[track_caller]
-fn wait_until_offline(school: &School) {
+pub fn wait_until_offline(school: &School) {
     wait_until(
         school,
         "SELECT NOT EXISTS (SELECT FROM steward.audit_archive

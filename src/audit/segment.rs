@@ -124,10 +124,14 @@ fn oldest_transaction(client: &mut SpiClient<'_>) -> Outcome<Option<String>> {
     Ok(own::select(client, xmin, &[])?.first().get_one::<String>()?)
 }
 
-/// From here on nobody refers to the definitions of closed segments any more, except who has begun before.
+/// From here on nobody refers to the definitions of closed segments any more, except who has begun before: who may have
+/// looked one up before they were taken away has an older transaction id than the next one. This transaction's own is no
+/// such bound, it may be older than theirs.
 pub(super) fn definitions_renewed(client: &mut SpiClient<'_>) -> Outcome<()> {
-    let renewed = "UPDATE steward.segment SET closed_xid = pg_current_xact_id() WHERE closed_xid IS NULL";
-    own::execute(client, renewed, &[]).map(drop)
+    // Safe: reads shared state.
+    let next = unsafe { pg_sys::ReadNextFullTransactionId().value }.to_string();
+    let renewed = "UPDATE steward.segment SET closed_xid = $1::xid8 WHERE closed_xid IS NULL";
+    own::execute(client, renewed, &[next.into()]).map(drop)
 }
 
 /// True if the open segment was closed.
@@ -215,7 +219,7 @@ fn drop_archived(client: &mut SpiClient<'_>, taken_before: Option<&str>) -> Outc
     // that refer to definitions in it.
     let oldest = "SELECT number, last_id, file, file_bytes, prune_id, prune_after FROM steward.segment
         WHERE number = (SELECT min(number) FROM steward.segment WHERE to_regclass('steward.chain_' || number) IS NOT NULL)
-            AND closed_xid < $1::xid8 FOR UPDATE SKIP LOCKED";
+            AND closed_xid <= $1::xid8 FOR UPDATE SKIP LOCKED";
     let Some(taken_before) = taken_before else { return Ok(false) };
     let row = own::query(client, oldest, &[taken_before.into()])?.first();
     if row.is_empty() {
