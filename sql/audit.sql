@@ -20,8 +20,8 @@ COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded las
 COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';
 COMMENT ON COLUMN steward.ledger.clusters IS 'System identifiers of the clusters it lived in, the present one last; more than one after pg_upgrade.';
 COMMENT ON COLUMN steward.ledger.timeline IS 'The timeline that was recorded last.';
-COMMENT ON COLUMN steward.ledger.fork_epochs IS 'Names of the histories that were left: what was written in one refers to ids of its own.';
-COMMENT ON COLUMN steward.ledger.fork_ids IS 'For each of them the last id that it shares with the present one.';
+COMMENT ON COLUMN steward.ledger.fork_epochs IS 'Names of the former server starts that this chain lived through, the newest 1000: what was written in one refers to ids of its time.';
+COMMENT ON COLUMN steward.ledger.fork_ids IS 'For each of them the last id that it shares with the present history.';
 SELECT pg_extension_config_dump('steward.ledger', '');
 
 -- Emptied by TRUNCATE as soon as one is left alone; autovacuum is for the time when a long transaction forbids that.

@@ -88,7 +88,7 @@ pub fn moves(school: &School, reason: &str, old_timeline: i32, timeline: i32) ->
 
 /// Waits until the standby has replayed everything that the primary has committed.
 #[track_caller]
-fn catch_up(primary: &School, standby: &School) {
+pub fn catch_up(primary: &School, standby: &School) {
     let position: String = primary.ask("SELECT pg_current_wal_lsn()::text");
     wait_until(standby, &format!("SELECT pg_last_wal_replay_lsn() >= '{position}'"));
 }
@@ -192,7 +192,7 @@ fn a_switchover_and_back_doubles_nothing() {
 
 /// Ends the sequencer, which comes back and looks at the spool anew.
 #[track_caller]
-fn restart_sequencer(school: &School) {
+pub fn restart_sequencer(school: &School) {
     let sequencer: i32 = school.ask("SELECT sequencer_pid FROM steward.audit_status");
     school.superuser().query("SELECT pg_terminate_backend($1)", &[&sequencer]).expect("terminate");
     wait_until(school, &format!("SELECT sequencer_alive AND sequencer_pid <> {sequencer} FROM steward.audit_status"));

@@ -31,6 +31,7 @@ mod expect;
 mod failover;
 mod fault;
 mod foreign_error;
+mod history;
 mod long_transaction;
 mod mode;
 mod mutation;
@@ -72,6 +73,7 @@ fn main() {
         dump::tests(),
         failover::tests(),
         foreign_error::tests(),
+        history::tests(),
         long_transaction::tests(),
         mode::tests(),
         mutation::tests(),

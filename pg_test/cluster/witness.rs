@@ -63,19 +63,18 @@ fn alarm(words: &[&str], kind: &str, part: &str) {
 }
 
 /// A school, the role of its witness, and the words of one look.
-struct Watched {
-    school: School,
+pub struct Watched {
+    pub school: School,
     words: Vec<String>,
 }
 
 impl Watched {
-    fn new(school: School) -> Watched {
+    pub fn new(school: School) -> Watched {
         let role = "CREATE ROLE witness LOGIN;
             SELECT steward.register_person('Witness', 'auditor', roles => '{witness}')";
         school.superuser().batch_execute(role).expect("witness");
         work(&school, 10);
-        let socket = school.file("");
-        let connection = format!("host={} port=5432 user=witness dbname={HOME}", socket.display());
+        let connection = connection(&school);
         let file = school.file("checkpoints").display().to_string();
         let words = ["watch", "--once", "--connection", &connection, "--file", &file].map(str::to_owned).to_vec();
         Watched { school, words }
@@ -86,18 +85,32 @@ impl Watched {
     }
 
     #[track_caller]
-    fn look(&self) -> String {
+    pub fn look(&self) -> String {
         well(&self.words(&[]))
     }
 
     #[track_caller]
-    fn alarmed(&self, kind: &str, part: &str) {
+    pub fn alarmed(&self, kind: &str, part: &str) {
         alarm(&self.words(&[]), kind, part);
+    }
+
+    /// The same witness, with what it remembers, must raise this alarm at another server.
+    #[track_caller]
+    pub fn alarmed_at(&self, school: &School, kind: &str, part: &str) {
+        let mut words = self.words(&[]);
+        let connection = connection(school);
+        words[3] = &connection;
+        alarm(&words, kind, part);
     }
 
     fn checkpoints(&self) -> String {
         fs::read_to_string(self.school.file("checkpoints")).expect("checkpoints")
     }
+}
+
+/// How the witness connects to a server.
+fn connection(school: &School) -> String {
+    format!("host={} port=5432 user=witness dbname={HOME}", school.file("").display())
 }
 
 fn work(school: &School, records: usize) {

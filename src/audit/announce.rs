@@ -2,7 +2,7 @@
 
 use super::sequencer::server_record;
 use super::spool::Spool;
-use super::{incarnation, ledger, offset, start};
+use super::{epoch, incarnation, ledger, offset, start};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::Outcome;
@@ -23,11 +23,13 @@ pub(super) fn announcements(
     head: &Head,
 ) -> Outcome<Vec<Record>> {
     let boot = Uuid::from_bytes(shared.boot_id);
-    let first_of_server = own::execute(
-        client,
-        "UPDATE steward.ledger SET boot = $1 WHERE ledger = $2 AND boot IS DISTINCT FROM $1",
-        &[boot.into(), Uuid::from_bytes(head.ledger).into()],
-    )? > 0;
+    let arrived = "UPDATE steward.ledger AS own SET boot = $1 FROM steward.ledger AS before
+        WHERE own.ledger = $2 AND before.ledger = $2 AND own.boot IS DISTINCT FROM $1 RETURNING before.boot";
+    let arrived = own::query(client, arrived, &[boot.into(), Uuid::from_bytes(head.ledger).into()])?.first();
+    let first_of_server = !arrived.is_empty();
+    if first_of_server && let Some(before) = arrived.get_one::<Uuid>()? {
+        epoch::leave(client, &head.ledger, before.as_bytes(), head.id)?;
+    }
     let what = if first_of_server { "SERVER START" } else { "SEQUENCER START" };
     let started = own::query(client, "SELECT pg_postmaster_start_time()::text", &[])?.first().get_one::<String>()?;
     let mut details = json!({

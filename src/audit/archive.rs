@@ -113,7 +113,9 @@ pub(super) fn is_kept(file: &str, bytes: i64) -> bool {
 
 fn archive_one(client: &mut SpiClient<'_>, ledger: &Ledger, segment: &Segment) -> Outcome<Archived> {
     let (first, last) = (segment.first_id, segment.last.id);
-    let file = format!("{}-{first}-{last}.pgstewardlog.gz", ledger::uuid_text(&ledger.id));
+    // With the hash: what another history of this chain has archived (a restored copy's, say) is not overwritten.
+    let hash = hex(&segment.last.hash[..8]);
+    let file = format!("{}-{first}-{last}-{hash}.pgstewardlog.gz", ledger::uuid_text(&ledger.id));
     let path = directory().map_err(|error| unwritable(&error))?.join(&file);
     let aside = path.with_extension("new");
     let header = Header {

@@ -95,8 +95,9 @@ impl Definitions {
         let Some(place) = places(key).find(|place| self.places[*place].id.load(Relaxed) == 0) else { return false };
         let definition = &self.places[place];
         let (high, low) = halves(key);
-        definition.key[0].store(high, Relaxed);
-        definition.key[1].store(low, Relaxed);
+        // Whoever sees the new key must see that the former generation has ended.
+        definition.key[0].store(high, Release);
+        definition.key[1].store(low, Release);
         definition.id.store(id, Release);
         true
     }
@@ -148,7 +149,7 @@ pub(super) struct Dictionary {
 impl Dictionary {
     /// Reads the definitions of the open segment, and shows them to everybody.
     pub fn open(client: &mut SpiClient<'_>, shared: &Shared, ledger: &Ledger, segment: i32) -> Outcome<Dictionary> {
-        let (epoch, first_id) = (epoch::current(&ledger.id), segment::first_id(client)?);
+        let (epoch, first_id) = (epoch::current(ledger, shared), segment::first_id(client)?);
         let mut dictionary = Dictionary {
             epoch,
             segment,
@@ -197,8 +198,8 @@ impl Dictionary {
     }
 
     /// Whether it holds the definitions of this ledger's open segment.
-    pub fn is_of(&self, ledger: &Ledger, segment: i32) -> bool {
-        self.epoch == epoch::current(&ledger.id) && self.segment == segment
+    pub fn is_of(&self, shared: &Shared, ledger: &Ledger, segment: i32) -> bool {
+        self.epoch == epoch::current(ledger, shared) && self.segment == segment
     }
 
     /// What a definition defines; None if that record is gone or is no definition (any more): whoever damaged the chain

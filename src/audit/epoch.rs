@@ -1,47 +1,52 @@
 //! A reference in a record is the id of a definition in the chain, and ids mean something in one history only: another
-//! ledger has others, and so has the same ledger on another timeline, from the record on at which the two parted. The epoch
-//! before each record names the history it was written in.
+//! ledger has others, and so has the same ledger after a promotion, a recovery or the restore of an older copy, from the
+//! record on at which the histories parted. The epoch before each record names the server start it was written in; the
+//! ledger knows the starts that it lived through itself, each with its last id. What was written in a start that the
+//! ledger does not know, or behind that id, belongs to a history that was left.
 
 use super::ledger::Ledger;
 use crate::core::chain;
 use crate::error::Outcome;
 use crate::own;
+use crate::shared::Shared;
+use pgrx::Uuid;
 use pgrx::spi::SpiClient;
-use pgrx::{Uuid, pg_sys};
 use sha2::{Digest, Sha256};
+
+/// Former server starts that are remembered, as many as rows of `spool_offset` are kept for.
+const KEPT: i32 = 1_000;
 
 /// The histories whose references can be read.
 pub(super) struct Epochs {
     current: u32,
-    /// Left by a promotion, a recovery or an upgrade: each with the last id it shares with the present one.
+    /// Of former server starts: each with the last id it shares with the present one.
     former: Vec<(u32, i64)>,
 }
 
-/// The name of one history. Never 0, which stands for none.
-pub(super) fn name(ledger: &chain::Ledger, cluster: u64, timeline: u32) -> u32 {
-    let digest = Sha256::new()
-        .chain_update(ledger)
-        .chain_update(cluster.to_be_bytes())
-        .chain_update(timeline.to_be_bytes())
-        .finalize();
+/// The name of one server start in a ledger. Never 0, which stands for none.
+fn name(ledger: &chain::Ledger, boot: &[u8; 16]) -> u32 {
+    let digest = Sha256::new().chain_update(ledger).chain_update(boot).finalize();
     u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]).max(1)
 }
 
-/// The cluster and the timeline that this server writes.
-pub(super) fn here() -> (u64, u32) {
-    // Safe: getters of control data, outside recovery.
-    unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::GetWALInsertionTimeLine()) }
+/// The present history of a ledger.
+pub(super) fn current(ledger: &Ledger, shared: &Shared) -> u32 {
+    name(&ledger.id, &shared.boot_id)
 }
 
-/// The present history of a ledger.
-pub(super) fn current(ledger: &chain::Ledger) -> u32 {
-    let (cluster, timeline) = here();
-    name(ledger, cluster, timeline)
+/// The server start that was recorded last has ended; up to `last_id` its history is the present one's.
+pub(super) fn leave(client: &mut SpiClient<'_>, ledger: &chain::Ledger, boot: &[u8; 16], last_id: i64) -> Outcome<()> {
+    let newest =
+        "UPDATE steward.ledger SET fork_epochs = (fork_epochs || $1)[greatest(cardinality(fork_epochs) + 2 - $4, 1):],
+        fork_ids = (fork_ids || $2)[greatest(cardinality(fork_ids) + 2 - $4, 1):] WHERE ledger = $3";
+    let arguments =
+        [i64::from(name(ledger, boot)).into(), last_id.into(), Uuid::from_bytes(*ledger).into(), KEPT.into()];
+    own::execute(client, newest, &arguments).map(drop)
 }
 
 impl Epochs {
-    /// After the move to a new history was recorded, if there was one.
-    pub fn read(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Epochs> {
+    /// After a new server start was recorded, if there was one.
+    pub fn read(client: &mut SpiClient<'_>, ledger: &Ledger, shared: &Shared) -> Outcome<Epochs> {
         let sql = "SELECT epoch, id FROM steward.ledger, unnest(fork_epochs, fork_ids) AS fork (epoch, id)
             WHERE ledger = $1";
         let mut former = Vec::new();
@@ -50,7 +55,7 @@ impl Epochs {
                 former.extend(u32::try_from(epoch).ok().map(|epoch| (epoch, id)));
             }
         }
-        Ok(Epochs { current: current(&ledger.id), former })
+        Ok(Epochs { current: current(ledger, shared), former })
     }
 
     /// Whether a reference to this id, written in this epoch, means the record that has the id here.

@@ -8,7 +8,6 @@
 //! spool can still be put into the new one later: lanes of the ledger's former clusters are its own.
 
 use super::earlier::Origin;
-use super::epoch::{self, here};
 use super::ledger;
 use super::sequencer::server_record;
 use super::start::Start;
@@ -21,6 +20,12 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
 use std::fs;
+
+/// The cluster and the timeline that this server writes.
+fn here() -> (u64, u32) {
+    // Safe: getters of control data, outside recovery.
+    unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::GetWALInsertionTimeLine()) }
+}
 
 /// Clusters and timeline that were recorded last. None where the ledger has no row.
 fn recorded(client: &mut SpiClient<'_>, ledger: &Ledger) -> Outcome<Option<(Vec<String>, Option<i64>)>> {
@@ -61,11 +66,8 @@ pub(super) fn incarnation(client: &mut SpiClient<'_>, start: &Start, head: &Head
     own::execute(client, sql, &[clusters.into(), i64::from(now).into(), id.into()])?;
     // Its first records say where a chain begins.
     let (Some(before), Some(timeline)) = (before, timeline) else { return Ok(None) };
-    let epoch = epoch::name(&head.ledger, before.parse().unwrap_or_default(), timeline.try_into().unwrap_or_default());
-    let fork = "UPDATE steward.ledger SET fork_epochs = fork_epochs || $1, fork_ids = fork_ids || $2 WHERE ledger = $3";
-    own::execute(client, fork, &[i64::from(epoch).into(), head.id.into(), id.into()])?;
     let ended = end_of_recovery(now);
-    let reason = if before == cluster { reason(start, ended.as_deref()) } else { "pg_upgrade" };
+    let reason = if before == cluster { reason(start, ended.as_deref()) } else { "pg_upgrade or pg_resetwal" };
     let details = json!({
         "reason": reason, "recovery": start.recovery(), "recovery_ended": ended,
         "old_system_identifier": before, "system_identifier": cluster, "old_timeline": timeline, "timeline": now,

@@ -154,7 +154,7 @@ impl Rounds {
             }
             let epochs = match self.epochs.take() {
                 Some(epochs) => epochs,
-                None => Epochs::read(client, &ledger)?,
+                None => Epochs::read(client, &ledger, shared)?,
             };
             let more = taken.more || harvest.more;
             first.append(&mut self.notes);
@@ -184,7 +184,7 @@ impl Rounds {
     fn dictionary(&mut self, client: &mut SpiClient<'_>, shared: &Shared, ledger: &Ledger) -> Outcome<Dictionary> {
         let segment = segment::open_number().ok_or_else(segment::gone)?;
         match self.dictionary.take() {
-            Some(dictionary) if dictionary.is_of(ledger, segment) => Ok(dictionary),
+            Some(dictionary) if dictionary.is_of(shared, ledger, segment) => Ok(dictionary),
             _ => Dictionary::open(client, shared, ledger, segment),
         }
     }
