@@ -7,11 +7,14 @@ use postgres::Client;
 use postgres::error::SqlState;
 
 use crate::account::{self, check};
+use crate::expect::expect_error;
 use crate::fault::{report, wait_for, wait_for_recovery};
 use crate::school::{School, execute};
 
 tests! {
     a_full_spool_refuses_denials_and_counts_reads,
+    a_full_spool_refuses_what_is_more_than_normal_and_nothing_else,
+    a_lane_that_is_due_to_rotate_is_no_room,
     a_full_data_directory_refuses_writes_and_counts_reads,
     a_server_that_a_full_disk_brought_down_comes_back_with_its_records,
 }
@@ -51,13 +54,19 @@ fn lost(school: &School) -> i64 {
     school.ask("SELECT coalesce(sum(rows), 0)::bigint FROM steward.audit_log WHERE operation_type = 'LOST'")
 }
 
-fn a_full_spool_refuses_denials_and_counts_reads() {
+/// A school whose spool alone lies on a small disk.
+fn school_with_small_spool() -> School {
     let mut school = account::school(&[]);
     // The first record that needs it makes the spool.
     read(&mut school.session("region_liu"), 1);
     school.stop();
-    school.put_on_small_disk("data/pg_steward/spool", MEGABYTES / 16);
+    school.put_on_small_disk("data/pg_steward/spool", MEGABYTES / 8);
     school.start();
+    school
+}
+
+fn a_full_spool_refuses_denials_and_counts_reads() {
+    let school = school_with_small_spool();
     let (mut clerk, mut teacher) = (school.session("clerk_zhao"), school.session("teacher_wang"));
     let mut region = school.session("region_chen");
     let op_no = school.request("region_chen", "UPDATE app.student SET note = 'approved' WHERE id <= 60");
@@ -85,6 +94,93 @@ fn a_full_spool_refuses_denials_and_counts_reads() {
     read(&mut clerk, 1);
     expect_no_room(teacher.batch_execute("TRUNCATE app.student"), &[SqlState::INSUFFICIENT_PRIVILEGE]);
     assert_eq!(school.records("result = 'DENIED' AND user_id = 'teacher_wang'"), denials + 1);
+}
+
+/// A change of a sensitive column: important, so it runs without an approval.
+const IMPORTANT: &str = "UPDATE app.student SET id_card = id_card || '-new' WHERE id = 3";
+const NORMAL: &str = "UPDATE app.student SET note = note || '.' WHERE id = 4";
+
+#[track_caller]
+fn expect_no_space<T>(result: Result<T, postgres::Error>) {
+    let error = expect_error(result, &SqlState::DISK_FULL, "spool", "Free space");
+    assert!(error.message().contains("refused"), "{error:?}");
+}
+
+fn a_full_spool_refuses_what_is_more_than_normal_and_nothing_else() {
+    let school = school_with_small_spool();
+    let mut region = school.session("region_chen");
+    let op_no = school.request("region_chen", "UPDATE app.student SET note = 'approved' WHERE id <= 60");
+    school.release(&op_no);
+    // This session has its lane and the reserve in it; the others have none.
+    let mut early = school.session("teacher_wang");
+    read(&mut early, 1);
+    let mut late = school.session("teacher_wang");
+    school.flush_audit();
+    school.small_disk().fill();
+
+    expect_no_space(late.batch_execute(IMPORTANT));
+    // An attempt to execute is itself a record.
+    expect_no_room(execute(&mut region, &op_no), &[]);
+    late.batch_execute(NORMAL).expect("normal work goes on");
+    read(&mut late, 10);
+    late.batch_execute(&format!("BEGIN; {NORMAL}; SELECT name FROM app.student WHERE id = 4; COMMIT"))
+        .expect("a block");
+    // While the reserve is whole there is room for what may follow; reads use it up.
+    early.batch_execute(IMPORTANT).expect("the reserve is whole");
+    let mut used = 0;
+    let refused = loop {
+        match early.batch_execute(IMPORTANT) {
+            Ok(()) => read(&mut early, 20),
+            refused => break refused,
+        }
+        used += 20;
+        assert!(used < 5_000, "the reserve never ends");
+    };
+    expect_no_space(refused);
+    early.batch_execute(NORMAL).expect("normal work goes on");
+    read(&mut early, 10);
+
+    school.small_disk().free();
+    late.batch_execute(IMPORTANT).expect("there is room");
+    execute(&mut region, &op_no).expect("there is room");
+    let changed: String = school.ask("SELECT id_card FROM app.student WHERE id = 3");
+    let important = school.records("operation_type = 'UPDATE' AND tier = 'important' AND result = 'SUCCESS'");
+    assert_eq!(changed.matches("-new").count() as i64, important, "{changed}");
+    assert!(important >= 3);
+    let normal =
+        "operation_type = 'UPDATE' AND tier = 'normal' AND result = 'SUCCESS' AND statement LIKE '%note || ?%'";
+    assert_eq!(school.records(normal), 3);
+    let lost = lost(&school);
+    let reads = school.records("operation_type = 'SELECT' AND user_id = 'teacher_wang' AND result = 'SUCCESS'");
+    report(&format!("spool full: {used} reads used the reserve up, {reads} reads on record, LOST({lost})"));
+    check(&school);
+}
+
+/// The next record goes to another file, which has no reserve: the one in the full file is not the one that counts.
+fn a_lane_that_is_due_to_rotate_is_no_room() {
+    let school = school_with_small_spool();
+    let mut teacher = school.session("teacher_wang");
+    // Long texts fill a lane; each differs, or it would be defined.
+    let columns = (0..400).map(|n| format!("name AS n{n}")).collect::<Vec<_>>().join(", ");
+    let spool = school.data().join("pg_steward/spool");
+    let longest = || {
+        let starts = std::fs::read_dir(&spool).expect("spool").map(|start| start.expect("start").path());
+        let lanes = starts.flat_map(|start| std::fs::read_dir(start).into_iter().flatten());
+        lanes.filter_map(|lane| lane.ok()?.metadata().ok()).map(|lane| lane.len()).max().unwrap_or_default()
+    };
+    let mut number = 0;
+    while longest() <= 8 << 20 {
+        number += 1;
+        assert!(number < 20_000, "the lane does not grow");
+        let long = format!("SELECT s{number}.id, {columns} FROM app.student AS s{number} WHERE id = 7");
+        teacher.query(&long, &[]).expect("a read");
+    }
+    school.small_disk().fill();
+    expect_no_space(teacher.batch_execute(IMPORTANT));
+    teacher.batch_execute(NORMAL).expect("normal work goes on");
+    school.small_disk().free();
+    teacher.batch_execute(IMPORTANT).expect("there is room");
+    check(&school);
 }
 
 /// Rows that are there before the disk is full: the tables then have pages with some room.

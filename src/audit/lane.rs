@@ -61,7 +61,7 @@ pub fn check_room() -> io::Result<()> {
         return Err(io::Error::other("this process has no spool lane"));
     };
     WRITER.with_borrow_mut(|writer| {
-        writer.open(&shared.boot_id, slot, lane)?;
+        writer.make_ready(shared, slot, lane)?;
         writer.reserve(lane.length.load(SeqCst))
     })
 }
@@ -109,10 +109,7 @@ backend_local! {
 
 impl Writer {
     fn write(&mut self, shared: &Shared, slot: u32, lane: &Lane, records: &[&[u8]]) -> io::Result<()> {
-        if lane.length.load(SeqCst) > ROTATE_AT {
-            next_generation(lane);
-        }
-        self.open(&shared.boot_id, slot, lane)?;
+        self.make_ready(shared, slot, lane)?;
         let length = lane.length.load(SeqCst);
         let counter = lane.next_counter.load(SeqCst);
         self.buffer.clear();
@@ -166,6 +163,14 @@ impl Writer {
             open.entry_synced = true;
         }
         Ok(())
+    }
+
+    /// Opens the file that the next record goes to.
+    fn make_ready(&mut self, shared: &Shared, slot: u32, lane: &Lane) -> io::Result<()> {
+        if lane.length.load(SeqCst) > ROTATE_AT {
+            next_generation(lane);
+        }
+        self.open(&shared.boot_id, slot, lane)
     }
 
     /// Makes the slot's current generation the open file, its end where the lane says that whole frames end.
