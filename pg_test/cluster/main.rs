@@ -55,6 +55,7 @@ mod trail;
 mod waiting;
 mod way_around;
 mod witness;
+mod write_out;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -93,6 +94,7 @@ fn main() {
         waiting::tests(),
         way_around::tests(),
         witness::tests(),
+        write_out::tests(),
     ];
     let can_mount = small_disk::can_be_mounted();
     if !can_mount {

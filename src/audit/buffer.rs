@@ -231,9 +231,13 @@ fn write_out_if_large() {
     }
 }
 
-/// PRE_COMMIT of a subtransaction: its last chance to journal in its own name. What it has journalled is its parent's.
-pub fn before_subtransaction_commit(subtransaction: u32, parent: u32) {
+/// PRE_COMMIT of a subtransaction: its last chance to journal in its own name.
+pub fn before_subtransaction_commit() {
     write_out_if_large();
+}
+
+/// COMMIT of a subtransaction: what it has journalled is its parent's. Must not raise.
+pub fn after_subtransaction_commit(subtransaction: u32, parent: u32) {
     WRITTEN_OUT.with_borrow_mut(|written| {
         while let Some(part) = written.pop_if(|part| part.subtransaction >= subtransaction) {
             add_written_out(written, WrittenOut { subtransaction: parent, ..part });

@@ -124,13 +124,16 @@ unsafe extern "C-unwind" fn on_subtransaction(
     parent: pg_sys::SubTransactionId,
     _argument: *mut c_void,
 ) {
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB {
-        buffer::before_subtransaction_commit(subtransaction, parent);
-    }
-    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
-        buffer::subtransaction_aborted(subtransaction);
-        executor::subtransaction_aborted(subtransaction);
-        rows::subtransaction_aborted(subtransaction);
-        super::utility::subtransaction_aborted(subtransaction);
+    use pg_sys::SubXactEvent::*;
+    match event {
+        SUBXACT_EVENT_PRE_COMMIT_SUB => buffer::before_subtransaction_commit(),
+        SUBXACT_EVENT_COMMIT_SUB => buffer::after_subtransaction_commit(subtransaction, parent),
+        SUBXACT_EVENT_ABORT_SUB => {
+            buffer::subtransaction_aborted(subtransaction);
+            executor::subtransaction_aborted(subtransaction);
+            rows::subtransaction_aborted(subtransaction);
+            super::utility::subtransaction_aborted(subtransaction);
+        }
+        _ => {}
     }
 }

@@ -1,0 +1,195 @@
+//! A long transaction writes its records to the journal before its end. What becomes of them when that fails in the
+//! middle, by a cancel or for want of room: every statement that was begun is on record, none as a success.
+//!
+//! A sequence counts the statements: no rollback takes its numbers back.
+
+use std::time::Duration;
+
+use postgres::error::SqlState;
+
+use crate::account::{self, check};
+use crate::cluster::succeed;
+use crate::expect::expect_error;
+use crate::fault::{Random, report, scaled, wait_for_process};
+use crate::school::School;
+use crate::trail::{load, unload};
+
+tests! {
+    a_long_transaction_that_is_cancelled_is_on_record,
+    a_block_that_is_cancelled_leaves_the_rest_of_its_transaction,
+    a_write_out_that_is_cancelled_while_it_waits_leaves_nothing,
+    full_journals_refuse_writes_and_lose_no_record,
+}
+
+/// A school with the sequence.
+fn school(more: &[&str]) -> School {
+    let school = account::school(more);
+    let sequence = "CREATE SEQUENCE app.asked; GRANT USAGE ON SEQUENCE app.asked TO teacher_wang";
+    school.superuser().batch_execute(sequence).expect("sequence");
+    school
+}
+
+/// Statements that differ from each other, one row each.
+fn different_statements(count: i64) -> String {
+    format!(
+        "FOR i IN 1..{count} LOOP
+            EXECUTE format('INSERT INTO app.tally AS t%s (client, sequence) VALUES (''d'', nextval(''app.asked''))', i);
+        END LOOP;"
+    )
+}
+
+/// More than are ever reached.
+const ENDLESS: i64 = 10_000_000;
+
+/// Statements on rows of the client `d` that were begun, and those that are on record as failed or rolled back.
+#[track_caller]
+fn begun_and_recorded(school: &School) -> (i64, i64) {
+    school.flush_audit();
+    let begun = school.ask("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM app.asked");
+    let recorded = "SELECT coalesce(sum(coalesce(repeats, 1)), 0)::bigint FROM steward.audit_log
+        WHERE user_id = 'teacher_wang' AND (operation_type = 'INSERT' AND table_name = 'app.tally' AND result = 'FAILURE'
+            OR result = 'ROLLED_BACK')";
+    (begun, school.ask(recorded))
+}
+
+/// Each round may have ended between the beginning of a statement and its number, or before the first one.
+#[track_caller]
+fn agree(school: &School, rounds: i64) {
+    let (begun, recorded) = begun_and_recorded(school);
+    assert!((begun..=begun + rounds).contains(&recorded), "{begun} statements begun, {recorded} on record");
+    assert_eq!(school.records("operation_type = 'LOST'"), 0);
+    check(school);
+}
+
+fn a_long_transaction_that_is_cancelled_is_on_record() {
+    let mut random = Random::announced("a long transaction that is cancelled");
+    let school = school(&[]);
+    let mut teacher = school.session("teacher_wang");
+    let rounds = scaled(10, 200);
+    for _ in 0..rounds {
+        let timeout = 50 + random.below(700);
+        teacher.batch_execute(&format!("SET statement_timeout = '{timeout} ms'")).expect("set");
+        let block = format!("DO $$ BEGIN {} END $$", different_statements(ENDLESS));
+        expect_error(teacher.batch_execute(&block), &SqlState::QUERY_CANCELED, "", "");
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.tally"), 0);
+    agree(&school, rounds);
+    let counted = school.records("operation_type = 'ROLLBACK'");
+    let (begun, _) = begun_and_recorded(&school);
+    report(&format!("cancelled: {rounds} transactions of {begun} statements, {counted} of them partly journalled"));
+    assert!(counted > 0, "no transaction was long enough to be written out");
+}
+
+/// The exception block goes with its records, whether journalled or not; the transaction around it stays with its own.
+fn a_block_that_is_cancelled_leaves_the_rest_of_its_transaction() {
+    let mut random = Random::announced("a block that is cancelled");
+    let school = school(&[]);
+    let mut teacher = school.session("teacher_wang");
+    let rounds = scaled(8, 100);
+    for round in 1..=rounds {
+        let timeout = 50 + random.below(700);
+        teacher.batch_execute(&format!("SET statement_timeout = '{timeout} ms'")).expect("set");
+        let block = format!(
+            "DO $$ BEGIN
+                INSERT INTO app.tally (client, sequence) VALUES ('before', {round});
+                BEGIN {} EXCEPTION WHEN query_canceled THEN NULL; END;
+                INSERT INTO app.tally (client, sequence) VALUES ('after', {round});
+            END $$",
+            different_statements(ENDLESS)
+        );
+        teacher.batch_execute(&block).expect("the block catches the cancel");
+    }
+    let kept = format!("SELECT count(*) = 2 * {rounds} AND count(*) FILTER (WHERE client = 'd') = 0 FROM app.tally");
+    assert!(school.ask::<bool>(&kept));
+    agree(&school, rounds);
+}
+
+/// An old prepared transaction holds the journals, which only somebody without the library can bring about. The cancel
+/// comes exactly where the records are written out.
+fn a_write_out_that_is_cancelled_while_it_waits_leaves_nothing() {
+    let mut school = school(&["max_prepared_transactions = 4"]);
+    school.flush_audit();
+    unload(&mut school);
+    let hold = "BEGIN; LOCK TABLE steward.journal_0, steward.journal_1, steward.journal_2 IN SHARE MODE;
+        PREPARE TRANSACTION 'held'";
+    school.superuser().batch_execute(hold).expect("hold");
+    load(&mut school);
+    let mut teacher = school.session("teacher_wang");
+    let block = format!("DO $$ BEGIN {} END $$", different_statements(ENDLESS));
+    let working = std::thread::spawn(move || (teacher.batch_execute(&block), teacher));
+    let pid = wait_for_process(&school, "usename = 'teacher_wang' AND wait_event_type = 'Lock'");
+    assert!(school.ask::<bool>(&format!("SELECT pg_cancel_backend({pid})")));
+    let (cancelled, mut teacher) = working.join().expect("the session");
+    expect_error(cancelled, &SqlState::QUERY_CANCELED, "", "");
+    // A denial needs no journal.
+    let bulk = teacher.batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60");
+    crate::expect::expect_bulk_refused(bulk, "app.student");
+    school.superuser().batch_execute("ROLLBACK PREPARED 'held'").expect("release");
+    agree(&school, 1);
+    let (begun, _) = begun_and_recorded(&school);
+    assert!(begun > 1_000, "{begun} statements before the first write-out");
+    assert_eq!(school.records("operation_type = 'ROLLBACK'"), 0, "nothing was journalled");
+    assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 1);
+    teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('e', 1)").expect("the session goes on");
+    check(&school);
+}
+
+/// The journals alone are on a disk that is full; data, WAL and spool have room.
+fn full_journals_refuse_writes_and_lose_no_record() {
+    let mut school = school(&[]);
+    school.flush_audit();
+    unload(&mut school);
+    let mut directory = school.server_program("/bin/mkdir");
+    directory.arg(school.file("journals"));
+    succeed(directory);
+    let place = school.file("journals");
+    let mut superuser = school.superuser();
+    superuser.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}'", place.display())).expect("tablespace");
+    for number in 0..3 {
+        let moved = format!("ALTER TABLE steward.journal_{number} SET TABLESPACE small");
+        superuser.batch_execute(&moved).expect("move");
+    }
+    drop(superuser);
+    school.stop();
+    school.put_on_small_disk("journals", 4);
+    school.configure(&["shared_preload_libraries = 'pg_steward'"]);
+    school.start();
+    school.flush_audit();
+    school.small_disk().fill();
+    let mut teacher = school.session("teacher_wang");
+    let mut refusals = 0;
+    for round in 0..4 {
+        let block = format!("DO $$ BEGIN {} END $$", different_statements(20_000));
+        let full = teacher.batch_execute(&block);
+        expect_error(full, &SqlState::DISK_FULL, "", "");
+        refusals += 1;
+        // In a block of its own the rest of the transaction fails as well, at its end: its records have no room either.
+        let survivor = format!(
+            "DO $$ BEGIN
+                INSERT INTO app.tally (client, sequence) VALUES ('before', {round});
+                BEGIN {} EXCEPTION WHEN disk_full THEN NULL; END;
+            END $$",
+            different_statements(20_000)
+        );
+        match teacher.batch_execute(&survivor) {
+            Ok(()) => (),
+            refused => drop(expect_error(refused, &SqlState::DISK_FULL, "", "")),
+        }
+        teacher.query("SELECT name FROM app.student WHERE id = 7", &[]).expect("a read goes on");
+        let bulk = teacher.batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60");
+        crate::expect::expect_bulk_refused(bulk, "app.student");
+    }
+    school.small_disk().free();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.tally WHERE client = 'd'"), 0);
+    // The rows around the blocks are no numbered statements.
+    let (begun, recorded) = begun_and_recorded(&school);
+    assert!((begun..=begun + 8 + 4).contains(&recorded), "{begun} statements begun, {recorded} on record");
+    assert_eq!(school.records("operation_type = 'LOST'"), 0);
+    assert_eq!(school.records("operation_type = 'SELECT' AND table_name = 'app.student' AND result = 'SUCCESS'"), 4);
+    assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 4);
+    check(&school);
+    report(&format!("journals full: {refusals} transactions of {begun} statements, {recorded} of them on record"));
+    teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('e', 1)").expect("there is room");
+    check(&school);
+}
