@@ -233,8 +233,9 @@ pub fn policy() -> Rc<Policy> {
         None => Policy::default(),
     });
     POLICY.with(|policy| *policy.borrow_mut() = Some(fresh.clone()));
-    // Safe: plain getter. What a parallel query's snapshot shows may be old by now.
-    if unsafe { pg_sys::IsInParallelMode() } {
+    // Safe: plain getters. What a parallel query's snapshot shows may be old by now. A worker has nothing else for all its
+    // short life.
+    if unsafe { pg_sys::IsInParallelMode() && pg_sys::ParallelWorkerNumber < 0 } {
         STALE.set(true);
     }
     fresh

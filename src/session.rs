@@ -50,12 +50,12 @@ fn forget_old_names() {
     }
 }
 
-/// The login that authenticated; in a background worker the role it runs as.
+/// The login that authenticated, in a parallel worker its leader's; in another background worker the role it runs as.
 pub fn login() -> pg_sys::Oid {
     // Safe: plain getters of backend state.
     unsafe {
         let authenticated = raw::GetAuthenticatedUserId();
-        if authenticated != pg_sys::InvalidOid && !pg_sys::MyProcPort.is_null() {
+        if authenticated != pg_sys::InvalidOid && (!pg_sys::MyProcPort.is_null() || pg_sys::ParallelWorkerNumber >= 0) {
             authenticated
         } else {
             raw::GetSessionUserId()

@@ -37,6 +37,7 @@ mod mode;
 mod mutation;
 mod operation;
 mod other_database;
+mod parallel;
 mod policy;
 mod restore;
 mod retention;
@@ -80,6 +81,7 @@ fn main() {
         mutation::tests(),
         operation::tests(),
         other_database::tests(),
+        parallel::tests(),
         policy::tests(),
         restore::tests(),
         retention::tests(),

@@ -12,6 +12,7 @@ use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::core::tier::Tier;
 use crate::raw;
 use crate::settings::{ReadDurability, read_durability};
+use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -255,7 +256,9 @@ fn add_written_out(written: &mut Vec<WrittenOut>, part: WrittenOut) {
 fn write_out() {
     // Safe: plain getters.
     let (current, xid) = unsafe { (raw::GetCurrentSubTransactionId(), raw::GetTopFullTransactionIdIfAny().value) };
-    let journals = xid != 0 && unsafe { raw::IsTransactionState() } && journal::exists();
+    // Nothing can be written while a parallel query runs.
+    let writes = unsafe { raw::IsTransactionState() && !pg_sys::IsInParallelMode() };
+    let journals = xid != 0 && writes && journal::exists();
     write_reads();
     let due = |entry: &Entry| journals && !entry.running && entry.subtransaction >= current && !entry.settled;
     let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| due(entry)), xid));

@@ -155,7 +155,8 @@ unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
 /// The exit of statements that are nobody's business: nothing in the plan is watched. A plain frame that holds nothing
 /// to drop, since receiving invalidations may raise; anything unusual is left to `decide`.
 unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
-    if standing_aside() {
+    // Safe: ExecutorStart gets a complete QueryDesc.
+    if standing_aside() || unsafe { is_share_of_worker(query) } {
         return true;
     }
     // Safe: as every statement does before it looks into a cache; ExecutorStart gets a complete QueryDesc.
@@ -163,6 +164,13 @@ unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
         core_accept_invalidation_messages();
         cache::if_fresh(|policy| !facts::concerns((*query).plannedstmt, policy)).unwrap_or(false)
     }
+}
+
+/// A parallel worker's share of a plan, which was decided in its leader. What functions run in a worker is in no plan that
+/// the leader saw: it is decided there.
+unsafe fn is_share_of_worker(query: *mut pg_sys::QueryDesc) -> bool {
+    // Safe: as above. Only a worker's share sends its rows to a queue.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 && (*(*query).dest).mydest == pg_sys::CommandDest::DestTupleQueue }
 }
 
 /// Decides a plan. True: its rows must be counted.

@@ -26,12 +26,12 @@ pub fn init() {
     transaction::init();
 }
 
-/// True where the policy has nothing to say: own SQL, the sequencer, parallel workers (their leader was decided), an
-/// extension's script (CREATE and ALTER EXTENSION were decided), and while the mode is off.
+/// True where the policy has nothing to say: own SQL, the sequencer, an extension's script (CREATE and ALTER EXTENSION were
+/// decided), and while the mode is off.
 pub fn standing_aside() -> bool {
     // Safe: plain backend state.
     crate::own::running()
-        || unsafe { pg_sys::ParallelWorkerNumber >= 0 || pg_sys::creating_extension }
+        || unsafe { pg_sys::creating_extension }
         || crate::audit::sequencer::is_sequencer()
         || crate::shared::mode() == crate::settings::Mode::Off
 }

@@ -82,7 +82,12 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
             crate::activation::after_commit();
             ended();
         }
-        XACT_EVENT_ABORT => {
+        // What functions have read in a parallel worker: its transaction is the leader's, but the records are its own.
+        XACT_EVENT_PARALLEL_COMMIT => {
+            buffer::after_commit();
+            ended();
+        }
+        XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => {
             buffer::after_abort();
             crate::activation::after_abort();
             super::utility::transaction_aborted();
