@@ -39,6 +39,7 @@ mod operation;
 mod other_database;
 mod parallel;
 mod policy;
+mod record_text;
 mod restore;
 mod retention;
 mod row_image;
@@ -83,6 +84,7 @@ fn main() {
         other_database::tests(),
         parallel::tests(),
         policy::tests(),
+        record_text::tests(),
         restore::tests(),
         retention::tests(),
         row_image::tests(),

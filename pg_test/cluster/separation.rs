@@ -19,6 +19,7 @@ tests! {
     nobody_requests_in_a_role_they_are_not_a_member_of,
     only_the_applicant_executes,
     nobody_votes_by_calling_somebody_elses_function,
+    the_state_of_the_trail_is_for_auditors,
 }
 
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
@@ -187,4 +188,43 @@ fn nobody_votes_by_calling_somebody_elses_function() {
     let own = format!("SELECT steward.approve('{op_no}', '{digest}')");
     reviewer.batch_execute(&own).expect("typed by the person");
     assert_eq!(school.status(&op_no), "approved");
+}
+
+/// The function behind the view must be open to all, since a view calls it with its reader's rights; it asks for itself.
+fn the_state_of_the_trail_is_for_auditors() {
+    let school = School::inactive();
+    let open = "CREATE VIEW app.open AS SELECT * FROM steward.audit_status; GRANT SELECT ON app.open TO PUBLIC;
+        CREATE FUNCTION app.lent() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+            AS 'SELECT last_id FROM steward._audit_status()'";
+    school.superuser().batch_execute(open).expect("ways around");
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    for login in ["clerk_zhao", "teacher_wang", "reviewer_sun", "region_liu", "security_han"] {
+        for way in ["steward.audit_status", "steward._audit_status()", "app.open"] {
+            let asked = school.session(login).query(&format!("SELECT * FROM {way}"), &[]);
+            expect_error(asked, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+        }
+        for trail in
+            ["audit_log", "audit_logs", "audit_archive", "_definition", "chain", "definition", "export_chain(1)"]
+        {
+            let asked = school.session(login).query(&format!("SELECT * FROM steward.{trail}"), &[]);
+            expect_error(asked, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+        }
+    }
+    let mut auditor = school.session("auditor_qian");
+    for way in ["steward.audit_status", "steward._audit_status()", "steward.audit_log", "steward.audit_logs"] {
+        auditor.query(&format!("SELECT * FROM {way} LIMIT 1"), &[]).unwrap_or_else(|error| panic!("{way}: {error:?}"));
+    }
+    // Whoever lends rights of their own answers for it.
+    school.session("clerk_zhao").query("SELECT app.lent()", &[]).expect("the definer may");
+    // Not the other way round: an auditor in the role of somebody else is that somebody.
+    let mut superuser = school.superuser();
+    superuser.batch_execute("SET ROLE clerk_zhao").expect("set role");
+    let asked = superuser.query("SELECT * FROM steward._audit_status()", &[]);
+    expect_error(asked, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    // A leaver sees it no more, in an open session either.
+    school.operate("postgres", "SELECT steward.suspend_person('Qian', 'left')");
+    for way in ["steward.audit_status", "steward._audit_status()"] {
+        let asked = auditor.query(&format!("SELECT * FROM {way}"), &[]);
+        expect_error(asked, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
 }
