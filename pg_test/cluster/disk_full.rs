@@ -7,15 +7,19 @@ use postgres::Client;
 use postgres::error::SqlState;
 
 use crate::account::{self, check};
-use crate::expect::expect_error;
+use crate::cluster::succeed;
+use crate::expect::{expect_bulk_refused, expect_error};
 use crate::fault::{report, wait_for, wait_for_recovery};
 use crate::school::{School, execute};
+use crate::trail::unload;
+use crate::write_out;
 
 tests! {
     a_full_spool_refuses_denials_and_counts_reads,
     a_full_spool_refuses_what_is_more_than_normal_and_nothing_else,
     a_lane_that_is_due_to_rotate_is_no_room,
     a_full_data_directory_refuses_writes_and_counts_reads,
+    full_journals_refuse_writes_and_lose_no_record,
     a_server_that_a_full_disk_brought_down_comes_back_with_its_records,
 }
 
@@ -278,4 +282,64 @@ fn a_server_that_a_full_disk_brought_down_comes_back_with_its_records() {
     let answered = ROWS_BEFORE + committed;
     assert!((answered..=answered + 1).contains(&rows), "{answered} committed, {rows} there");
     report(&format!("WAL full: {rows} rows, {} records checked, 0 losses, 0 duplicates", checked.records));
+}
+
+/// The journals alone are on a disk that is full; data, WAL and spool have room.
+fn full_journals_refuse_writes_and_lose_no_record() {
+    let mut school = write_out::school(&[]);
+    school.flush_audit();
+    unload(&mut school);
+    let mut directory = school.server_program("/bin/mkdir");
+    directory.arg(school.file("journals"));
+    succeed(directory);
+    let place = school.file("journals");
+    let mut superuser = school.superuser();
+    superuser.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}'", place.display())).expect("tablespace");
+    for number in 0..3 {
+        let moved = format!("ALTER TABLE steward.journal_{number} SET TABLESPACE small");
+        superuser.batch_execute(&moved).expect("move");
+    }
+    drop(superuser);
+    school.stop();
+    school.put_on_small_disk("journals", 4);
+    school.configure(&["shared_preload_libraries = 'pg_steward'"]);
+    school.start();
+    school.flush_audit();
+    school.small_disk().fill();
+    let mut teacher = school.session("teacher_wang");
+    let mut refusals = 0;
+    for round in 0..4 {
+        let block = format!("DO $$ BEGIN {} END $$", write_out::different_statements(20_000));
+        let full = teacher.batch_execute(&block);
+        expect_error(full, &SqlState::DISK_FULL, "", "");
+        refusals += 1;
+        // In a block of its own the rest of the transaction fails as well, at its end: its records have no room either.
+        let survivor = format!(
+            "DO $$ BEGIN
+                INSERT INTO app.tally (client, sequence) VALUES ('before', {round});
+                BEGIN {} EXCEPTION WHEN disk_full THEN NULL; END;
+            END $$",
+            write_out::different_statements(20_000)
+        );
+        match teacher.batch_execute(&survivor) {
+            Ok(()) => (),
+            refused => drop(expect_error(refused, &SqlState::DISK_FULL, "", "")),
+        }
+        teacher.query("SELECT name FROM app.student WHERE id = 7", &[]).expect("a read goes on");
+        let bulk = teacher.batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60");
+        expect_bulk_refused(bulk, "app.student");
+    }
+    school.small_disk().free();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.tally WHERE client = 'd'"), 0);
+    // The rows around the blocks are no numbered statements.
+    let (begun, recorded) = write_out::begun_and_recorded(&school);
+    assert!((begun..=begun + 8 + 4).contains(&recorded), "{begun} statements begun, {recorded} on record");
+    assert_eq!(school.records("operation_type = 'LOST'"), 0);
+    assert_eq!(school.records("operation_type = 'SELECT' AND table_name = 'app.student' AND result = 'SUCCESS'"), 4);
+    assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 4);
+    check(&school);
+    report(&format!("journals full: {refusals} transactions of {begun} statements, {recorded} of them on record"));
+    teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('e', 1)").expect("there is room");
+    check(&school);
 }

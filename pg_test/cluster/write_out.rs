@@ -1,14 +1,11 @@
 //! A long transaction writes its records to the journal before its end. What becomes of them when that fails in the
-//! middle, by a cancel or for want of room: every statement that was begun is on record, none as a success.
+//! middle: every statement that was begun is on record, none as a success.
 //!
 //! A sequence counts the statements: no rollback takes its numbers back.
-
-use std::time::Duration;
 
 use postgres::error::SqlState;
 
 use crate::account::{self, check};
-use crate::cluster::succeed;
 use crate::expect::expect_error;
 use crate::fault::{Random, report, scaled, wait_for_process};
 use crate::school::School;
@@ -18,11 +15,10 @@ tests! {
     a_long_transaction_that_is_cancelled_is_on_record,
     a_block_that_is_cancelled_leaves_the_rest_of_its_transaction,
     a_write_out_that_is_cancelled_while_it_waits_leaves_nothing,
-    full_journals_refuse_writes_and_lose_no_record,
 }
 
 /// A school with the sequence.
-fn school(more: &[&str]) -> School {
+pub fn school(more: &[&str]) -> School {
     let school = account::school(more);
     let sequence = "CREATE SEQUENCE app.asked; GRANT USAGE ON SEQUENCE app.asked TO teacher_wang";
     school.superuser().batch_execute(sequence).expect("sequence");
@@ -30,7 +26,7 @@ fn school(more: &[&str]) -> School {
 }
 
 /// Statements that differ from each other, one row each.
-fn different_statements(count: i64) -> String {
+pub fn different_statements(count: i64) -> String {
     format!(
         "FOR i IN 1..{count} LOOP
             EXECUTE format('INSERT INTO app.tally AS t%s (client, sequence) VALUES (''d'', nextval(''app.asked''))', i);
@@ -43,7 +39,7 @@ const ENDLESS: i64 = 10_000_000;
 
 /// Statements on rows of the client `d` that were begun, and those that are on record as failed or rolled back.
 #[track_caller]
-fn begun_and_recorded(school: &School) -> (i64, i64) {
+pub fn begun_and_recorded(school: &School) -> (i64, i64) {
     school.flush_audit();
     let begun = school.ask("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM app.asked");
     let recorded = "SELECT coalesce(sum(coalesce(repeats, 1)), 0)::bigint FROM steward.audit_log
@@ -131,65 +127,5 @@ fn a_write_out_that_is_cancelled_while_it_waits_leaves_nothing() {
     assert_eq!(school.records("operation_type = 'ROLLBACK'"), 0, "nothing was journalled");
     assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 1);
     teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('e', 1)").expect("the session goes on");
-    check(&school);
-}
-
-/// The journals alone are on a disk that is full; data, WAL and spool have room.
-fn full_journals_refuse_writes_and_lose_no_record() {
-    let mut school = school(&[]);
-    school.flush_audit();
-    unload(&mut school);
-    let mut directory = school.server_program("/bin/mkdir");
-    directory.arg(school.file("journals"));
-    succeed(directory);
-    let place = school.file("journals");
-    let mut superuser = school.superuser();
-    superuser.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{}'", place.display())).expect("tablespace");
-    for number in 0..3 {
-        let moved = format!("ALTER TABLE steward.journal_{number} SET TABLESPACE small");
-        superuser.batch_execute(&moved).expect("move");
-    }
-    drop(superuser);
-    school.stop();
-    school.put_on_small_disk("journals", 4);
-    school.configure(&["shared_preload_libraries = 'pg_steward'"]);
-    school.start();
-    school.flush_audit();
-    school.small_disk().fill();
-    let mut teacher = school.session("teacher_wang");
-    let mut refusals = 0;
-    for round in 0..4 {
-        let block = format!("DO $$ BEGIN {} END $$", different_statements(20_000));
-        let full = teacher.batch_execute(&block);
-        expect_error(full, &SqlState::DISK_FULL, "", "");
-        refusals += 1;
-        // In a block of its own the rest of the transaction fails as well, at its end: its records have no room either.
-        let survivor = format!(
-            "DO $$ BEGIN
-                INSERT INTO app.tally (client, sequence) VALUES ('before', {round});
-                BEGIN {} EXCEPTION WHEN disk_full THEN NULL; END;
-            END $$",
-            different_statements(20_000)
-        );
-        match teacher.batch_execute(&survivor) {
-            Ok(()) => (),
-            refused => drop(expect_error(refused, &SqlState::DISK_FULL, "", "")),
-        }
-        teacher.query("SELECT name FROM app.student WHERE id = 7", &[]).expect("a read goes on");
-        let bulk = teacher.batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60");
-        crate::expect::expect_bulk_refused(bulk, "app.student");
-    }
-    school.small_disk().free();
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.tally WHERE client = 'd'"), 0);
-    // The rows around the blocks are no numbered statements.
-    let (begun, recorded) = begun_and_recorded(&school);
-    assert!((begun..=begun + 8 + 4).contains(&recorded), "{begun} statements begun, {recorded} on record");
-    assert_eq!(school.records("operation_type = 'LOST'"), 0);
-    assert_eq!(school.records("operation_type = 'SELECT' AND table_name = 'app.student' AND result = 'SUCCESS'"), 4);
-    assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 4);
-    check(&school);
-    report(&format!("journals full: {refusals} transactions of {begun} statements, {recorded} of them on record"));
-    teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('e', 1)").expect("there is room");
     check(&school);
 }
