@@ -1,7 +1,8 @@
 //! The canonical bytes of audit records: frozen vectors, exactly one encoding, nothing else accepted.
 
 use crate::core::record::{
-    Draft, Field, FormatError, Kind, Outcome, Part, Record, Side, Split, Value, check, find_field, find_in_body, list,
+    Draft, Field, FormatError, Kind, Outcome, Part, Record, Side, Split, Value, check, find_field, find_in_body,
+    is_definition, list,
 };
 use crate::core::tier::Tier;
 use proptest::option;
@@ -352,6 +353,11 @@ proptest! {
         resolved.resolve(&Part::who(&record).body).unwrap();
         resolved.resolve(&Part::what(&record).body).unwrap();
         prop_assert_eq!(resolved, record);
+    }
+
+    #[test]
+    fn a_definition_is_known_by_its_first_bytes(record in any_record()) {
+        prop_assert_eq!(is_definition(&record.encode()), record.kind == Kind::Definition);
     }
 
     #[test]
