@@ -70,17 +70,23 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.tier, o.rule, o.purpose, o.impact, o.script, encode(o.digest, 'hex') AS digest, o.expected_rows, o.rollback_plan,
         o.applicant, o.applicant_login, o.run_as, o.origin,
         o.approvals_needed,
-        (SELECT count(*) FROM steward._operation_event e WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person IS NOT NULL)::int
+        (SELECT count(*) FROM steward._operation_event e JOIN steward.person p ON p.name = e.person JOIN steward.post t ON t.name = p.post
+            WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND (o.status NOT IN ('submitted', 'approved', 'failed')
+                OR 'approve' = ANY (t.capabilities) AND p.suspended_at IS NULL
+                    AND coalesce(p.valid_until, 'infinity') > clock_timestamp() AND e.at > coalesce(p.reinstated_at, '-infinity')))::int
             AS approvals_given,
         o.witness_needed, o.confirmed_by, o.confirmed_at, o.not_before, o.not_after AS expires_at,
         o.runs_allowed, o.runs_done, o.created_at, o.executed_by, o.executed_at, o.rows_done,
-        o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict
+        o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict,
+        o.status IN ('submitted', 'approved', 'failed') AND NOT EXISTS (SELECT FROM steward.person p
+            WHERE p.name = o.applicant AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > clock_timestamp()
+                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
             OR steward.has_capability('audit') OR steward.has_capability('configure')
             OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. Everybody may read it.';
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. Everybody may read it.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
@@ -88,13 +94,14 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
     FROM steward.operation o
     CROSS JOIN LATERAL (
         SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
-            WHERE o.status = 'submitted' AND (SELECT steward.has_capability('approve'))
+            WHERE (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND o.approvals_given < o.approvals_needed)
+                AND NOT o.frozen AND (SELECT steward.has_capability('approve'))
                 AND o.applicant <> (SELECT steward.current_person())
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
         UNION ALL
         SELECT 'confirmation', o.expires_at, 'SELECT steward.confirm(%L, %L);'
-            WHERE o.status IN ('approved', 'failed') AND o.witness_needed AND (SELECT steward.has_capability('witness'))
+            WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.witness_needed AND (SELECT steward.has_capability('witness'))
                 AND o.not_before <= clock_timestamp()
                 AND coalesce(o.confirmed_at, '-infinity') <= clock_timestamp() - interval '10 minutes'
                 AND o.applicant <> (SELECT steward.current_person())
@@ -102,7 +109,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
         UNION ALL
         SELECT 'execution', o.expires_at, 'SELECT * FROM steward.execute(%L);'
-            WHERE o.status IN ('approved', 'failed') AND o.not_before <= clock_timestamp()
+            WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
                 AND (NOT o.witness_needed OR o.confirmed_at > clock_timestamp() - interval '10 minutes')
                 AND o.applicant = (SELECT steward.current_person())
         UNION ALL
@@ -122,9 +129,9 @@ GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUB
 
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
-    runs int DEFAULT 1, run_as regrole DEFAULT NULL) RETURNS text
+    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
-COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
 
 CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';

@@ -19,8 +19,10 @@ CREATE TABLE steward.rule (
     except_roles     regrole[],
     except_relations text,
     note             text,
-    installed        boolean NOT NULL DEFAULT false
+    installed        boolean NOT NULL DEFAULT false,
+    approvals        int NOT NULL DEFAULT 0 CHECK (approvals BETWEEN 0 AND 9)
 );
+COMMENT ON COLUMN steward.rule.approvals IS 'Approvals by different persons that what the rule matches needs, where that is more than its tier demands. Of several rules the highest number counts.';
 COMMENT ON TABLE steward.rule IS 'Which commands on which relations, columns, numbers of rows and roles have which tier. NULL = any; the highest matching tier wins; what no rule matches is critical.';
 COMMENT ON COLUMN steward.rule.installed IS 'Came with the extension (manual 1.1).';
 
@@ -37,6 +39,8 @@ INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, install
     ('account',          'important', '{ACCOUNT}',    NULL, NULL, 'Accounts and privileges of roles known to be no administrators (requirement 15).', true),
     ('config',           'critical',  '{CONFIG}',     NULL, NULL, 'Settings, extensions, files, libraries (requirement 2).', true),
     ('audit',            'critical',  '{AUDIT}',      NULL, NULL, 'The extension''s own objects (requirement 4).', true);
+-- The role form has two signatures beside the applicant's (manual, form A).
+UPDATE steward.rule SET approvals = 2 WHERE name = 'privilege';
 
 CREATE TABLE steward.tier_policy (
     tier          steward.tier NOT NULL,
@@ -79,6 +83,10 @@ BEGIN
         END IF;
     ELSIF TG_TABLE_NAME = 'retention_policy' THEN
         DELETE FROM steward.retention_policy;
+    ELSIF TG_TABLE_NAME = 'post' THEN
+        DELETE FROM steward.post p WHERE p.name = NEW.name;
+    ELSIF TG_TABLE_NAME = 'exclusive_capability' THEN
+        DELETE FROM steward.exclusive_capability x WHERE x.one = NEW.one AND x.other = NEW.other;
     ELSIF EXISTS (SELECT FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post) THEN
         DELETE FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post;
     END IF;
@@ -105,10 +113,11 @@ COMMENT ON FUNCTION steward.unprotect(regclass) IS
 
 CREATE FUNCTION steward.set_rule(name text, tier steward.tier, commands text[] DEFAULT NULL, relation_pattern text DEFAULT NULL,
     classes text[] DEFAULT NULL, columns name[] DEFAULT NULL, min_rows bigint DEFAULT NULL, roles regrole[] DEFAULT NULL,
-    except_roles regrole[] DEFAULT NULL, except_relations text DEFAULT NULL, note text DEFAULT NULL) RETURNS void
+    except_roles regrole[] DEFAULT NULL, except_relations text DEFAULT NULL, note text DEFAULT NULL,
+    approvals int DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_rule_wrapper';
-COMMENT ON FUNCTION steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text) IS
-    'Creates or replaces a rule; NULL = any. Commands are tags or the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT; patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text, int) IS
+    'Creates or replaces a rule; NULL = any. approvals: how many different persons must approve what it matches, if more than its tier demands; 0 to 9. Commands are tags or the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT; patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect.';
 
 CREATE FUNCTION steward.drop_rule(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_rule_wrapper';
@@ -128,7 +137,7 @@ COMMENT ON FUNCTION steward.classify(text) IS
     'Dry run: tier and decision of each statement of a script in this session. Executes nothing. Everybody may call it.';
 
 REVOKE ALL ON FUNCTION steward.protect(regclass, boolean), steward.unprotect(regclass),
-    steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text),
+    steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text, int),
     steward.drop_rule(text), steward.set_tier_policy(steward.tier, int, boolean, interval, boolean, interval, boolean, text)
     FROM PUBLIC;
 

@@ -7,7 +7,7 @@ use crate::core::operation::{Candidate, missing};
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
-use crate::person::texts;
+use crate::person::{separation, texts};
 use crate::{audit::buffer, own, policy, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -91,6 +91,7 @@ fn lacking(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
     let strangers = "SELECT format('Login %I has no person.', r.rolname) FROM pg_roles r WHERE r.rolcanlogin
         AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = r.oid) ORDER BY r.rolname";
     lacks.extend(texts(client, strangers, &[])?);
+    lacks.extend(separation::sentences(client)?);
     Ok(lacks)
 }
 

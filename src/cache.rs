@@ -4,7 +4,7 @@
 //! they are transactional and need no lock. Reading happens outside the hot path; deciding never runs SQL.
 
 use crate::backend::{NumberMap, backend_local};
-use crate::core::rule::{Column, RelationRules, Rule, RuleSet};
+use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::Fault;
 use crate::own;
@@ -26,12 +26,26 @@ pub struct Person {
     pub suspended: bool,
     /// Microseconds since 2000-01-01 UTC.
     pub valid_until: Option<i64>,
+    /// When a suspension ended, in the same measure: what was filed, approved or confirmed before does not count.
+    pub reinstated_at: Option<i64>,
 }
 
 impl Person {
     pub fn usable(&self) -> bool {
         // Safe: reads the clock.
         !self.suspended && self.valid_until.is_none_or(|until| until > unsafe { raw::GetCurrentTimestamp() })
+    }
+    /// Whether the person's post changes nothing without a second person. Suspension takes rights away, not this.
+    pub fn never_alone(&self) -> bool {
+        self.capabilities.iter().any(|own| own == "never_alone")
+    }
+    /// Whether something the person said at a moment still counts.
+    pub fn stands_by(&self, said_at: i64) -> bool {
+        self.usable() && self.reinstated_at.is_none_or(|reinstated| said_at > reinstated)
+    }
+    /// From which moment on the person may do nothing.
+    fn stops_at(&self) -> Option<i64> {
+        if self.suspended { Some(i64::MIN) } else { self.valid_until }
     }
     /// Whether the person's post gives a capability: apply approve witness audit configure break_glass never_alone.
     pub fn may(&self, capability: &str) -> bool {
@@ -48,12 +62,6 @@ pub struct TierPolicy {
     pub review_within_s: Option<i64>,
     /// What a run changes can be restored.
     pub pre_image: bool,
-}
-
-impl TierPolicy {
-    pub fn needs_operation(&self) -> bool {
-        self.approvals > 0 || self.witness
-    }
 }
 
 /// A relation that a statement can be stopped at.
@@ -107,6 +115,10 @@ pub struct Policy {
     /// By tier: what it demands of a post; "" is every post.
     tiers: [Vec<(String, TierPolicy)>; 3],
     persons: NumberMap<u32, Rc<Person>>,
+    /// From when on the person of this session may do nothing.
+    stops_at: Option<i64>,
+    /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
+    commands: Vec<(u32, Command)>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
     /// User-defined types and owned sequences of protected columns, each with its table.
@@ -147,6 +159,16 @@ impl Policy {
     }
     pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
         self.persons.get(&login.to_u32()).cloned()
+    }
+    /// Whether the person of this session is suspended or past valid_until: then no statement runs. Asked for each
+    /// statement, hence no look-up.
+    pub fn stopped(&self) -> bool {
+        // Safe: plain getter.
+        self.stops_at.is_some_and(|stops_at| stops_at <= unsafe { raw::GetCurrentStatementStartTimestamp() })
+    }
+    /// The command that a plan's reference to a function is, if the function is one of ours.
+    pub fn command_of(&self, function_hash: u32) -> Option<Command> {
+        self.commands.iter().find(|(hash, _)| *hash == function_hash).map(|(_, command)| *command)
     }
     /// Everybody who is registered, once each.
     pub fn everybody(&self) -> Vec<Rc<Person>> {
@@ -265,13 +287,16 @@ fn load() -> Result<Policy, Fault> {
     let rules = RuleSet::new(load_rules()?);
     let edition = EDITION.get() + 1;
     EDITION.set(edition);
+    let persons = load_persons()?;
     Ok(Policy {
         edition,
+        stops_at: persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at()),
+        commands: load_commands()?,
         cluster_rules: rules.for_cluster(),
         rules,
         watched: load_watched()?,
         tiers: load_tiers()?,
-        persons: load_persons()?,
+        persons,
         parts: own::latest_rows(PARTS)
             .iter()
             .map(|row| Ok::<_, Fault>((number(row, 0)?, number(row, 1)?)))
@@ -283,7 +308,7 @@ fn load() -> Result<Policy, Fault> {
 const RULES: &CStr =
     c"SELECT name, tier::text, array_to_json(commands)::text, relation_pattern, array_to_json(classes)::text,
     array_to_json(columns)::text, min_rows::text, array_to_json(roles::oid[]::int8[])::text,
-    array_to_json(except_roles::oid[]::int8[])::text, except_relations FROM steward.rule";
+    array_to_json(except_roles::oid[]::int8[])::text, except_relations, approvals::text FROM steward.rule";
 
 fn load_rules() -> Result<Vec<Rule>, Fault> {
     own::latest_rows(RULES)
@@ -300,6 +325,7 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
                 roles: oids(row, 7)?,
                 except_roles: oids(row, 8)?.unwrap_or_default(),
                 except_relations: pattern(row, 9)?,
+                approvals: number(row, 10)?,
             })
         })
         .collect()
@@ -383,7 +409,8 @@ fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
 
 const PERSONS: &CStr = c"SELECT l.role::oid::text, p.name, p.post, array_to_json(o.capabilities)::text,
     (p.suspended_at IS NOT NULL)::text,
-    (extract(epoch FROM p.valid_until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
+    (extract(epoch FROM p.valid_until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text,
+    (extract(epoch FROM p.reinstated_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
     FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post";
 
 fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
@@ -395,10 +422,32 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
             capabilities: strings(&row, 3)?.unwrap_or_default(),
             suspended: text(&row, 4)? == "true",
             valid_until: row[5].as_ref().map(|time| time.parse().map_err(|_| odd("valid_until"))).transpose()?,
+            reinstated_at: row[6].as_ref().map(|time| time.parse().map_err(|_| odd("reinstated_at"))).transpose()?,
         };
         persons.insert(number(&row, 0)?, Rc::new(person));
     }
     Ok(persons)
+}
+
+/// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both.
+const COMMANDS: &CStr = c"SELECT proname, oid::text FROM pg_proc
+    WHERE pronamespace = 'steward'::regnamespace AND proname IN ('register_person', 'set_post')";
+
+fn load_commands() -> Result<Vec<(u32, Command)>, Fault> {
+    own::latest_rows(COMMANDS)
+        .iter()
+        .map(|row| {
+            let tag = if text(row, 0)? == "set_post" { "SET POST" } else { "REGISTER PERSON" };
+            let oid = pg_sys::Datum::from(pg_sys::Oid::from(number(row, 1)?));
+            let none = pg_sys::Datum::from(0);
+            // Safe: computes the hash of a key of the function cache.
+            let hash = unsafe {
+                let cache = pg_sys::SysCacheIdentifier::PROCOID as std::ffi::c_int;
+                pg_sys::GetSysCacheHashValue(cache, oid, none, none, none)
+            };
+            Ok((hash, Command { tag, group: Group::Privilege }))
+        })
+        .collect()
 }
 
 /// A role is plain only if it has no powerful attribute, is a member of plain roles alone, and everybody known to stand

@@ -1,8 +1,13 @@
 //! Persons: who stands behind the logins, and what their post lets them do. Rights of the logins on our own functions
 //! and views follow from the posts; nothing here decides about an operation.
 
+pub mod leaver;
+mod post;
+pub mod separation;
+
 use crate::audit::buffer;
 use crate::core::record::{Kind, Record};
+use crate::core::rule::{Command, Group};
 use crate::core::script::hidden_character;
 use crate::error::{Fault, Outcome, answer};
 use crate::{own, policy, session};
@@ -12,14 +17,14 @@ use pgrx::spi::SpiClient;
 use serde_json::json;
 
 /// Functions that only posts with the capability `configure` are granted.
-const CONFIGURATION: &str = "protect unprotect set_rule drop_rule set_tier_policy register_person suspend_person activate deactivate \
-     set_retention archive_audit purge_archive purge_images";
+const CONFIGURATION: &str = "protect unprotect set_rule drop_rule set_tier_policy register_person suspend_person set_post activate \
+     deactivate set_retention archive_audit purge_archive purge_images";
 /// Views that only posts with the capability `audit` are granted.
 const TRAIL: &str = "audit_log audit_logs audit_status audit_archive";
 /// Functions for posts with the capability `apply`: to be called by their operations.
 const OPERATIONS: &str = "restore";
 /// Functions for auditors.
-const EXPORT: &str = "chain_origin export_chain";
+const EXPORT: &str = "chain_origin export_chain separation_issues";
 
 #[pg_extern(sql = false)]
 fn register_person(
@@ -56,13 +61,14 @@ fn register(
     supervisor: Option<&str>,
     valid_until: Option<TimestampWithTimeZone>,
 ) -> Outcome<()> {
-    policy::require_configuration("register_person")?;
+    policy::require_privilege("register_person", Command { tag: "REGISTER PERSON", group: Group::Privilege })?;
     let name = required("name", name)?;
     for (what, text) in [("department", department), ("supervisor", supervisor)] {
         legible(what, text.unwrap_or(""))?;
     }
     let logins = own::run(|client| {
         check_references(client, name, post, supervisor)?;
+        let before = separation::sentences(client)?;
         own::execute(
             client,
             UPSERT,
@@ -72,6 +78,8 @@ fn register(
             let roles = roles.into_iter().collect::<Option<Vec<_>>>();
             replace_logins(client, name, roles.ok_or_else(|| Fault::bad_argument("a login must not be NULL"))?)?;
         }
+        separation::refuse(&separation::added(&before, separation::sentences(client)?))?;
+        leaver::come_back(client, name)?;
         let logins = logins_of(client, name)?;
         grant(client, &logins).map(|()| logins)
     })?;
@@ -85,6 +93,7 @@ const UPSERT: &str = "INSERT INTO steward.person AS p (name, post, department, s
     VALUES ($1, coalesce($2, (SELECT post FROM steward.person WHERE name = $1)), $3, $4, nullif($5, 'infinity'))
     ON CONFLICT (name) DO UPDATE SET post = coalesce($2, p.post), department = coalesce($3, p.department),
         supervisor = coalesce($4, p.supervisor), suspended_at = NULL, suspended_reason = NULL,
+        reinstated_at = CASE WHEN p.suspended_at IS NULL THEN p.reinstated_at ELSE clock_timestamp() END,
         valid_until = CASE WHEN $5 IS NULL THEN p.valid_until ELSE nullif($5, 'infinity') END";
 
 fn check_references(
@@ -143,15 +152,16 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
     policy::require_configuration("suspend_person")?;
     let name = required("name", name)?;
     let reason = required("reason", reason)?;
-    own::run(|client| {
+    let closed = own::run(|client| {
         let suspended = "UPDATE steward.person SET suspended_at = clock_timestamp(), suspended_reason = $2 WHERE name = $1 RETURNING name";
         if own::query(client, suspended, &[name.into(), reason.into()])?.is_empty() {
             return Err(unknown_person(name));
         }
         let logins = logins_of(client, name)?;
-        grant(client, &logins)
+        grant(client, &logins)?;
+        leaver::leave(client, name)
     })?;
-    record("suspend_person", json!({ "person": name, "reason": reason }).to_string());
+    record("suspend_person", json!({ "person": name, "reason": reason, "closed": closed }).to_string());
     own::policy_changed()
 }
 

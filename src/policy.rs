@@ -6,10 +6,11 @@
 use crate::audit::buffer;
 use crate::cache;
 use crate::core::record::{Kind, Record};
+use crate::core::rule::{ColumnSet, Command};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::cover;
-use crate::watch::{dry_run, judge, statement::Source, utility};
+use crate::watch::{dry_run, facts::Deed, judge, statement::Source, utility};
 use crate::{image, own, session, shared};
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
@@ -22,7 +23,7 @@ pub fn require_configuration(function: &str) -> Outcome<()> {
         return Err(Fault::wrong_state("the policy lives in the home database")
             .hint(format!("\\connect {}", crate::settings::database())));
     }
-    let covered = cover::current().is_some_and(|cover| cover.tier == Tier::Critical);
+    let covered = cover::current().is_some_and(|cover| cover.reach.tier == Tier::Critical);
     if shared::active() && shared::mode() == crate::settings::Mode::Enforce && !covered {
         // Safe: the client's own message, or null.
         let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
@@ -45,6 +46,38 @@ pub fn require_configuration(function: &str) -> Outcome<()> {
     Err(Fault::refused(format!("steward.{function} is not yours to call"))
         .detail("Only a superuser or a person whose post may configure sets the policy up.")
         .hint("SELECT * FROM steward.post;"))
+}
+
+/// Gate of the functions that give capabilities: like GRANT they are what the rules for PRIVILEGE say.
+pub fn require_privilege(function: &str, command: Command) -> Outcome<()> {
+    require_configuration(function)?;
+    let policy = cache::policy();
+    let deeds = [Deed { command, relation: None, columns: ColumnSet::default() }];
+    // Safe: the client's own message, or null.
+    let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
+    judge::enforce(&policy, &deeds, &judge::judge(&policy, &deeds), command.tag, &source);
+    Ok(())
+}
+
+/// A rule that demands approvals is changed with as many: otherwise fewer could first change the rule.
+fn require_rule_approvals(function: &str, rule: &str) -> Outcome<()> {
+    let demanded = own::run(|client| {
+        let approvals = "SELECT approvals FROM steward.rule WHERE name = $1";
+        Ok(own::query(client, approvals, &[rule.into()])?.next().map(|row| row.get::<i32>(1)).transpose()?.flatten())
+    })?;
+    let demanded = demanded.unwrap_or(0) as u32;
+    let given = cover::current().map_or(0, |cover| cover.reach.approvals);
+    if given >= demanded || !shared::active() || shared::mode() != crate::settings::Mode::Enforce {
+        return Ok(());
+    }
+    // Safe: the client's own message, or null.
+    let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
+    judge::deny(
+        judge::record(function, Vec::new(), Tier::Critical, "policy_change", &source),
+        Fault::refused(format!("critical statement refused: the operation has {given} of {demanded} approvals"))
+            .detail(format!("Rule \"{rule}\" demands {demanded} approvals, so its own change takes as many."))
+            .hint("File it again with approvals => and that number."),
+    )
 }
 
 /// Notes a policy change in the transaction's own records and tells every session.
@@ -196,6 +229,7 @@ fn set_rule(
     except_roles: Option<Vec<pg_sys::Oid>>,
     except_relations: Option<&str>,
     note: Option<&str>,
+    approvals: Option<i32>,
 ) {
     answer((|| {
         require_configuration("set_rule")?;
@@ -205,6 +239,9 @@ fn set_rule(
         )?;
         if min_rows.is_some_and(|rows| rows < 1) {
             return Err(Fault::bad_argument("min_rows counts from 1"));
+        }
+        if approvals.is_some_and(|approvals| !(0..=9).contains(&approvals)) {
+            return Err(Fault::bad_argument("approvals are 0 to 9"));
         }
         for pattern in [relation_pattern, except_relations].into_iter().flatten() {
             Regex::new(pattern).map_err(|error| {
@@ -216,6 +253,7 @@ fn set_rule(
         if let Some(commands) = &commands {
             commands.iter().try_for_each(|command| known_command(command))?;
         }
+        require_rule_approvals("set_rule", name)?;
         own::run(|client| {
             let installed =
                 own::query(client, "SELECT 1 FROM steward.rule WHERE name = $1 AND installed", &[name.into()])?;
@@ -227,8 +265,8 @@ fn set_rule(
             own::execute(
                 client,
                 "INSERT INTO steward.rule (name, tier, commands, relation_pattern, classes, columns, min_rows, roles,
-                    except_roles, except_relations, note)
-                 VALUES ($1, $2::steward.tier, $3, $4, $5, $6, $7, $8::regrole[], $9::regrole[], $10, $11)",
+                    except_roles, except_relations, note, approvals)
+                 VALUES ($1, $2::steward.tier, $3, $4, $5, $6, $7, $8::regrole[], $9::regrole[], $10, $11, coalesce($12, 0))",
                 &[
                     name.into(),
                     tier.name().into(),
@@ -241,6 +279,7 @@ fn set_rule(
                     except_roles.clone().into(),
                     except_relations.into(),
                     note.into(),
+                    approvals.into(),
                 ],
             )?;
             Ok(())
@@ -279,6 +318,7 @@ fn known_command(command: &str) -> Outcome<()> {
 fn drop_rule(name: &str) {
     answer((|| {
         require_configuration("drop_rule")?;
+        require_rule_approvals("drop_rule", name)?;
         let gone = own::run(|client| {
             own::execute(client, "DELETE FROM steward.rule WHERE name = $1 RETURNING 1", &[name.into()])
         })?;
@@ -365,7 +405,7 @@ fn classify(
         let rows: Vec<String> = step
             .row_rules
             .iter()
-            .map(|(rows, tier, rule)| format!("{rows} rows or more: {} (\"{rule}\")", tier.name()))
+            .map(|step| format!("{} rows or more: {} (\"{}\")", step.rows, step.tier.name(), step.rule))
             .collect();
         let reason = if rows.is_empty() { step.reason } else { format!("{}; {}", step.reason, rows.join(", ")) };
         (

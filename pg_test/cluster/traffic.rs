@@ -24,7 +24,7 @@ fn pack(name: &str) -> PathBuf {
 }
 
 /// A cluster with the whole pack loaded and active, and a session of the superuser.
-fn platform() -> (Cluster, Client) {
+pub fn platform() -> (Cluster, Client) {
     let settings = settings("enforce");
     let cluster = Cluster::new(&settings.each_ref().map(String::as_str));
     cluster.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
@@ -79,7 +79,7 @@ fn every_attack_is_refused_and_recorded() {
     attack(&cluster, "teacher_wang", "traffic/attack_bulk_phone.sql");
     assert_eq!(records(&mut superuser, "result = 'DENIED' AND user_id = 'teacher_wang' AND rule = 'bulk_write'"), 9);
     attack(&cluster, "region_chen", "traffic/attack_swallowed_denial.sql");
-    assert_eq!(records(&mut superuser, "result = 'DENIED' AND user_id = 'region_chen' AND rule = 'bulk_write'"), 6);
+    assert_eq!(records(&mut superuser, "result = 'DENIED' AND user_id = 'region_chen'"), 6);
     attack(&cluster, "postgres", "traffic/attack_audit_log.sql");
     attack(&cluster, "postgres", "traffic/attack_superuser.sql");
     assert!(records(&mut superuser, "result = 'DENIED' AND user_id = 'postgres' AND person = '吴建平'") >= 20);

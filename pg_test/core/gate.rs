@@ -1,46 +1,88 @@
 //! Every situation of the gate has one answer.
 
-use crate::core::gate::{Decision, Demand, Situation, decide};
+use crate::core::gate::{Cover, Decision, Demand, Lack, Situation, decide};
 use crate::core::tier::Tier;
 
 const TIERS: [Tier; 3] = [Tier::Normal, Tier::Important, Tier::Critical];
+const NOTHING: Demand = Demand { approvals: 0, witness: false, operation: false, accompanied: false };
 
-fn situation(active: bool, enforcing: bool, cover: Option<Tier>) -> Situation {
-    Situation { active, enforcing, cover }
+fn enforced(cover: Option<Cover>) -> Situation {
+    Situation { active: true, enforcing: true, cover }
+}
+
+/// Every demand there can be, with up to two approvals.
+fn demands() -> impl Iterator<Item = Demand> {
+    (0..24).map(|number| Demand {
+        approvals: number / 8,
+        witness: number & 1 != 0,
+        operation: number & 2 != 0,
+        accompanied: number & 4 != 0,
+    })
+}
+
+fn covers() -> impl Iterator<Item = Cover> {
+    TIERS
+        .into_iter()
+        .flat_map(|tier| (0..6).map(move |number| Cover { tier, approvals: number / 2, witnessed: number & 1 != 0 }))
 }
 
 #[test]
 fn nothing_is_refused_before_activation_or_outside_enforce() {
+    for (active, enforcing) in [(false, false), (false, true), (true, false)] {
+        for (tier, demand) in TIERS.into_iter().flat_map(|tier| demands().map(move |demand| (tier, demand))) {
+            for cover in covers().map(Some).chain([None]) {
+                let decision = decide(tier, demand, Situation { active, enforcing, cover });
+                assert!(matches!(decision, Decision::Allow | Decision::Tolerate), "{decision:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_nobody_demands_anything_of_runs() {
     for tier in TIERS {
-        for (active, enforcing) in [(false, false), (false, true), (true, false)] {
-            let decision = decide(tier, Demand { needs_operation: true }, situation(active, enforcing, None));
-            assert_eq!(decision, Decision::Tolerate);
+        assert_eq!(decide(tier, NOTHING, enforced(None)), Decision::Allow);
+        for cover in covers() {
+            assert_eq!(decide(tier, NOTHING, enforced(Some(cover))), Decision::Allow);
         }
     }
 }
 
 #[test]
 fn a_tier_that_needs_an_operation_is_refused_without_one() {
-    for tier in TIERS {
-        let decision = decide(tier, Demand { needs_operation: true }, situation(true, true, None));
-        assert_eq!(decision, Decision::RefuseUncovered);
-    }
-}
-
-#[test]
-fn a_tier_that_needs_none_runs() {
-    for tier in TIERS {
-        assert_eq!(decide(tier, Demand { needs_operation: false }, situation(true, true, None)), Decision::Allow);
-    }
-}
-
-#[test]
-fn a_cover_reaches_up_to_its_own_tier_and_no_further() {
-    for cover in TIERS {
+    let needs = |demand: &Demand| demand.approvals > 0 || demand.witness || demand.operation;
+    for demand in demands().filter(needs) {
         for tier in TIERS {
-            let decision = decide(tier, Demand { needs_operation: true }, situation(true, true, Some(cover)));
-            let expected = if cover >= tier { Decision::Allow } else { Decision::RefuseBeyondCover(cover) };
-            assert_eq!(decision, expected, "{tier:?} under {cover:?}");
+            assert_eq!(decide(tier, demand, enforced(None)), Decision::RefuseUncovered, "{demand:?}");
+        }
+    }
+}
+
+#[test]
+fn who_never_acts_alone_is_refused_whatever_the_tier() {
+    for tier in TIERS {
+        let demand = Demand { accompanied: true, ..NOTHING };
+        assert_eq!(decide(tier, demand, enforced(None)), Decision::RefuseAlone);
+        let alone = Cover { tier: Tier::Critical, approvals: 9, witnessed: false };
+        assert_eq!(decide(tier, demand, enforced(Some(alone))), Decision::RefuseBeyondCover(alone, Lack::Witness));
+        // The second person is what is missing, not a higher tier.
+        let normal = Cover { tier: Tier::Normal, approvals: 0, witnessed: true };
+        assert_eq!(decide(tier, demand, enforced(Some(normal))), Decision::Allow);
+    }
+}
+
+#[test]
+fn a_cover_reaches_as_far_as_its_tier_its_approvals_and_its_witness() {
+    for cover in covers() {
+        for tier in TIERS {
+            for demand in demands().filter(|demand| *demand != NOTHING) {
+                let tier_holds = cover.tier >= tier || demand == Demand { accompanied: true, ..NOTHING };
+                let approvals_hold = cover.approvals >= demand.approvals;
+                let witness_holds = cover.witnessed || !(demand.witness || demand.accompanied);
+                let decision = decide(tier, demand, enforced(Some(cover)));
+                let allowed = tier_holds && approvals_hold && witness_holds;
+                assert_eq!(decision == Decision::Allow, allowed, "{tier:?} {demand:?} under {cover:?}: {decision:?}");
+            }
         }
     }
 }

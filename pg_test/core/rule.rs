@@ -21,6 +21,7 @@ fn rule(name: &str, tier: Tier, commands: &[&str]) -> Rule {
         min_rows: None,
         roles: None,
         except_roles: Vec::new(),
+        approvals: 0,
     }
 }
 
@@ -152,4 +153,19 @@ proptest! {
         prop_assert_eq!(tier, highest);
         prop_assert_eq!((tier, name), judge(shuffled, UPDATE, &touched));
     }
+}
+
+#[test]
+fn the_most_approvals_of_any_matching_rule_count() {
+    let demanding = Rule { approvals: 2, ..rule("demanding", Tier::Normal, &["WRITE"]) };
+    let others = Rule { approvals: 3, ..rule("others", Tier::Critical, &["READ"]) };
+    let bulk = Rule { approvals: 4, min_rows: Some(50), ..rule("bulk", Tier::Critical, &["WRITE"]) };
+    let set = RuleSet::new(vec![rule("a", Tier::Important, &["WRITE"]), demanding, others, bulk]);
+    let relation = set.for_relation("app.student", &student());
+    let touched = columns(&[]);
+    let deed = Deed { command: UPDATE, columns: &touched, has_role: &|_| false, is_role: &|_| false };
+    let verdict = set.judge(&relation, &deed);
+    assert_eq!((verdict.tier, set.name(verdict.rule), verdict.approvals), (Tier::Important, "a", 2));
+    let limits = set.row_limits(&relation, &deed, verdict.tier);
+    assert_eq!(limits.iter().map(|limit| (limit.rows, limit.approvals)).collect::<Vec<_>>(), [(50, 4)]);
 }

@@ -47,6 +47,10 @@ impl Group {
     pub fn name(self) -> &'static str {
         GROUPS.iter().find(|(_, group)| *group == self).map_or("AUDIT", |(name, _)| name)
     }
+    /// Whether it changes data, structure, rights or settings: what some posts never do alone.
+    pub fn changes(self) -> bool {
+        !matches!(self, Group::Read | Group::Export | Group::Upkeep)
+    }
 }
 
 /// A command as PostgreSQL names it, and the group that the policy puts it in.
@@ -121,6 +125,8 @@ pub struct Rule {
     pub min_rows: Option<u64>,
     pub roles: Option<Vec<u32>>,
     pub except_roles: Vec<u32>,
+    /// Approvals that it demands, whatever its tier does.
+    pub approvals: u32,
 }
 
 /// A column of a protected relation: number, name and, if labelled, its data class.
@@ -141,7 +147,11 @@ struct Compiled {
 
 /// The rules that can match one relation (or, for cluster-wide commands, none), highest tier first.
 #[derive(Clone, Debug, Default)]
-pub struct RelationRules(Vec<Compiled>);
+pub struct RelationRules {
+    compiled: Vec<Compiled>,
+    /// At least one of them demands approvals of its own.
+    demanding: bool,
+}
 
 /// Every rule of the policy.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +174,8 @@ pub struct Deed<'a> {
 pub struct Verdict {
     pub tier: Tier,
     pub rule: Option<usize>,
+    /// The most approvals that any rule which knows the deed demands: their order does not matter here either.
+    pub approvals: u32,
 }
 
 /// From how many rows on a deed becomes riskier.
@@ -172,6 +184,7 @@ pub struct RowLimit {
     pub rows: u64,
     pub tier: Tier,
     pub rule: usize,
+    pub approvals: u32,
 }
 
 impl RuleSet {
@@ -192,30 +205,42 @@ impl RuleSet {
                 && rule.except_relations.as_ref().is_none_or(|pattern| !pattern.is_match(name))
         };
         let compile = |(index, rule): (usize, &Rule)| Compiled { index, columns: rule.columns_of(columns) };
-        RelationRules(self.rules.iter().enumerate().filter(|(_, rule)| applies(rule)).map(compile).collect())
+        self.compiled(self.rules.iter().enumerate().filter(|(_, rule)| applies(rule)).map(compile))
     }
 
     /// The rules for commands that name no protected relation.
     pub fn for_cluster(&self) -> RelationRules {
         let applies = |rule: &Rule| rule.relations.is_none() && rule.classes.is_none() && rule.columns.is_none();
         let compile = |(index, _)| Compiled { index, columns: None };
-        RelationRules(self.rules.iter().enumerate().filter(|(_, rule)| applies(rule)).map(compile).collect())
+        self.compiled(self.rules.iter().enumerate().filter(|(_, rule)| applies(rule)).map(compile))
+    }
+
+    fn compiled(&self, rules: impl Iterator<Item = Compiled>) -> RelationRules {
+        let compiled: Vec<Compiled> = rules.collect();
+        let demanding = compiled.iter().any(|rule| self.rules[rule.index].approvals > 0);
+        RelationRules { compiled, demanding }
     }
 
     /// The tier of a deed before any row is counted.
     pub fn judge(&self, rules: &RelationRules, deed: &Deed<'_>) -> Verdict {
         let found = self.matching(rules, deed).find(|rule| self.rules[rule.index].min_rows.is_none());
+        let approvals = if rules.demanding { self.approvals(rules, deed) } else { 0 };
         match found {
-            Some(rule) => Verdict { tier: self.rules[rule.index].tier, rule: Some(rule.index) },
-            None => Verdict { tier: Tier::Critical, rule: None },
+            Some(rule) => Verdict { tier: self.rules[rule.index].tier, rule: Some(rule.index), approvals },
+            None => Verdict { tier: Tier::Critical, rule: None, approvals },
         }
+    }
+
+    fn approvals(&self, rules: &RelationRules, deed: &Deed<'_>) -> u32 {
+        let known = self.matching(rules, deed).map(|rule| &self.rules[rule.index]);
+        known.filter(|rule| rule.min_rows.is_none()).map(|rule| rule.approvals).max().unwrap_or(0)
     }
 
     /// Every row threshold above the deed's own tier, lowest number of rows first.
     pub fn row_limits(&self, rules: &RelationRules, deed: &Deed<'_>, above: Tier) -> Vec<RowLimit> {
         let limit = |rule: &Compiled| {
-            let Rule { tier, min_rows, .. } = self.rules[rule.index];
-            min_rows.filter(|_| tier > above).map(|rows| RowLimit { rows, tier, rule: rule.index })
+            let Rule { tier, min_rows, approvals, .. } = self.rules[rule.index];
+            min_rows.filter(|_| tier > above).map(|rows| RowLimit { rows, tier, rule: rule.index, approvals })
         };
         let mut limits: Vec<RowLimit> = self.matching(rules, deed).filter_map(limit).collect();
         limits.sort_by_key(|limit| (limit.rows, std::cmp::Reverse(limit.tier)));
@@ -223,7 +248,7 @@ impl RuleSet {
     }
 
     fn matching<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Compiled> {
-        rules.0.iter().filter(move |compiled| {
+        rules.compiled.iter().filter(move |compiled| {
             let rule = &self.rules[compiled.index];
             rule.commands.as_ref().is_none_or(|commands| commands.contains(deed.command))
                 && compiled.columns.as_ref().is_none_or(|columns| columns.intersects(deed.columns))

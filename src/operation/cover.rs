@@ -2,7 +2,7 @@
 //! in a setting or a table that somebody could write, and ends with the run however that ends.
 
 use crate::backend::backend_local;
-use crate::core::tier::Tier;
+use crate::core::gate;
 use crate::image::Run;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,8 +10,8 @@ use std::rc::Rc;
 /// What stands behind the running statements.
 pub struct Cover {
     pub op_no: String,
-    /// Statements up to this tier are approved.
-    pub tier: Tier,
+    /// Which statements it covers.
+    pub reach: gate::Cover,
     /// Who executes.
     pub person: String,
     /// The run, if what it changes must be restorable.
@@ -33,12 +33,12 @@ impl Drop for CoverGuard {
 }
 
 /// Starts the cover of an operation. None if one stands already: covers do not nest.
-pub fn begin(op_no: &str, tier: Tier, person: &str, images: Option<Run>) -> Option<CoverGuard> {
+pub fn begin(op_no: &str, reach: gate::Cover, person: &str, images: Option<Run>) -> Option<CoverGuard> {
     COVER.with_borrow_mut(|cover| {
         if cover.is_some() {
             return None;
         }
-        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), tier, person: person.to_owned(), images }));
+        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), reach, person: person.to_owned(), images }));
         Some(CoverGuard(()))
     })
 }

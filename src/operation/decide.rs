@@ -19,6 +19,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         operation.check_digest("APPROVE", digest.unwrap_or(""))?;
         operation.separate(Step::Approve, "APPROVE", &approver)?;
+        operation.check_frozen()?;
         dependency::check(&operation)?;
         let given = operation.approvals_given() + 1;
         let status = operation.after(Event::Approve { given, needed: operation.approvals_needed() }, "approved")?;
@@ -64,6 +65,7 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         operation.check_digest("CONFIRM", digest.unwrap_or(""))?;
         operation.separate(Step::Confirm, "CONFIRM", &witness)?;
+        operation.check_frozen()?;
         dependency::check(&operation)?;
         let status = operation.after(Event::Confirm, "confirmed")?;
         if !operation.witness_needed() {

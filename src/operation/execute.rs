@@ -9,6 +9,7 @@ use super::{
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
 use crate::cache::{self, Person};
+use crate::core::gate::Cover;
 use crate::core::operation::{Event, Status, Step, conflict};
 use crate::core::record::{Outcome as Ending, Record};
 use crate::core::script::hex;
@@ -87,9 +88,10 @@ fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
     operation.separate(Step::Execute, "EXECUTE", executor)?;
+    operation.check_frozen()?;
     check_database(operation)?;
     if operation.standing() == Status::Submitted {
-        return Err(approval_missing(operation));
+        return Err(approval_missing(operation, operation.approvals_needed()));
     }
     let left = operation.runs_allowed.saturating_sub(operation.runs_done + 1);
     let status = operation.after(Event::Execute { left, review: operation.review_within_s().is_some() }, "executed")?;
@@ -97,7 +99,7 @@ fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
         return Err(fault);
     }
     if operation.approvals_given() < operation.approvals_needed() {
-        return Err(approval_missing(operation));
+        return Err(approval_missing(operation, operation.approvals_needed()));
     }
     check_confirmation(operation)?;
     let run_as = operation.run_as.unwrap_or(pg_sys::InvalidOid);
@@ -116,10 +118,10 @@ fn check_database(operation: &Operation) -> Outcome<()> {
         .detail(format!("It belongs to database {} of system {}.", operation.database, operation.system_identifier)))
 }
 
-fn approval_missing(operation: &Operation) -> Fault {
-    let (given, needed) = (operation.approvals_given(), operation.approvals_needed());
+fn approval_missing(operation: &Operation, needed: u32) -> Fault {
+    let given = operation.approvals_given();
     Fault::wrong_state(format!("{} is not approved", operation.op_no))
-        .detail(format!("Approvals that count: {given} of {needed}."))
+        .detail(format!("Approvals that count: {given} of {needed}.{}", operation.void_approvals()))
         .hint(format!(
             "An approver reads steward.show('{0}') and calls: SELECT steward.approve('{0}', '{1}');",
             operation.op_no,
@@ -127,22 +129,9 @@ fn approval_missing(operation: &Operation) -> Fault {
         ))
 }
 
-/// A confirmation counts while it is fresh and the person could still give it.
 fn check_confirmation(operation: &Operation) -> Outcome<()> {
-    if !operation.witness_needed() {
-        return Ok(());
-    }
-    let detail = match operation.parts.witness.as_deref() {
-        None => "Nobody has confirmed this run.".to_owned(),
-        Some(name) if !operation.confirmation_holds => {
-            format!("The confirmation by {name} is used up or older than {CONFIRMATION_MINUTES} minutes.")
-        }
-        Some(name) if conflict(Step::Confirm, name, &operation.parts).is_some() => {
-            format!("{name} acts in another step of it.")
-        }
-        Some(name) if person_named(name).is_some_and(|person| person.may("witness")) => return Ok(()),
-        Some(name) => format!("{name} may no longer confirm."),
-    };
+    let detail = unconfirmed(operation).filter(|_| operation.witness_needed());
+    let Some(detail) = detail else { return Ok(()) };
     Err(Fault::wrong_state(format!("{} needs the confirmation of a second person", operation.op_no))
         .detail(detail)
         .hint(format!(
@@ -150,6 +139,26 @@ fn check_confirmation(operation: &Operation) -> Outcome<()> {
             operation.op_no,
             operation.short_digest()
         )))
+}
+
+/// Why no second person stands by, as a sentence. A confirmation counts while it is fresh and the person could still
+/// give it.
+fn unconfirmed(operation: &Operation) -> Option<String> {
+    Some(match operation.parts.witness.as_deref() {
+        None => "Nobody has confirmed this run.".to_owned(),
+        Some(name) if !operation.confirmation_holds => {
+            format!("The confirmation by {name} is used up or older than {CONFIRMATION_MINUTES} minutes.")
+        }
+        Some(name) if conflict(Step::Confirm, name, &operation.parts).is_some() => {
+            format!("{name} acts in another step of it.")
+        }
+        Some(name) => match person_named(name) {
+            Some(person) if person.may("witness") && operation.witness_stands_by(&person) => return None,
+            Some(person) if !person.usable() => format!("{name} is suspended or past valid_until."),
+            Some(person) if person.may("witness") => format!("{name} was suspended after confirming it."),
+            _ => format!("{name} may no longer confirm."),
+        },
+    })
 }
 
 /// Splits the stored script and judges it by the policy of today.
@@ -178,6 +187,9 @@ fn read_again(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Stateme
             ))
             .hint("File it again with steward.request(script, purpose)."));
         }
+        if statement.approvals > operation.approvals_given() {
+            return Err(approval_missing(operation, statement.approvals));
+        }
     }
     Ok(statements)
 }
@@ -187,7 +199,12 @@ fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
-    let cover = cover::begin(&operation.op_no, operation.tier, &executor.name, operation.restorable_run());
+    let reach = Cover {
+        tier: operation.tier,
+        approvals: operation.approvals_given(),
+        witnessed: unconfirmed(operation).is_none(),
+    };
+    let cover = cover::begin(&operation.op_no, reach, &executor.name, operation.restorable_run());
     let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let mut done = Vec::with_capacity(statements.len());

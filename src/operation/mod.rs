@@ -8,6 +8,7 @@ pub mod decide;
 pub mod dependency;
 pub mod environment;
 pub mod execute;
+mod frozen;
 pub mod request;
 pub mod review;
 
@@ -58,6 +59,10 @@ pub struct Operation {
     review_owed: bool,
     /// The confirmation is not older than `CONFIRMATION_MINUTES`.
     pub confirmation_holds: bool,
+    /// When each part was taken, in microseconds since 2000: what was said before a suspension does not count.
+    filed_at: i64,
+    confirmed_at: Option<i64>,
+    approved_at: Vec<i64>,
     pub parts: Parts,
 }
 
@@ -70,8 +75,11 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
         coalesce(to_char(not_after AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS ') || $2, not_after::text),
         review_due IS NOT NULL, coalesce(confirmed_at > clock_timestamp() - make_interval(mins => $3), false),
         applicant, confirmed_by, executed_by,
-        ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event = 'APPROVE' AND person IS NOT NULL)
-    FROM steward._operation o WHERE op_no = $1";
+        ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event = 'APPROVE' AND person IS NOT NULL ORDER BY n),
+        ARRAY(SELECT (extract(epoch FROM e.at - of_time) * 1000000)::int8 FROM steward._operation_event e
+            WHERE e.op_no = o.op_no AND event = 'APPROVE' AND person IS NOT NULL ORDER BY n),
+        (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8
+    FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
 impl Operation {
     /// Locks and reads. 42704 if there is no such number.
@@ -104,6 +112,9 @@ impl Operation {
                 not_after: value(&row, 16)?,
                 review_owed: value(&row, 17)?,
                 confirmation_holds: value(&row, 18)?,
+                approved_at: value(&row, 23)?,
+                filed_at: value(&row, 24)?,
+                confirmed_at: row.get(25)?,
                 parts: Parts {
                     applicant: value(&row, 19)?,
                     witness: row.get(20)?,
@@ -185,14 +196,6 @@ impl Operation {
     fn demands(&self) -> cache::TierPolicy {
         let post = person_named(&self.parts.applicant).map(|person| person.post.clone()).unwrap_or_default();
         cache::policy().tier_policy(self.tier, &post)
-    }
-
-    /// Approvals by persons who may still approve: a right that was taken away takes its votes along.
-    pub fn approvals_given(&self) -> u32 {
-        let counts = |name: &&String| {
-            **name != self.parts.applicant && person_named(name).is_some_and(|person| person.may("approve"))
-        };
-        self.parts.approvers.iter().filter(counts).count() as u32
     }
 
     /// Refuses a step that collides with another part the person has in this operation.

@@ -31,6 +31,8 @@ struct Form<'a> {
     not_after: Option<TimestampWithTimeZone>,
     runs: i32,
     run_as: pg_sys::Oid,
+    /// As many as the applicant asks for; the policy may demand more.
+    approvals: i32,
 }
 
 #[pg_extern(sql = false)]
@@ -45,6 +47,7 @@ fn request(
     not_after: Option<TimestampWithTimeZone>,
     runs: Option<i32>,
     run_as: Option<pg_sys::Oid>,
+    approvals: Option<i32>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
@@ -60,6 +63,7 @@ fn request(
             not_after,
             runs: runs.unwrap_or(1),
             run_as,
+            approvals: approvals.unwrap_or(0),
         };
         check(&form)?;
         check_membership("REQUEST", "", run_as)?;
@@ -73,6 +77,9 @@ fn check(form: &Form<'_>) -> Outcome<()> {
     legible("rollback_plan", form.rollback_plan.unwrap_or(""))?;
     if form.runs < 1 {
         return Err(Fault::bad_argument("runs must be at least 1"));
+    }
+    if !(0..=9).contains(&form.approvals) {
+        return Err(Fault::bad_argument("approvals are 0 to 9"));
     }
     if form.expected_rows.is_some_and(|rows| rows < 0) {
         return Err(Fault::bad_argument("expected_rows must not be negative"));
@@ -117,11 +124,13 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
         dry_run::examine(form.script)?
     };
     check_steps(&steps)?;
-    let (tier, rule) = risk(&steps, form.expected_rows);
+    let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
     let demands = cache::policy().tier_policy(tier, &applicant.post);
-    let approvals = demands.approvals.max(0) as u32;
-    if let Some(what) = missing(&applicant.name, approvals, demands.witness, &candidates(&cache::policy().everybody()))
-    {
+    let approvals = approvals.max(demands.approvals.max(0) as u32).max(form.approvals as u32);
+    // What cannot be seen from here may change something.
+    let changes = steps.iter().any(|step| step.changes || step.opaque || step.decision == "unknown");
+    let witness = demands.witness || changes && applicant.never_alone();
+    if let Some(what) = missing(&applicant.name, approvals, witness, &candidates(&cache::policy().everybody())) {
         return Err(Fault::wrong_state(format!("nobody could approve this {} operation", tier.name()))
             .detail(format!("Besides {} there is not {what}.", applicant.name))
             .hint("SELECT steward.register_person(name, post, roles => '{login}');"));
@@ -133,7 +142,7 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
         false => Some(Status::Submitted),
     };
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
-    let filed = Filed { form, applicant, tier, rule, approvals, witness: demands.witness, status };
+    let filed = Filed { form, applicant, tier, rule, approvals, witness, status };
     let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
     filed.record(&op_no, &policy);
     Ok(op_no)
@@ -168,23 +177,34 @@ fn check_steps(steps: &[Step]) -> Outcome<()> {
     Ok(())
 }
 
-/// The highest tier of any step and the rule that says so. Unknown rows count as bulk; unknown content as critical.
-fn risk(steps: &[Step], expected_rows: Option<i64>) -> (Tier, String) {
-    let mut worst = (Tier::Normal, "none".to_owned());
-    let mut raise = |tier: Tier, rule: &str| {
-        if tier > worst.0 || worst.1 == "none" {
-            worst = (tier, rule.to_owned());
+/// What a whole script is.
+struct Risk {
+    tier: Tier,
+    /// Which rule says so.
+    rule: String,
+    /// The most that any rule demands.
+    approvals: u32,
+}
+
+/// The highest tier of any step. Unknown rows count as bulk; unknown content as critical.
+fn risk(steps: &[Step], expected_rows: Option<i64>) -> Risk {
+    let mut worst = Risk { tier: Tier::Normal, rule: "none".to_owned(), approvals: 0 };
+    let mut raise = |tier: Tier, rule: &str, approvals: u32| {
+        worst.approvals = worst.approvals.max(approvals);
+        if tier > worst.tier || worst.rule == "none" {
+            worst.tier = tier;
+            worst.rule = rule.to_owned();
         }
     };
     for step in steps {
-        raise(step.tier, &step.rule);
-        for (rows, tier, rule) in &step.row_rules {
-            if expected_rows.is_none_or(|expected| expected as u64 >= *rows) {
-                raise(*tier, rule);
+        raise(step.tier, &step.rule, step.approvals);
+        for limit in &step.row_rules {
+            if expected_rows.is_none_or(|expected| expected as u64 >= limit.rows) {
+                raise(limit.tier, &limit.rule, limit.approvals);
             }
         }
         if step.opaque {
-            raise(Tier::Critical, "opaque");
+            raise(Tier::Critical, "opaque", 0);
         }
     }
     worst

@@ -7,6 +7,7 @@ use super::utility_names::text;
 use super::{list, utility};
 use crate::cache;
 use crate::core::gate::Decision;
+use crate::core::rule::ColumnSet;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use pgrx::pg_sys::panic::CaughtError;
@@ -28,14 +29,27 @@ pub struct Step {
     /// allow, refuse, or unknown when it cannot be analysed yet.
     pub decision: String,
     pub reason: String,
-    /// From how many rows on which tier, by which rule.
-    pub row_rules: Vec<(u64, Tier, String)>,
+    /// Approvals that the rules demand beside those of the tier.
+    pub approvals: u32,
+    /// More than a look or upkeep.
+    pub changes: bool,
+    /// From how many rows on which tier, by which rule, and the approvals it demands.
+    pub row_rules: Vec<RowRule>,
     /// What it runs cannot be seen from here: DO, CALL, a function that is not built in.
     pub opaque: bool,
     pub returns_rows: bool,
     pub utility: bool,
     /// Why it cannot run inside `steward.execute`, if it cannot.
     pub runnable: Result<(), String>,
+}
+
+/// What a step becomes from so many rows on.
+#[derive(Clone, Debug)]
+pub struct RowRule {
+    pub rows: u64,
+    pub tier: Tier,
+    pub rule: String,
+    pub approvals: u32,
 }
 
 /// Parses and judges every statement; a syntax error passes through with its cursor position.
@@ -75,6 +89,8 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             relations: Vec::new(),
             decision: "allow".to_owned(),
             reason: "touches nothing that is protected".to_owned(),
+            approvals: 0,
+            changes: false,
             row_rules: Vec::new(),
             opaque: matches!((*node).type_, NodeTag::T_DoStmt | NodeTag::T_CallStmt | NodeTag::T_ExecuteStmt),
             returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
@@ -84,7 +100,8 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
         if is_plannable(node) {
             return match plan(raw, script) {
                 Ok(planned) => {
-                    let facts = facts::of_plan(planned, &policy, false);
+                    let mut facts = facts::of_plan(planned, &policy, false);
+                    facts.deeds.extend(own_commands(planned, &policy));
                     let opaque = calls_unknown_functions(planned);
                     match facts.own {
                         Some((_, relation)) => own(blank, &utility::relation_name(relation)),
@@ -124,15 +141,19 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
     if deeds.is_empty() {
         return blank;
     }
-    let Judgement { tier, rule, limits, .. } = judge::judge(policy, deeds);
-    let decision = judge::ask_gate(policy, tier);
+    let judgement = judge::judge(policy, deeds);
+    let decision = judge::ask_gate(policy, judgement.question());
+    let Judgement { tier, rule, limits, approvals, changes, .. } = judgement;
     let (decision, reason) = match decision {
         Decision::Allow => ("allow", format!("rule \"{rule}\" makes it {}", tier.name())),
         Decision::Tolerate => {
             ("allow", format!("rule \"{rule}\" makes it {}; the policy is not enforced now", tier.name()))
         }
-        Decision::RefuseUncovered | Decision::RefuseBeyondCover(_) => {
+        Decision::RefuseUncovered | Decision::RefuseBeyondCover(..) => {
             ("refuse", format!("rule \"{rule}\" makes it {}; it needs an approved operation", tier.name()))
+        }
+        Decision::RefuseAlone => {
+            ("refuse", format!("rule \"{rule}\" makes it {}; your post changes nothing alone", tier.name()))
         }
     };
     Step {
@@ -141,7 +162,12 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
         relations: judge::relations(deeds),
         decision: decision.to_owned(),
         reason,
-        row_rules: limits.into_iter().map(|limit| (limit.rows, limit.tier, limit.rule)).collect(),
+        approvals,
+        changes,
+        row_rules: limits
+            .into_iter()
+            .map(|limit| RowRule { rows: limit.rows, tier: limit.tier, rule: limit.rule, approvals: limit.approvals })
+            .collect(),
         ..blank
     }
 }
@@ -211,6 +237,17 @@ unsafe fn calls_unknown_functions(plan: *mut pg_sys::PlannedStmt) -> bool {
         list::<pg_sys::PlanInvalItem>((*plan).invalItems)
             .any(|item| (*item).cacheId == pg_sys::SysCacheIdentifier::PROCOID as i32)
     }
+}
+
+/// Calls of our own functions that are commands under the rules.
+unsafe fn own_commands(plan: *mut pg_sys::PlannedStmt, policy: &cache::Policy) -> Vec<Deed> {
+    // Safe: as above; such an item holds the hash of the function's key in its cache.
+    let commands = unsafe {
+        list::<pg_sys::PlanInvalItem>((*plan).invalItems)
+            .filter(|item| (**item).cacheId == pg_sys::SysCacheIdentifier::PROCOID as i32)
+            .filter_map(|item| policy.command_of((*item).hashValue))
+    };
+    commands.map(|command| Deed { command, relation: None, columns: ColumnSet::default() }).collect()
 }
 
 /// Why a statement cannot run inside a function, in the words of a DETAIL.

@@ -91,6 +91,10 @@ unsafe extern "C-unwind" fn run(
     once: bool,
 ) {
     unsafe {
+        // A cursor or portal goes on without a new start.
+        if cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
+            stop(query);
+        }
         let mut context = listen();
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut context;
@@ -162,7 +166,7 @@ unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
     // Safe: as every statement does before it looks into a cache; ExecutorStart gets a complete QueryDesc.
     unsafe {
         core_accept_invalidation_messages();
-        cache::if_fresh(|policy| !facts::concerns((*query).plannedstmt, policy)).unwrap_or(false)
+        cache::if_fresh(|policy| !policy.stopped() && !facts::concerns((*query).plannedstmt, policy)).unwrap_or(false)
     }
 }
 
@@ -181,6 +185,10 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
     // Safe: ExecutorStart gets a complete QueryDesc.
     unsafe {
         let plan = (*query).plannedstmt;
+        if policy.stopped() {
+            let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
+            judge::refuse_stopped(&policy, facts::operation_tag(plan), &source);
+        }
         if !facts::concerns(plan, &policy) {
             return false;
         }
@@ -220,6 +228,20 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         answer(image::require_triggers(written().filter_map(|deed| deed.relation.as_ref())));
         written().for_each(|deed| deed.relation.iter().for_each(|member| rows::touching(&member.root)));
         remember_limits(query, judgement.limits)
+    }
+}
+
+/// What was begun in time does not go on for somebody whose time is over.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn stop(query: *mut pg_sys::QueryDesc) {
+    if standing_aside() {
+        return;
+    }
+    // Safe: the query is running.
+    unsafe {
+        let plan = (*query).plannedstmt;
+        let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
+        judge::refuse_stopped(&cache::policy(), facts::operation_tag(plan), &source);
     }
 }
 
@@ -283,24 +305,24 @@ unsafe fn limit_reached(query: *mut pg_sys::QueryDesc, limit: &RelationLimit, to
         Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len)
     };
     let policy = cache::policy();
-    let decision = judge::ask_gate(&policy, limit.tier);
+    let decision = judge::ask_gate(&policy, limit.question());
     let refused = !matches!(decision, Decision::Allow | Decision::Tolerate);
     if refused {
         buffer::forget(query as usize);
     } else {
         buffer::raise_tier(query as usize, limit.tier, &limit.rule);
     }
-    reached(decision, limit, touched, &source);
+    reached(&policy, limit, touched, &source);
 }
 
 /// A threshold was reached: refuses or tolerates, with the counted rows in message and record.
-fn reached(decision: Decision, limit: &RelationLimit, touched: u64, source: &Source<'_>) {
-    let RelationLimit { root, tag, rows, tier, rule } = limit;
+fn reached(policy: &cache::Policy, limit: &RelationLimit, touched: u64, source: &Source<'_>) {
+    let RelationLimit { root, tag, rows, tier, rule, .. } = limit;
     let why = || {
         let (name, tier) = (&root.name, tier.name());
         format!("{tag} on {name} reached {touched} rows; rule \"{rule}\" makes {rows} rows or more {tier}.")
     };
-    judge::carry_out(decision, *tier, why, source, || {
+    judge::carry_out(policy, limit.question(), why, source, || {
         let mut record = judge::record(tag, vec![root.name.clone()], *tier, rule, source);
         record.rows = Some(touched as i64);
         record
@@ -342,7 +364,7 @@ pub fn check_limits(limits: &[RelationLimit], source: &Source<'_>) -> Option<(Ti
     for limit in limits {
         let touched = rows::touched(&limit.root);
         if touched >= limit.rows {
-            reached(judge::ask_gate(&policy, limit.tier), limit, touched, source);
+            reached(&policy, limit, touched, source);
             raised = Some((limit.tier, limit.rule.clone()));
         }
     }

@@ -7,7 +7,7 @@ use crate::audit::note::note;
 use crate::audit::standby;
 use crate::backend::{NumberMap, backend_local};
 use crate::cache::{OwnKind, Policy, Root};
-use crate::core::gate::{Decision, Demand, Situation, decide};
+use crate::core::gate::{Decision, Demand, Lack, Situation, decide};
 use crate::core::record::{Kind, Outcome, Part, Record};
 use crate::core::rule::{self, RowLimit};
 use crate::core::tier::Tier;
@@ -25,6 +25,10 @@ const REMEMBERED: usize = 256;
 pub struct Judgement<'p> {
     pub tier: Tier,
     pub rule: &'p str,
+    /// The most approvals that rules for any of its deeds demand.
+    pub approvals: u32,
+    /// Any of its deeds is more than a look or upkeep.
+    pub changes: bool,
     pub limits: Vec<RelationLimit>,
     /// Which deed decided.
     worst: usize,
@@ -39,11 +43,34 @@ pub struct RelationLimit {
     pub rows: u64,
     pub tier: Tier,
     pub rule: String,
+    pub approvals: u32,
+}
+
+/// What the gate is asked about: a deed's tier, the approvals that its rules demand, whether it changes anything.
+#[derive(Clone, Copy)]
+pub struct Question {
+    pub tier: Tier,
+    pub approvals: u32,
+    pub changes: bool,
+}
+
+impl Judgement<'_> {
+    pub fn question(&self) -> Question {
+        Question { tier: self.tier, approvals: self.approvals, changes: self.changes }
+    }
+}
+
+impl RelationLimit {
+    /// Rows are only counted where they are written.
+    pub fn question(&self) -> Question {
+        Question { tier: self.tier, approvals: self.approvals, changes: true }
+    }
 }
 
 /// Judges deeds, of which there is at least one.
 pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
-    let mut judgement = Judgement { tier: Tier::Normal, rule: "unmatched", limits: Vec::new(), worst: 0 };
+    let mut judgement =
+        Judgement { tier: Tier::Normal, rule: "unmatched", approvals: 0, changes: false, limits: Vec::new(), worst: 0 };
     let mut first = true;
     for (index, deed) in deeds.iter().enumerate() {
         let question = rule::Deed {
@@ -54,6 +81,8 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
         };
         let rules = deed.relation.as_ref().map_or(&policy.cluster_rules, |member| member.rules(&policy.rules));
         let verdict = policy.rules.judge(rules, &question);
+        judgement.approvals = judgement.approvals.max(verdict.approvals);
+        judgement.changes |= deed.command.group.changes();
         if let Some(member) = &deed.relation {
             let name = |limit: RowLimit| RelationLimit {
                 root: member.root.clone(),
@@ -61,6 +90,7 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
                 rows: limit.rows,
                 tier: limit.tier,
                 rule: policy.rules.name(Some(limit.rule)).to_owned(),
+                approvals: limit.approvals.max(verdict.approvals),
             };
             judgement.limits.extend(policy.rules.row_limits(rules, &question, verdict.tier).into_iter().map(name));
         }
@@ -74,19 +104,44 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
     judgement
 }
 
-/// What the gate says to a tier in this session, now.
-pub fn ask_gate(policy: &Policy, tier: Tier) -> Decision {
-    let person = policy.person(session::login());
-    // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
-    let unanswered = person.is_none() && tier > Tier::Normal;
-    let post = person.as_ref().map_or("", |person| person.post.as_str());
-    let demand = Demand { needs_operation: unanswered || policy.tier_policy(tier, post).needs_operation() };
+/// What the gate says in this session, now.
+pub fn ask_gate(policy: &Policy, question: Question) -> Decision {
     let situation = Situation {
         active: shared::active(),
         enforcing: shared::mode() == Mode::Enforce,
-        cover: cover::current().map(|cover| cover.tier),
+        cover: cover::current().map(|cover| cover.reach),
     };
-    decide(tier, demand, situation)
+    decide(question.tier, demand(policy, question), situation)
+}
+
+/// What the policy demands of the person of this session.
+fn demand(policy: &Policy, question: Question) -> Demand {
+    let person = policy.person(session::login());
+    let post = person.as_ref().map_or("", |person| person.post.as_str());
+    let tier = policy.tier_policy(question.tier, post);
+    Demand {
+        approvals: question.approvals.max(tier.approvals.max(0) as u32),
+        witness: tier.witness,
+        // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
+        operation: person.is_none() && question.tier > Tier::Normal,
+        accompanied: question.changes && person.is_some_and(|person| person.never_alone()),
+    }
+}
+
+/// A person who is suspended or past valid_until runs nothing any more, in a session that is open as little as in a new
+/// one. The denial is on record before it is raised.
+pub fn refuse_stopped(policy: &Policy, tag: &str, source: &Source<'_>) {
+    if !policy.stopped() || !shared::active() || shared::mode() != Mode::Enforce {
+        return;
+    }
+    let name = session::person().map(|person| person.name.clone()).unwrap_or_default();
+    let record = record(tag, Vec::new(), Tier::Normal, "suspended", source);
+    deny(
+        record,
+        Fault::refused(format!("statement refused: {name} is suspended or past valid_until"))
+            .detail("Such a person may do nothing, in no session; ROLLBACK works.")
+            .hint("Others reinstate a person in an approved operation: SELECT steward.register_person(name, post);"),
+    )
 }
 
 /// The names of the protected relations among the deeds, each once.
@@ -156,7 +211,7 @@ pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement<'_>, tag: 
         }
     };
     let record = || record(tag, relations(deeds), judgement.tier, judgement.rule, source);
-    carry_out(ask_gate(policy, judgement.tier), judgement.tier, why, source, record);
+    carry_out(policy, judgement.question(), why, source, record);
     if deeds.iter().any(|deed| deed.relation.is_some()) {
         standby::admit_read();
     }
@@ -175,32 +230,52 @@ fn require_room(tier: Tier) {
     }
 }
 
-/// Refuses (after recording the denial) or warns, as the gate says.
+/// Asks the gate and refuses (after recording the denial) or warns, as it says.
 pub fn carry_out(
-    decision: Decision,
-    tier: Tier,
+    policy: &Policy,
+    question: Question,
     why: impl FnOnce() -> String,
     source: &Source<'_>,
     record: impl FnOnce() -> Record,
 ) {
-    let message = match decision {
+    let tier = question.tier.name();
+    let decision = ask_gate(policy, question);
+    let (reason, more) = match decision {
         Decision::Allow => return,
         Decision::Tolerate if shared::mode() == Mode::Warn => {
-            Fault::refused(format!("{} statement would be refused: no approved operation covers it", tier.name()))
+            Fault::refused(format!("{tier} statement would be refused: no approved operation covers it"))
                 .detail(why())
                 .warn();
             return;
         }
         Decision::Tolerate => return,
-        Decision::RefuseUncovered => format!("{} statement refused: no approved operation covers it", tier.name()),
-        Decision::RefuseBeyondCover(covered) => {
-            format!("{} statement refused: the operation is approved as {}", tier.name(), covered.name())
+        Decision::RefuseUncovered => ("no approved operation covers it".to_owned(), String::new()),
+        Decision::RefuseAlone => ("it takes a second person".to_owned(), never_alone()),
+        Decision::RefuseBeyondCover(cover, Lack::Tier) => {
+            (format!("the operation is approved as {}", cover.tier.name()), String::new())
+        }
+        Decision::RefuseBeyondCover(cover, Lack::Approvals) => {
+            let needed = demand(policy, question).approvals;
+            let ask = " Filing it with approvals => and that number asks for as many.";
+            (format!("the operation has {} of {needed} approvals", cover.approvals), ask.to_owned())
+        }
+        Decision::RefuseBeyondCover(_, Lack::Witness) => {
+            ("no second person has confirmed the operation".to_owned(), never_alone())
         }
     };
     let hint = source.request_call().unwrap_or_else(|| {
         "File the change with steward.request(script, purpose), then run it with steward.execute(number).".to_owned()
     });
-    deny(record(), Fault::refused(message).detail(why()).hint(hint))
+    let message = format!("{tier} statement refused: {reason}");
+    deny(record(), Fault::refused(message).detail(why() + &more).hint(hint))
+}
+
+/// The sentence that tells whom the refusal is about; empty where it is the tier that demands a second person.
+fn never_alone() -> String {
+    let person = session::person().filter(|person| person.never_alone());
+    person.map_or_else(String::new, |person| {
+        format!(" {} holds the post {}, which changes nothing alone.", person.name, person.post)
+    })
 }
 
 /// Records a denial durably, then raises it.

@@ -80,6 +80,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
             buffer::after_commit();
             crate::activation::after_commit();
+            crate::person::leaver::after_commit();
             ended();
         }
         // What functions have read in a parallel worker: its transaction is the leader's, but the records are its own.
@@ -90,6 +91,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => {
             buffer::after_abort();
             crate::activation::after_abort();
+            crate::person::leaver::after_abort();
             super::utility::transaction_aborted();
             ended();
         }
@@ -137,6 +139,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
             buffer::subtransaction_aborted(subtransaction);
             executor::subtransaction_aborted(subtransaction);
             rows::subtransaction_aborted(subtransaction);
+            crate::person::leaver::subtransaction_aborted(subtransaction);
             super::utility::subtransaction_aborted(subtransaction);
         }
         _ => {}

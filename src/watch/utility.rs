@@ -15,6 +15,7 @@ use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::person::separation;
 use crate::raw;
 use crate::{cache, image, operation::cover, settings, shared};
 use pgrx::pg_sys::{self, NodeTag};
@@ -45,6 +46,8 @@ struct Allowed {
     roots: Vec<pg_sys::Oid>,
     /// COPY FROM: what its rows are checked against when it has loaded them.
     limits: Vec<RelationLimit>,
+    /// A command on roles: which duties met in one person before it.
+    met: Option<Vec<String>>,
 }
 
 backend_local! {
@@ -118,14 +121,19 @@ unsafe extern "C-unwind" fn decide(
         {
             return false;
         }
+        let source = Source::new(source, (*statement).stmt_location, (*statement).stmt_len);
         if sets_only_the_session((*node).type_) {
+            // A held cursor has its rows already.
+            if (*node).type_ == NodeTag::T_FetchStmt && cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
+                judge::refuse_stopped(&cache::policy(), "FETCH", &source);
+            }
             return false;
         }
-        let source = Source::new(source, (*statement).stmt_location, (*statement).stmt_len);
         guard_installation(node);
         let policy = cache::policy();
-        let facts = of_utility(node, &policy);
         let tag = tag_of(node);
+        judge::refuse_stopped(&policy, tag, &source);
+        let facts = of_utility(node, &policy);
         if !cache::at_home() {
             if facts.cluster_wide {
                 elsewhere(&facts.deeds, tag, &source);
@@ -136,7 +144,7 @@ unsafe extern "C-unwind" fn decide(
             judge::guard_own(*kind, name, tag, &source);
         }
         if facts.deeds.is_empty() {
-            allow(statement, Vec::new(), Vec::new());
+            allow(statement, Vec::new(), Vec::new(), None);
         } else {
             begin(statement, facts, &policy, tag, &source);
         }
@@ -171,14 +179,21 @@ unsafe fn begin(
         members.for_each(|member| rows::touching(&member.root));
     }
     let roots = facts.deeds.iter().filter_map(|deed| Some(deed.relation.as_ref()?.root.oid)).collect();
-    allow(statement, roots, if facts.loads { judgement.limits } else { Vec::new() });
+    // Safe: reads the tag.
+    let met = unsafe { joins_roles((*(*statement).utilityStmt).type_) }.then(separation::before_command).flatten();
+    allow(statement, roots, if facts.loads { judgement.limits } else { Vec::new() }, met);
 }
 
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
-fn allow(statement: *mut pg_sys::PlannedStmt, roots: Vec<pg_sys::Oid>, limits: Vec<RelationLimit>) {
+fn allow(
+    statement: *mut pg_sys::PlannedStmt,
+    roots: Vec<pg_sys::Oid>,
+    limits: Vec<RelationLimit>,
+    met: Option<Vec<String>>,
+) {
     // Safe: plain getter.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
-    let allowed = Allowed { statement: statement as usize, subtransaction, roots, limits };
+    let allowed = Allowed { statement: statement as usize, subtransaction, roots, limits, met };
     transaction::concern();
     ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
@@ -195,10 +210,16 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    let limits = ALLOWED.with_borrow_mut(|all| {
+    let (limits, met) = ALLOWED.with_borrow_mut(|all| {
         let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
-        position.map(|position| all.remove(position).limits).unwrap_or_default()
+        position.map(|position| all.remove(position)).map(|allowed| (allowed.limits, allowed.met)).unwrap_or_default()
     });
+    let added = met.map(|met| separation::after_command(&met)).unwrap_or_default();
+    if !added.is_empty() {
+        buffer::forget(statement as usize);
+        // Safe: as above.
+        separation::deny(&added, unsafe { tag_of(node) }, &source);
+    }
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()
@@ -248,6 +269,11 @@ fn sets_only_the_session(tag: NodeTag) -> bool {
             | T_ConstraintsSetStmt
             | T_DiscardStmt
     )
+}
+
+/// Commands that may put a login into a role.
+fn joins_roles(tag: NodeTag) -> bool {
+    matches!(tag, NodeTag::T_GrantRoleStmt | NodeTag::T_CreateRoleStmt | NodeTag::T_AlterRoleStmt)
 }
 
 /// The extension lives in the home database alone: an attacker's own database would have its own approvers.

@@ -35,10 +35,10 @@ UPDATE app.student SET class_no = 9 WHERE student_id BETWEEN 101 AND 150;
 \set ON_ERROR_STOP on
 \ir refused.sql
 \echo
-\echo '-- A superuser is refused as well.'
+\echo '-- A superuser is refused as well, for a single row too: the post ops changes nothing alone.'
 \connect - postgres
 \set ON_ERROR_STOP off
-UPDATE app.student SET class_no = 9 WHERE student_id BETWEEN 101 AND 150;
+UPDATE app.student SET class_no = 9 WHERE student_id = 101;
 \set ON_ERROR_STOP on
 \ir refused.sql
 \echo
@@ -144,7 +144,7 @@ FROM steward.audit_log WHERE op_no = :'op_no' ORDER BY id;
 \echo '-- What was refused; also what a block had swallowed.'
 SELECT id, user_id, operation_type, table_name, rule, result FROM steward.audit_log WHERE result = 'DENIED' ORDER BY id;
 \set ECHO none
-SELECT count(*) >= 9 AND count(*) FILTER (WHERE user_id = 'region_chen' AND rule = 'bulk_write') = 1 AS as_told
+SELECT count(*) >= 9 AND count(*) FILTER (WHERE user_id = 'region_chen' AND operation_type = 'UPDATE') = 1 AS as_told
 FROM steward.audit_log WHERE result = 'DENIED' \gset
 \ir as_told.sql
 \echo '-- The chain verifies. Its head, kept elsewhere, proves later that nothing was rewritten or cut off.'

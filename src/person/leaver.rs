@@ -1,0 +1,89 @@
+//! A leaver: what suspending a person takes away beside the capabilities. Their logins are closed, and once that is
+//! committed their sessions are ended. Were a session to survive, its next statement is refused all the same
+//! (`watch::judge::refuse_stopped`); what the person had filed and said is frozen where operations are read.
+
+use super::texts;
+use crate::backend::backend_local;
+use crate::error::Outcome;
+use crate::own;
+use crate::watch::transaction;
+use pgrx::pg_sys;
+use pgrx::spi::SpiClient;
+use std::cell::RefCell;
+
+/// A login whose sessions end when the transaction commits.
+struct Leaving {
+    login: pg_sys::Oid,
+    subtransaction: u32,
+}
+
+backend_local! {
+    static LEAVING: RefCell<Vec<Leaving>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A superuser who can log in and is nobody else's: were the last one closed, only a restart could open the server.
+const TO_CLOSE: &str = "SELECT quote_ident(r.rolname) FROM steward.person_login l JOIN pg_roles r ON r.oid = l.role::oid
+    WHERE l.person = $1 AND r.rolcanlogin AND (NOT r.rolsuper OR EXISTS (SELECT FROM pg_roles other
+        WHERE other.rolsuper AND other.rolcanlogin
+            AND NOT EXISTS (SELECT FROM steward.person_login mine WHERE mine.person = $1 AND mine.role::oid = other.oid)))
+    ORDER BY 1";
+
+/// Closes the person's logins and ends their sessions at the commit. Returns the logins that were closed.
+pub fn leave(client: &mut SpiClient<'_>, person: &str) -> Outcome<Vec<String>> {
+    let closed = texts(client, TO_CLOSE, &[person.into()])?;
+    for login in &closed {
+        // A quoted identifier of the catalog.
+        own::execute(client, &format!("ALTER ROLE {login} NOLOGIN"), &[])?;
+        let mark = "UPDATE steward.person_login SET closed = true WHERE role = $1::regrole";
+        own::execute(client, mark, &[login.as_str().into()])?;
+    }
+    let logins = "SELECT role::oid FROM steward.person_login WHERE person = $1";
+    let mut leaving = Vec::new();
+    for row in own::query(client, logins, &[person.into()])? {
+        leaving.extend(row.get::<pg_sys::Oid>(1)?);
+    }
+    // Safe: plain getter.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    LEAVING.with_borrow_mut(|all| all.extend(leaving.into_iter().map(|login| Leaving { login, subtransaction })));
+    transaction::concern();
+    Ok(closed)
+}
+
+/// Opens the logins again that a suspension closed.
+pub fn come_back(client: &mut SpiClient<'_>, person: &str) -> Outcome<()> {
+    let opened = "UPDATE steward.person_login SET closed = false WHERE person = $1 AND closed
+        RETURNING (SELECT quote_ident(rolname) FROM pg_roles r WHERE r.oid = role)";
+    for login in texts(client, opened, &[person.into()])? {
+        own::execute(client, &format!("ALTER ROLE {login} LOGIN"), &[])?;
+    }
+    Ok(())
+}
+
+/// COMMIT: ends the sessions, in every database, workers that run as the login included. Never raises.
+pub fn after_commit() {
+    let leaving = LEAVING.with_borrow_mut(std::mem::take);
+    if leaving.is_empty() {
+        return;
+    }
+    // Safe: the array of processes never moves; a slot is read without its lock, as a moment old as any list of
+    // processes is. Sequencer and launcher have no role of a person in theirs.
+    unsafe {
+        let processes = &*pg_sys::ProcGlobal;
+        for place in 0..processes.allProcCount as usize {
+            let process = &*processes.allProcs.add(place);
+            if process.pid != 0 && leaving.iter().any(|leaving| leaving.login == process.roleId) {
+                // What pg_terminate_backend sends. A process that has just gone is none of ours to wait for.
+                libc::kill(process.pid, libc::SIGTERM);
+            }
+        }
+    }
+}
+
+/// ABORT: nobody leaves.
+pub fn after_abort() {
+    LEAVING.with_borrow_mut(Vec::clear);
+}
+
+pub fn subtransaction_aborted(subtransaction: u32) {
+    LEAVING.with_borrow_mut(|all| all.retain(|leaving| leaving.subtransaction < subtransaction));
+}
