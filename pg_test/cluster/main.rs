@@ -15,6 +15,7 @@ macro_rules! tests {
 }
 
 mod account;
+mod approval_defects;
 mod attack;
 mod bulk;
 mod chain;
@@ -27,14 +28,18 @@ mod denial;
 mod dependency;
 mod disk_full;
 mod dump;
+mod exclusive;
 mod expect;
 mod failover;
 mod fault;
 mod foreign_error;
 mod history;
+mod leaver;
 mod long_transaction;
+mod matrix;
 mod mode;
 mod mutation;
+mod never_alone;
 mod operation;
 mod other_database;
 mod parallel;
@@ -63,6 +68,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let subjects = [
+        approval_defects::tests(),
         attack::tests(),
         bulk::tests(),
         chain::tests(),
@@ -74,12 +80,16 @@ fn main() {
         dependency::tests(),
         disk_full::tests(),
         dump::tests(),
+        exclusive::tests(),
         failover::tests(),
         foreign_error::tests(),
         history::tests(),
+        leaver::tests(),
         long_transaction::tests(),
+        matrix::tests(),
         mode::tests(),
         mutation::tests(),
+        never_alone::tests(),
         operation::tests(),
         other_database::tests(),
         parallel::tests(),

@@ -3,11 +3,14 @@
 use postgres::error::{DbError, SqlState};
 
 use crate::expect::{db_error, expect_error};
-use crate::school::{School, execute};
+use crate::school::{School, execute, request};
 
 tests! {
     nobody_approves_their_own_request,
     nobody_approves_their_own_request_as_another_role,
+    nobody_approves_their_own_request_by_session_authorization,
+    nobody_approves_their_own_request_by_a_definers_function,
+    a_login_that_changes_hands_takes_no_vote_along,
     nobody_confirms_their_own_request,
     the_approver_is_not_the_second_person,
     one_person_approves_once,
@@ -44,8 +47,10 @@ fn nobody_approves_their_own_request() {
 
 fn nobody_approves_their_own_request_as_another_role() {
     let school = School::inactive();
-    school.superuser().batch_execute("GRANT reviewer_sun TO region_chen").expect("grant");
-    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    // That the GRANT itself is refused is told in `exclusive`; here somebody has taken the pair out.
+    let joined =
+        "DELETE FROM steward.exclusive_capability; GRANT reviewer_sun TO region_chen; SELECT steward.activate()";
+    school.superuser().batch_execute(joined).expect("one role in the other");
     let op_no = school.request("region_chen", SIXTY);
     let digest = school.digest(&op_no);
     let mut chen = school.session("region_chen");
@@ -57,6 +62,57 @@ fn nobody_approves_their_own_request_as_another_role() {
     let vote = superuser.query("SELECT steward.approve($1, $2)", &[&op_no, &digest]);
     expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     assert_eq!(school.status(&op_no), "submitted");
+}
+
+/// A superuser may become anybody for PostgreSQL; here the login that authenticated stays who it is.
+fn nobody_approves_their_own_request_by_session_authorization() {
+    let school = School::inactive();
+    let powerful = "CREATE ROLE han_admin LOGIN SUPERUSER;
+        SELECT steward.register_person('Han', NULL, roles => '{security_han, han_admin}'); SELECT steward.activate()";
+    school.superuser().batch_execute(powerful).expect("a second login");
+    let op_no = school.request("security_han", SIXTY);
+    let digest = school.digest(&op_no);
+    let mut han = school.session("han_admin");
+    for disguise in
+        ["SET ROLE reviewer_sun", "SET SESSION AUTHORIZATION reviewer_sun", "SET SESSION AUTHORIZATION postgres"]
+    {
+        han.batch_execute(disguise).expect("a superuser may");
+        let vote = han.query("SELECT steward.approve($1, $2)", &[&op_no, &digest]);
+        expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "Han filed it", "");
+        han.batch_execute("RESET SESSION AUTHORIZATION; RESET ROLE").expect("reset");
+    }
+    assert_eq!(school.status(&op_no), "submitted");
+}
+
+fn nobody_approves_their_own_request_by_a_definers_function() {
+    let school = School::active();
+    let op_no = school.request("security_han", SIXTY);
+    let digest = school.digest(&op_no);
+    let lend = "CREATE SCHEMA lent; CREATE FUNCTION lent.vote(text, text) RETURNS void LANGUAGE sql SECURITY DEFINER
+        AS 'SELECT steward.approve($1, $2)'; ALTER FUNCTION lent.vote OWNER TO reviewer_sun";
+    school.operate("postgres", &format!("{lend}; GRANT USAGE ON SCHEMA lent TO PUBLIC"));
+    for login in ["security_han", "region_liu"] {
+        let vote = school.session(login).query("SELECT lent.vote($1, $2)", &[&op_no, &digest]);
+        expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    assert_eq!(school.status(&op_no), "submitted");
+}
+
+/// Delegating one's login is no way either: who acts through it is the person it belongs to now.
+fn a_login_that_changes_hands_takes_no_vote_along() {
+    let school = School::active();
+    let op_no = school.request("security_han", SIXTY);
+    let handed = "SELECT steward.register_person('Sun', NULL, roles => '{}');
+        SELECT steward.register_person('Han', NULL, roles => '{security_han, reviewer_sun}')";
+    let mut superuser = school.superuser();
+    let hand_over = request(&mut superuser, handed, "");
+    school.vote("reviewer_zhou", "approve", &hand_over).expect("approve");
+    school.vote("security_han", "approve", &hand_over).expect("approve");
+    school.vote("region_liu", "confirm", &hand_over).expect("confirm");
+    execute(&mut superuser, &hand_over).expect("hand over");
+    let vote = refused(&school, "reviewer_sun", "approve", &op_no);
+    assert!(vote.detail().unwrap_or("").contains("Han filed it"), "{vote:?}");
+    school.vote("reviewer_zhou", "approve", &op_no).expect("another person");
 }
 
 fn nobody_confirms_their_own_request() {
