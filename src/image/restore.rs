@@ -12,6 +12,7 @@ use crate::operation::{cover, numbered, unknown};
 use crate::{own, policy};
 use pgrx::prelude::*;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Images that are read at once.
 const BATCH: i32 = 1000;
@@ -134,8 +135,8 @@ fn restore_rows(
         Ok(images)
     })?;
     for image in &batch {
-        if !tables.contains_key(&image.relation) {
-            tables.insert(image.relation, Table::find(image.relation)?);
+        if let Entry::Vacant(unknown) = tables.entry(image.relation) {
+            unknown.insert(Table::find(image.relation)?);
         }
     }
     let _exact = text::Exact::enter();

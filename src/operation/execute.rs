@@ -59,7 +59,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let status = check(&operation, &executor)?;
     let run_as = operation.run_as.ok_or_else(|| Fault::wrong_state(format!("{op_no} has no script to run")))?;
     let statements = read_again(&operation, run_as)?;
-    let policy = own::run(|client| dependency::policy_version(client))?;
+    let policy = own::run(dependency::policy_version)?;
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
     let done = run(&operation, &executor, run_as, &statements)?;
