@@ -1,7 +1,9 @@
 -- Operations: what somebody wants to run, who agreed to it, and what became of it.
 
-CREATE SEQUENCE steward.operation_number AS bigint;
-COMMENT ON SEQUENCE steward.operation_number IS 'Last part of operation numbers. Never blocks; a gap is a request that was rolled back.';
+-- No hook sees which sequence setval() is given, so a superuser may move this one: numbers in use are passed over, and
+-- behind the last comes the first.
+CREATE SEQUENCE steward.operation_number AS bigint CYCLE;
+COMMENT ON SEQUENCE steward.operation_number IS 'Last part of operation numbers. Never blocks; a gap is a request that was rolled back. Wherever it stands, no number is given twice.';
 
 CREATE TABLE steward._operation (
     op_no             text PRIMARY KEY,

@@ -258,6 +258,18 @@ fn odd(what: &str) -> Fault {
     Fault::internal(format!("an operation does not read back: {what}"))
 }
 
+/// A number that no operation of that day has, wherever the sequence stands.
+pub fn next_number(client: &mut SpiClient<'_>, day: &str) -> Outcome<String> {
+    loop {
+        let count = own::query(client, "SELECT nextval('steward.operation_number')", &[])?.first().get_one::<i64>()?;
+        let op_no = crate::core::script::number(day, count.unwrap_or_default());
+        let known = "SELECT 1 FROM steward._operation WHERE op_no = $1";
+        if own::query(client, known, &[op_no.as_str().into()])?.is_empty() {
+            return Ok(op_no);
+        }
+    }
+}
+
 pub fn unknown(op_no: &str) -> Fault {
     Fault::unknown(format!("operation \"{op_no}\" does not exist"))
         .hint("SELECT op_no, status, purpose FROM steward.operation;")

@@ -1,13 +1,13 @@
 //! Filing an operation: what it is, how risky it is, and whether anybody could agree to it.
 
 use super::environment::Environment;
-use super::{Entry, actor, denied, dependency, step_record};
+use super::{Entry, actor, denied, dependency, next_number, step_record};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Status, missing, next};
 use crate::core::redact::redact_limited;
-use crate::core::script::{digest, hex, holds_password, number, uses_cursor};
+use crate::core::script::{digest, hex, holds_password, uses_cursor};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, optional, required};
@@ -225,8 +225,7 @@ struct Filed<'a> {
 const TERM: &str = "SELECT CASE WHEN coalesce($2, now() + interval '7 days') <= clock_timestamp() THEN 'not_after is in the past'
     WHEN coalesce($2, now() + interval '7 days') <= coalesce($1, now()) THEN 'not_after must be later than not_before' END";
 
-const NUMBER: &str =
-    "SELECT to_char(clock_timestamp() AT TIME ZONE $1, 'YYYYMMDD'), nextval('steward.operation_number')";
+const TODAY: &str = "SELECT to_char(clock_timestamp() AT TIME ZONE $1, 'YYYYMMDD')";
 
 const INSERT: &str = "INSERT INTO steward._operation (op_no, origin, script, digest, tier, rule, purpose, impact, expected_rows,
         rollback_plan, applicant, applicant_login, run_as, database, system_identifier, not_before, not_after, runs_allowed,
@@ -241,9 +240,8 @@ impl Filed<'_> {
         if let Some(what) = one_text(client, TERM, &[form.not_before.into(), form.not_after.into()])? {
             return Err(Fault::bad_argument(what));
         }
-        let row = own::query(client, NUMBER, &[settings::time_zone().into()])?.first();
-        let (day, count) = row.get_two::<String, i64>()?;
-        let op_no = number(&day.unwrap_or_default(), count.unwrap_or_default());
+        let day = one_text(client, TODAY, &[settings::time_zone().into()])?.unwrap_or_default();
+        let op_no = next_number(client, &day)?;
         let sha = digest(form.script);
         let login = session::login_name();
         own::execute(

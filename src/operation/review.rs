@@ -1,12 +1,12 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
-use super::{Entry, Operation, actor, numbered, own_act, push};
+use super::{Entry, Operation, actor, next_number, numbered, own_act, push};
 use crate::backend::backend_local;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
-use crate::core::script::{digest, number};
+use crate::core::script::digest;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, required};
@@ -212,16 +212,15 @@ fn insert_review(client: &mut SpiClient<'_>, record: &Record, person: &Person, w
         ", $7, clock_timestamp() + make_interval(secs => $8) FROM steward.person WHERE name = $9 RETURNING op_no"
     );
     // Setting the policy up is not reviewed, even where its records are chained after the activation.
-    let numbers = concat!(
+    let day = concat!(
         "SELECT to_char(",
         moment!("$1"),
-        " AT TIME ZONE $2, 'YYYYMMDD'), nextval('steward.operation_number') FROM steward.activation WHERE activated_at <= ",
+        " AT TIME ZONE $2, 'YYYYMMDD') FROM steward.activation WHERE activated_at <= ",
         moment!("$1")
     );
-    let found = own::query(client, numbers, &[record.time.into(), settings::time_zone().into()])?.next();
-    let Some(row) = found else { return Ok(None) };
-    let (day, count) = (row.get::<String>(1)?, row.get::<i64>(2)?);
-    let op_no = number(&day.unwrap_or_default(), count.unwrap_or_default());
+    let arguments = [record.time.into(), settings::time_zone().into()];
+    let Some(day) = one_text(client, day, &arguments)? else { return Ok(None) };
+    let op_no = next_number(client, &day)?;
     let script = record.statement.as_deref().unwrap_or(&record.operation_type);
     let sha = digest(script);
     let inserted = one_text(
