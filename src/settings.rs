@@ -185,18 +185,23 @@ pub fn register() {
         sighup(),
         none,
     );
-    pin_track_counts();
+    pin_server_settings();
     reserve(c"steward");
 }
 
-/// Takes `track_counts` out of sessions' hands: rows are counted by the server's own counters, and no policy decision may
-/// depend on what its subject can switch off. It stays a setting of postgresql.conf.
-fn pin_track_counts() {
+/// Settings of the server that no session may choose for itself. Rows are counted by the server's own counters, and no
+/// policy decision may depend on what its subject can switch off. A library that a session loads at its start could put
+/// its hooks before ours.
+const PINNED: [&CStr; 3] = [c"track_counts", c"session_preload_libraries", c"local_preload_libraries"];
+
+/// Takes them out of sessions' hands (connection options, ALTER ROLE and ALTER DATABASE too): they stay settings of
+/// postgresql.conf.
+fn pin_server_settings() {
     // Safe: the server's table of settings, complete while libraries are preloaded, before any backend starts.
     unsafe {
         let settings = std::slice::from_raw_parts(pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions() as usize);
         for setting in settings {
-            if CStr::from_ptr((**setting).name) == c"track_counts" {
+            if PINNED.contains(&CStr::from_ptr((**setting).name)) {
                 (**setting).context = pg_sys::GucContext::PGC_SIGHUP;
             }
         }
