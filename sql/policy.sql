@@ -28,16 +28,22 @@ COMMENT ON COLUMN steward.rule.installed IS 'Came with the extension (manual 1.1
 
 INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, installed) VALUES
     ('read',             'normal',    '{READ}',       NULL, NULL, 'Queries and reports (requirement 20).', true),
-    ('write',            'normal',    '{WRITE}',      NULL, NULL, 'Changes of data that no other rule names (requirement 20).', true),
-    ('upkeep',           'normal',    '{UPKEEP}',     NULL, NULL, 'LOCK, ANALYZE, VACUUM, REINDEX, CREATE INDEX, COMMENT, own password.', true),
+    ('write',            'normal',    '{WRITE,FUNCTION be_lo_*,FUNCTION be_lowrite}', NULL, NULL,
+        'Changes of data that no other rule names (requirement 20), and of large objects.', true),
+    ('upkeep',           'normal',    '{UPKEEP,FUNCTION pg_backup_*,FUNCTION pg_switch_wal,FUNCTION pg_create_restore_point,FUNCTION pg_rotate_logfile*,FUNCTION pg_logical_emit_message*}', NULL, NULL,
+        'LOCK, ANALYZE, VACUUM, REINDEX, CREATE INDEX, COMMENT, own password; what backups call.', true),
     ('bulk_write',       'critical',  '{WRITE}',      50,   NULL, '50 rows or more (requirement 5).', true),
     ('sensitive_column', 'important', '{WRITE}',      NULL, '{id_card,address,guardian_contact}', 'Identity numbers, addresses, guardians (requirement 13).', true),
-    ('export',           'important', '{EXPORT}',     NULL, NULL, 'Rows that leave protected tables.', true),
+    ('export',           'important', '{EXPORT,FUNCTION pg_logical_slot_*}', NULL, NULL, 'Rows that leave protected tables.', true),
     ('structure',        'critical',  '{DDL}',        NULL, NULL, 'DROP, TRUNCATE, ALTER, CLUSTER, VACUUM FULL of protected tables (requirement 6).', true),
     ('partition',        'important', '{PARTITION}',  NULL, NULL, 'A new partition of a protected table.', true),
     ('privilege',        'critical',  '{PRIVILEGE}',  NULL, NULL, 'Privileges of administrators, of everybody and of unknown roles (requirement 3).', true),
     ('account',          'important', '{ACCOUNT}',    NULL, NULL, 'Accounts and privileges of roles known to be no administrators (requirement 15).', true),
-    ('config',           'critical',  '{CONFIG}',     NULL, NULL, 'Settings, extensions, files, libraries (requirement 2).', true),
+    ('config',           'critical',  '{CONFIG,FUNCTION pg_reload_conf}', NULL, NULL, 'Settings, extensions, files, libraries (requirement 2).', true),
+    ('server_control',   'important', '{FUNCTION pg_terminate_backend,FUNCTION pg_promote,FUNCTION pg_wal_replay_*,FUNCTION pg_create_physical_replication_slot,FUNCTION pg_copy_physical_replication_slot*,FUNCTION pg_drop_replication_slot,FUNCTION pg_replication_*}', NULL, NULL,
+        'Ending sessions, promotion, replication slots and origins.', true),
+    ('server_access',    'critical',  '{FUNCTION pg_read_*,FUNCTION pg_ls_dir*,FUNCTION pg_stat_file*,FUNCTION be_lo_import*,FUNCTION be_lo_export,FUNCTION pg_file_*,FUNCTION pg_logdir_ls*,FUNCTION dblink_*,FUNCTION pg_create_logical_replication_slot,FUNCTION pg_copy_logical_replication_slot*,FUNCTION get_raw_page*,FUNCTION bt_page_items*,FUNCTION heap_force_*,FUNCTION pg_truncate_visibility_map,FUNCTION pg_nextoid,FUNCTION pg_stop_making_pinned_objects,FUNCTION pg_import_system_collations}', NULL, NULL,
+        'Files of the server, other servers, libraries that decode the log, pages below the executor.', true),
     ('audit',            'critical',  '{AUDIT}',      NULL, NULL, 'The extension''s own objects (requirement 4).', true);
 -- The role form has two signatures beside the applicant's (manual, form A).
 UPDATE steward.rule SET approvals = 2 WHERE name = 'privilege';
@@ -117,7 +123,7 @@ CREATE FUNCTION steward.set_rule(name text, tier steward.tier, commands text[] D
     approvals int DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_rule_wrapper';
 COMMENT ON FUNCTION steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text, int) IS
-    'Creates or replaces a rule; NULL = any. approvals: how many different persons must approve what it matches, if more than its tier demands; 0 to 9. Commands are tags or the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT; patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect.';
+    'Creates or replaces a rule; NULL = any. approvals: how many different persons must approve what it matches, if more than its tier demands; 0 to 9. Commands are tags, the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT FUNCTION, or functions by C symbol (FUNCTION pg_read_file*); patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect.';
 
 CREATE FUNCTION steward.drop_rule(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_rule_wrapper';

@@ -83,7 +83,7 @@ pub enum OwnKind {
 pub struct Member {
     pub relation: pg_sys::Oid,
     pub root: Rc<Root>,
-    columns: Vec<Column>,
+    pub columns: Vec<Column>,
     rules: OnceCell<RelationRules>,
 }
 
@@ -121,8 +121,9 @@ pub struct Policy {
     commands: Vec<(u32, Command)>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: HashSet<u32>,
-    /// User-defined types and owned sequences of protected columns, each with its table.
-    parts: HashMap<u32, u32>,
+    /// What the rows of protected tables depend on: catalog and oid of user-defined types, owned sequences and functions
+    /// of triggers, defaults, checks, indexes and policies, each with its table.
+    parts: HashMap<(u32, u32), u32>,
 }
 
 impl Policy {
@@ -135,9 +136,9 @@ impl Policy {
             _ => None,
         }
     }
-    /// The protected table that a type or sequence is part of: changing it changes what the table's rows say.
-    pub fn member_with_part(&self, object: pg_sys::Oid) -> Option<&Rc<Member>> {
-        self.parts.get(&object.to_u32()).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
+    /// The protected table that a type, sequence or function is part of: changing it changes what the table's rows say.
+    pub fn member_with_part(&self, catalog: pg_sys::Oid, object: pg_sys::Oid) -> Option<&Rc<Member>> {
+        self.parts.get(&(catalog.to_u32(), object.to_u32())).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
     }
     pub fn roots(&self) -> impl Iterator<Item = &Rc<Member>> {
         self.watched.iter().filter_map(|(oid, watched)| match watched {
@@ -205,6 +206,8 @@ unsafe extern "C-unwind" fn on_relcache_change(_argument: pg_sys::Datum, relatio
         });
     if concerns_us {
         STALE.set(true);
+        // Rules name functions, and whether a function is watched is remembered.
+        crate::watch::function::forget();
     }
 }
 
@@ -299,7 +302,7 @@ fn load() -> Result<Policy, Fault> {
         persons,
         parts: own::latest_rows(PARTS)
             .iter()
-            .map(|row| Ok::<_, Fault>((number(row, 0)?, number(row, 1)?)))
+            .map(|row| Ok::<_, Fault>(((number(row, 0)?, number(row, 1)?), number(row, 2)?)))
             .collect::<Result<_, _>>()?,
         plain_roles: own::latest_rows(PLAIN_ROLES).iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?,
     })
@@ -340,8 +343,9 @@ const MEMBERS: &CStr = c"WITH RECURSIVE member(root, row_images, relation) AS (
             LEFT JOIN pg_seclabel l ON l.objoid = m.root AND l.classoid = 'pg_class'::regclass
                 AND l.objsubid = ra.attnum AND l.provider = 'pg_steward'
             WHERE a.attrelid = m.relation AND a.attnum > 0 AND NOT a.attisdropped),
-        m.row_images::text
+        m.row_images::text, c.reltoastrelid::text
     FROM member m JOIN pg_class r ON r.oid = m.root JOIN pg_namespace n ON n.oid = r.relnamespace
+        JOIN pg_class c ON c.oid = m.relation
     ORDER BY 1, 2";
 
 const OWN: &CStr = c"SELECT c.oid::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -363,6 +367,12 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
             let relation = pg_sys::Oid::from(number(row, 1)?);
             let member = Member { relation, root: root.clone(), columns: columns(row, 3)?, rules: OnceCell::new() };
             watched.insert(number(row, 1)?, Watched::Protected(Rc::new(member)));
+            // Long values lie in a table of their own, which a superuser reads like any other.
+            if let toast @ 1.. = number(row, 5)? {
+                let relation = pg_sys::Oid::from(toast);
+                let part = Member { relation, root: root.clone(), columns: Vec::new(), rules: OnceCell::new() };
+                watched.insert(toast, Watched::Protected(Rc::new(part)));
+            }
         }
     }
     for row in own::latest_rows(OWN) {
@@ -379,12 +389,21 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
     Ok(watched)
 }
 
-const PARTS: &CStr = c"SELECT a.atttypid::text, a.attrelid::text FROM steward.protected p
-        JOIN pg_attribute a ON a.attrelid = p.relation WHERE a.attnum > 0 AND a.atttypid >= 16384
-    UNION SELECT s.oid::text, p.relation::oid::text FROM steward.protected p
-        JOIN pg_depend d ON d.refobjid = p.relation AND d.refclassid = 'pg_class'::regclass
-            AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-        JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'";
+const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
+        SELECT relation::oid FROM steward.protected
+        UNION SELECT i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.relation),
+    type_of(type, relation) AS (
+        SELECT a.atttypid, m.relation FROM member m JOIN pg_attribute a ON a.attrelid = m.relation
+            WHERE a.attnum > 0 AND a.atttypid >= 16384
+        UNION SELECT u.type, o.relation FROM type_of o JOIN pg_type t ON t.oid = o.type
+            CROSS JOIN unnest(ARRAY[t.typbasetype, t.typelem]) AS u(type) WHERE u.type >= 16384),
+    hanging AS (SELECT h.classid, h.objid, m.relation FROM member m JOIN pg_depend h ON h.refobjid = m.relation
+        AND h.refclassid = 'pg_class'::regclass AND h.deptype IN ('a', 'i'))
+    SELECT 'pg_type'::regclass::oid::text, type::text, relation::text FROM type_of
+    UNION SELECT 'pg_class'::regclass::oid::text, h.objid::text, h.relation::text FROM hanging h
+        JOIN pg_class s ON s.oid = h.objid AND s.relkind = 'S' WHERE h.classid = 'pg_class'::regclass
+    UNION SELECT 'pg_proc'::regclass::oid::text, f.refobjid::text, h.relation::text FROM hanging h
+        JOIN pg_depend f ON f.classid = h.classid AND f.objid = h.objid AND f.refclassid = 'pg_proc'::regclass";
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text, pre_image::text FROM steward.tier_policy";

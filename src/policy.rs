@@ -300,8 +300,9 @@ fn names<'a>(array: &Option<pgrx::AnyArray>) -> DatumWithOid<'a> {
 /// A group, or a command tag of this server, or one of the tags that the policy adds.
 fn known_command(command: &str) -> Outcome<()> {
     let upper = command.to_ascii_uppercase();
-    let ours = ["COPY FROM", "COPY TO", "EXPORT"];
-    if crate::core::rule::Group::from_name(&upper).is_some() || ours.contains(&upper.as_str()) {
+    let ours = ["COPY FROM", "COPY TO", "EXPORT", "APPLY"];
+    let known = crate::core::rule::Group::from_name(&upper).is_some() || ours.contains(&upper.as_str());
+    if known || crate::core::function::pattern_of(command).is_some() {
         return Ok(());
     }
     let tag =
@@ -311,7 +312,7 @@ fn known_command(command: &str) -> Outcome<()> {
         return Ok(());
     }
     Err(Fault::bad_argument(format!("\"{command}\" is neither a command tag nor a group of commands"))
-        .hint("Groups: READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT."))
+        .hint("Groups: READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT FUNCTION. A C function: FUNCTION symbol."))
 }
 
 #[pg_extern(sql = false)]

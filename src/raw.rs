@@ -15,6 +15,7 @@ unsafe extern "C-unwind" {
     pub fn GetTopFullTransactionIdIfAny() -> FullTransactionId;
     pub fn GetUserId() -> Oid;
     pub fn InNoForceRLSOperation() -> bool;
+    pub fn IsLogicalWorker() -> bool;
     pub fn IsTransactionBlock() -> bool;
     pub fn IsTransactionState() -> bool;
     pub fn SPI_inside_nonatomic_context() -> bool;

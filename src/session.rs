@@ -50,16 +50,13 @@ fn forget_old_names() {
     }
 }
 
-/// The login that authenticated, in a parallel worker its leader's; in another background worker the role it runs as.
+/// The login that authenticated (a parallel worker's is its leader's); in another background worker the role it runs as.
 pub fn login() -> pg_sys::Oid {
     // Safe: plain getters of backend state.
     unsafe {
         let authenticated = raw::GetAuthenticatedUserId();
-        if authenticated != pg_sys::InvalidOid && (!pg_sys::MyProcPort.is_null() || pg_sys::ParallelWorkerNumber >= 0) {
-            authenticated
-        } else {
-            raw::GetSessionUserId()
-        }
+        let has_client = !pg_sys::MyProcPort.is_null() || crate::watch::parallel::is_worker();
+        if authenticated != pg_sys::InvalidOid && has_client { authenticated } else { raw::GetSessionUserId() }
     }
 }
 

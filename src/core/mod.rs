@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod chain;
 pub mod frame;
+pub mod function;
 pub mod gate;
 pub mod operation;
 pub mod reach;

@@ -4,6 +4,7 @@
 //! is refused, never waved through. Names of columns and relations are resolved once per relation (`for_relation`), so
 //! that judging costs the same with ten rules and with ten thousand.
 
+use super::function;
 use super::tier::Tier;
 use regex::Regex;
 
@@ -25,9 +26,11 @@ pub enum Group {
     Config = 1 << 8,
     /// The extension's own objects.
     Audit = 1 << 9,
+    /// A watched function; its command is its C symbol.
+    Function = 1 << 10,
 }
 
-const GROUPS: [(&str, Group); 10] = [
+const GROUPS: [(&str, Group); 11] = [
     ("READ", Group::Read),
     ("WRITE", Group::Write),
     ("EXPORT", Group::Export),
@@ -38,6 +41,7 @@ const GROUPS: [(&str, Group); 10] = [
     ("ACCOUNT", Group::Account),
     ("CONFIG", Group::Config),
     ("AUDIT", Group::Audit),
+    ("FUNCTION", Group::Function),
 ];
 
 impl Group {
@@ -88,27 +92,36 @@ impl ColumnSet {
     }
 }
 
-/// Which commands a rule speaks of: groups and single tags.
+/// Which commands a rule speaks of: groups, single tags, and functions by C symbol.
 #[derive(Clone, Debug, Default)]
 pub struct CommandSet {
     groups: u16,
     tags: Vec<String>,
+    functions: Vec<String>,
 }
 
 impl CommandSet {
     pub fn new(names: &[String]) -> CommandSet {
         let mut set = CommandSet::default();
         for name in names {
-            let name = name.to_ascii_uppercase();
-            match Group::from_name(&name) {
-                Some(group) => set.groups |= group as u16,
-                None => set.tags.push(name),
+            let upper = name.to_ascii_uppercase();
+            match (Group::from_name(&upper), function::pattern_of(name)) {
+                (Some(group), _) => set.groups |= group as u16,
+                (None, Some(pattern)) => set.functions.push(pattern.to_owned()),
+                (None, None) => set.tags.push(upper),
             }
         }
         set
     }
     fn contains(&self, command: Command) -> bool {
-        self.groups & command.group as u16 != 0 || self.tags.iter().any(|tag| tag.eq_ignore_ascii_case(command.tag))
+        let named = match command.group {
+            Group::Function => self.names_function(command.tag),
+            _ => self.tags.iter().any(|tag| tag.eq_ignore_ascii_case(command.tag)),
+        };
+        self.groups & command.group as u16 != 0 || named
+    }
+    fn names_function(&self, symbol: &str) -> bool {
+        self.functions.iter().any(|pattern| function::matches(pattern, symbol))
     }
 }
 
@@ -196,6 +209,11 @@ impl RuleSet {
     /// The name of a verdict's rule as records and messages show it.
     pub fn name(&self, rule: Option<usize>) -> &str {
         rule.and_then(|index| self.rules.get(index)).map_or("unmatched", |rule| rule.name.as_str())
+    }
+
+    /// Whether any rule names a function by its C symbol.
+    pub fn names_function(&self, symbol: &str) -> bool {
+        self.rules.iter().filter_map(|rule| rule.commands.as_ref()).any(|commands| commands.names_function(symbol))
     }
 
     /// Resolves patterns, names and classes against one relation.

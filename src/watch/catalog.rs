@@ -18,6 +18,8 @@ pub const POLICY: Oid = oid(3256);
 
 pub const LANGUAGE_INTERNAL: Oid = oid(12);
 pub const LANGUAGE_C: Oid = oid(13);
+/// pg_language.lanpltrusted.
+pub const LANGUAGE_TRUSTED: i16 = 5;
 
 /// The catalog's own schema, which every session searches first.
 pub const CATALOG_SCHEMA: Oid = oid(11);
@@ -27,6 +29,9 @@ pub struct Reference {
     pub oid_index: Oid,
     pub column: i32,
 }
+
+/// Of a domain's check: the domain.
+pub const DOMAIN_OF_CONSTRAINT: Reference = Reference { oid_index: oid(2667), column: 9 };
 
 const fn reference(index: u32, column: i32) -> Option<Reference> {
     Some(Reference { oid_index: oid(index), column })

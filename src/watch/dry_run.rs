@@ -4,6 +4,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, Judgement};
 use super::utility_facts::of_utility;
 use super::utility_names::text;
+use super::{called, function};
 use super::{list, utility};
 use crate::cache;
 use crate::core::gate::Decision;
@@ -99,8 +100,9 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
         };
         if is_plannable(node) {
             return match plan(raw, script) {
-                Ok(planned) => {
+                Ok((planned, functions)) => {
                     let mut facts = facts::of_plan(planned, &policy, false);
+                    facts.deeds.extend(functions);
                     facts.deeds.extend(own_commands(planned, &policy));
                     let opaque = calls_unknown_functions(planned);
                     match facts.own {
@@ -178,8 +180,11 @@ unsafe fn is_plannable(node: *mut pg_sys::Node) -> bool {
     matches!(unsafe { (*node).type_ }, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
 }
 
+/// A plan, and the watched functions in it.
+type Planned = (*mut pg_sys::PlannedStmt, Vec<Deed>);
+
 /// Plans a statement in a subtransaction of its own: an object that an earlier step would create is no error here.
-unsafe fn plan(raw: *mut pg_sys::RawStmt, script: &CStr) -> Result<*mut pg_sys::PlannedStmt, String> {
+unsafe fn plan(raw: *mut pg_sys::RawStmt, script: &CStr) -> Result<Planned, String> {
     // Safe: subtransaction bracket as PL/pgSQL does it: memory context and resource owner are restored in both ways out.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
@@ -202,12 +207,15 @@ unsafe fn plan(raw: *mut pg_sys::RawStmt, script: &CStr) -> Result<*mut pg_sys::
     }
 }
 
-unsafe fn plan_first(raw: *mut pg_sys::RawStmt, script: &CStr) -> *mut pg_sys::PlannedStmt {
+unsafe fn plan_first(raw: *mut pg_sys::RawStmt, script: &CStr) -> Planned {
     // Safe: analysis and planning of a parsed statement with an active snapshot.
     unsafe {
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let queries =
             pg_sys::pg_analyze_and_rewrite_fixedparams(raw, script.as_ptr(), std::ptr::null(), 0, std::ptr::null_mut());
+        // Before planning, which may fold calls away and changes the queries it is given.
+        let functions = list::<pg_sys::Query>(queries).flat_map(|query| called::functions(query));
+        let functions: Vec<Deed> = functions.filter_map(function::foreseen).collect();
         let mut plans = list::<pg_sys::Query>(queries)
             .filter(|query| (**query).commandType != pg_sys::CmdType::CMD_UTILITY)
             .map(|query| {
@@ -224,7 +232,7 @@ unsafe fn plan_first(raw: *mut pg_sys::RawStmt, script: &CStr) -> *mut pg_sys::P
         pg_sys::PopActiveSnapshot();
         match first {
             // A rewrite rule that adds statements of its own: each is decided when it runs; the first speaks here.
-            Some(plan) => plan,
+            Some(plan) => (plan, functions),
             None => Fault::unsupported("the statement is rewritten to nothing").raise(),
         }
     }

@@ -6,9 +6,9 @@
 
 use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
-use super::rows;
 use super::standing_aside;
 use super::statement::Source;
+use super::{parallel, rows};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -68,7 +68,8 @@ pub fn init() {
 
 unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     unsafe {
-        let counts = !passes(query) && decide(query, flags);
+        let decided = parallel::is_worker() && parallel::starts(query);
+        let counts = !decided && !passes(query) && decide(query, flags);
         let mut context = listen();
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut context;
@@ -76,6 +77,9 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         match NEXT_START {
             Some(next) => next(query, flags),
             None => core_start(query, flags),
+        }
+        if decided {
+            parallel::started();
         }
         pg_sys::error_context_stack = context.previous;
         if counts {
@@ -159,8 +163,7 @@ unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
 /// The exit of statements that are nobody's business: nothing in the plan is watched. A plain frame that holds nothing
 /// to drop, since receiving invalidations may raise; anything unusual is left to `decide`.
 unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
-    // Safe: ExecutorStart gets a complete QueryDesc.
-    if standing_aside() || unsafe { is_share_of_worker(query) } {
+    if standing_aside() {
         return true;
     }
     // Safe: as every statement does before it looks into a cache; ExecutorStart gets a complete QueryDesc.
@@ -168,13 +171,6 @@ unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
         core_accept_invalidation_messages();
         cache::if_fresh(|policy| !policy.stopped() && !facts::concerns((*query).plannedstmt, policy)).unwrap_or(false)
     }
-}
-
-/// A parallel worker's share of a plan, which was decided in its leader. What functions run in a worker is in no plan that
-/// the leader saw: it is decided there.
-unsafe fn is_share_of_worker(query: *mut pg_sys::QueryDesc) -> bool {
-    // Safe: as above. Only a worker's share sends its rows to a queue.
-    unsafe { pg_sys::ParallelWorkerNumber >= 0 && (*(*query).dest).mydest == pg_sys::CommandDest::DestTupleQueue }
 }
 
 /// Decides a plan. True: its rows must be counted.
@@ -193,14 +189,12 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
             return false;
         }
         let destination = (*(*query).dest).mydest;
-        let exports = matches!(destination, pg_sys::CommandDest::DestIntoRel | pg_sys::CommandDest::DestCopyOut);
+        let copies_out = destination == pg_sys::CommandDest::DestCopyOut;
+        let kept = [pg_sys::CommandDest::DestIntoRel, pg_sys::CommandDest::DestTransientRel].contains(&destination);
+        let exports = copies_out || kept || super::utility::keeps_rows();
         let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
         let mut facts = facts::of_plan(plan, &policy, exports);
-        let tag = if exports && destination == pg_sys::CommandDest::DestCopyOut {
-            "COPY"
-        } else {
-            facts::operation_tag(plan)
-        };
+        let tag = if copies_out { "COPY" } else { facts::operation_tag(plan) };
         if let Some((kind, relation)) = facts.own {
             judge::guard_own(kind, &super::utility::relation_name(relation), tag, &source);
         }

@@ -1,13 +1,17 @@
 //! Everything that touches hook pointers, plan nodes or parse nodes; PostgreSQL version differences live here and
 //! nowhere else. Turns what the server is about to do into deeds, has them judged, and counts rows.
 
+pub mod apply;
+pub mod called;
 pub mod catalog;
 pub mod dry_run;
 pub mod executor;
 pub mod facts;
+pub mod function;
 pub mod judge;
 pub mod label;
 pub mod object;
+pub mod parallel;
 pub mod privilege;
 pub mod rows;
 pub mod statement;
@@ -23,14 +27,16 @@ pub fn init() {
     executor::init();
     utility::init();
     object::init();
+    function::init();
     transaction::init();
 }
 
-/// True where the policy has nothing to say: own SQL, the sequencer, an extension's script (CREATE and ALTER EXTENSION were
-/// decided), and while the mode is off.
+/// True where the policy has nothing to say: own SQL, the sequencer, an extension's script (CREATE and ALTER EXTENSION
+/// were decided), what a parallel worker sets up for its leader (which was decided), and while the mode is off.
 pub fn standing_aside() -> bool {
     // Safe: plain backend state.
     crate::own::running()
+        || parallel::sets_up_leaders_plan()
         || unsafe { pg_sys::creating_extension }
         || crate::audit::sequencer::is_sequencer()
         || crate::shared::mode() == crate::settings::Mode::Off

@@ -1,77 +1,24 @@
 //! The object access hook: what no other hook sees. Targets of DROP and TRUNCATE … CASCADE, the extension's own objects
-//! in every form, functions that reach files (also through the fastpath protocol, which no other hook sees).
+//! in every form; and functions about to run, which `function` decides.
 
-use super::catalog;
 use super::facts::Deed;
-use super::judge;
 use super::statement::Source;
-use super::{standing_aside, utility};
-use crate::backend::{NumberMap, backend_local};
+use super::{catalog, function, judge, standing_aside, utility};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::error::answer;
 use crate::{image, raw};
 use pgrx::pg_sys::{self, ObjectAccessType, Oid};
-use std::cell::RefCell;
 use std::ffi::{CStr, c_int, c_void};
-use std::hash::BuildHasherDefault;
 use std::rc::Rc;
 
 static mut NEXT: pg_sys::object_access_hook_type = None;
-
-/// C symbols of functions that reach the server's files, settings or logs, or other servers. Matched by symbol, so that
-/// an alias created with LANGUAGE internal or c is the same function.
-const GUARDED_SYMBOLS: [&str; 24] = [
-    "pg_read_file",
-    "pg_read_file_v2",
-    "pg_read_file_all",
-    "pg_read_file_off_len",
-    "pg_read_file_all_missing",
-    "pg_read_binary_file",
-    "pg_read_binary_file_all",
-    "pg_read_binary_file_off_len",
-    "pg_read_binary_file_all_missing",
-    "pg_ls_dir",
-    "pg_ls_dir_1arg",
-    "pg_stat_file",
-    "pg_stat_file_1arg",
-    "be_lo_import",
-    "be_lo_import_with_oid",
-    "be_lo_export",
-    "pg_file_write",
-    "pg_file_write_v1_1",
-    "pg_file_rename",
-    "pg_file_unlink",
-    "pg_reload_conf",
-    "dblink_exec",
-    "dblink_record",
-    "dblink_connect",
-];
-
-backend_local! {
-    /// Function oid → its guarded symbol. Cleared when functions change.
-    static FUNCTIONS: RefCell<NumberMap<u32, Option<&'static str>>> =
-        const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
-}
 
 pub fn init() {
     unsafe {
         NEXT = pg_sys::object_access_hook;
         pg_sys::object_access_hook = Some(object_access);
-        pg_sys::CacheRegisterSyscacheCallback(
-            pg_sys::SysCacheIdentifier::PROCOID as c_int,
-            Some(on_function_change),
-            pg_sys::Datum::from(0),
-        );
     }
-}
-
-unsafe extern "C-unwind" fn on_function_change(_argument: pg_sys::Datum, _cache: c_int, _hash: u32) {
-    FUNCTIONS.with(|functions| {
-        if let Ok(mut functions) = functions.try_borrow_mut() {
-            functions.clear();
-        }
-    });
 }
 
 unsafe extern "C-unwind" fn object_access(
@@ -85,16 +32,11 @@ unsafe extern "C-unwind" fn object_access(
         if let Some(next) = NEXT {
             next(access, class, object, part, argument);
         }
-        if !harmless(access, object) {
+        let harmless = access == ObjectAccessType::OAT_FUNCTION_EXECUTE && function::is_harmless(object);
+        if !harmless {
             decide(access, class, object, part);
         }
     }
-}
-
-/// A function that is known to be nobody's business: asked once for each function of each statement, so without a guard.
-fn harmless(access: ObjectAccessType::Type, object: Oid) -> bool {
-    access == ObjectAccessType::OAT_FUNCTION_EXECUTE
-        && FUNCTIONS.with_borrow(|known| matches!(known.get(&object.to_u32()), Some(None)))
 }
 
 #[pgrx::pg_guard]
@@ -106,7 +48,7 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
         return;
     }
     match access {
-        OAT_FUNCTION_EXECUTE => function(object),
+        OAT_FUNCTION_EXECUTE => function::decide(object),
         OAT_TRUNCATE if cache::at_home() => {
             touched(object, "TRUNCATE TABLE");
             answer(image::require_copy(object));
@@ -114,54 +56,6 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
         OAT_DROP if cache::at_home() => dropped(class, object, part),
         OAT_POST_ALTER | OAT_POST_CREATE if cache::at_home() => changed(class, object),
         _ => {}
-    }
-}
-
-/// A function is about to run (once per statement, not per row).
-fn function(object: Oid) {
-    let known = FUNCTIONS.with_borrow(|known| known.get(&object.to_u32()).copied());
-    let symbol = known.unwrap_or_else(|| {
-        let symbol = guarded_symbol(object);
-        FUNCTIONS.with_borrow_mut(|known| known.insert(object.to_u32(), symbol));
-        symbol
-    });
-    let Some(symbol) = symbol else { return };
-    // Safe: the client's own message, or null.
-    let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
-    if cache::at_home() {
-        judge_alone(symbol, Group::Config, &source);
-    } else {
-        let deed = Deed {
-            command: Command { tag: symbol, group: Group::Config },
-            relation: None,
-            columns: ColumnSet::default(),
-        };
-        utility::elsewhere(&[deed], symbol, &source);
-    }
-}
-
-fn guarded_symbol(function: Oid) -> Option<&'static str> {
-    // Safe: syscache tuple, released after its symbol is compared; built-in SQL functions have their body there.
-    unsafe {
-        let tuple =
-            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::PROCOID as c_int, pg_sys::Datum::from(function));
-        if tuple.is_null() {
-            return None;
-        }
-        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>();
-        let native = matches!((*form).prolang, catalog::LANGUAGE_INTERNAL | catalog::LANGUAGE_C);
-        let mut missing = false;
-        let symbol = pg_sys::SysCacheGetAttr(
-            pg_sys::SysCacheIdentifier::PROCOID as c_int,
-            tuple,
-            pg_sys::Anum_pg_proc_prosrc as i16,
-            &mut missing,
-        );
-        let guarded = (native && !missing)
-            .then(|| CStr::from_ptr(pg_sys::text_to_cstring(symbol.cast_mut_ptr())))
-            .and_then(|symbol| GUARDED_SYMBOLS.into_iter().find(|guarded| symbol.to_str() == Ok(guarded)));
-        pg_sys::ReleaseSysCache(tuple);
-        guarded
     }
 }
 
@@ -179,6 +73,9 @@ fn dropped(class: Oid, object: Oid, part: c_int) {
         // Parts are columns; indexes are no protected tables.
         answer(image::require_copy(object));
     }
+    if target.is_none() {
+        part_changed(class, object);
+    }
     match target {
         Some(target) => touched(target, if whole && target == object { "DROP TABLE" } else { "ALTER TABLE" }),
         None => guard_schema(class, object),
@@ -193,17 +90,29 @@ fn changed(class: Oid, object: Oid) {
                 touched(target, "ALTER TABLE");
             }
         }
-        catalog::TYPE | catalog::RELATION => {
-            let policy = cache::policy();
-            if matches!(policy.watched(object), Some(Watched::Own(_))) {
-                return touched(object, "ALTER");
-            }
-            if let Some(member) = policy.member_with_part(object) {
-                protected(&policy, member, "ALTER");
-            }
+        catalog::RELATION if matches!(cache::policy().watched(object), Some(Watched::Own(_))) => {
+            touched(object, "ALTER");
+        }
+        _ => {
+            part_changed(class, object);
             guard_schema(class, object);
         }
-        _ => guard_schema(class, object),
+    }
+}
+
+/// Something changes that the rows of a protected table depend on: a type of a column, a domain's check, a sequence that
+/// it owns, a function of a trigger, default, check, index or policy.
+fn part_changed(class: Oid, object: Oid) {
+    let domain = || referred(class, object, &catalog::DOMAIN_OF_CONSTRAINT);
+    let part = match class {
+        catalog::TYPE | catalog::RELATION | catalog::PROCEDURE => Some((class, object)),
+        catalog::CONSTRAINT => domain().map(|domain| (catalog::TYPE, domain)),
+        _ => None,
+    };
+    let Some((class, object)) = part else { return };
+    let policy = cache::policy();
+    if let Some(member) = policy.member_with_part(class, object) {
+        protected(&policy, member, "ALTER");
     }
 }
 
@@ -257,7 +166,8 @@ fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
     judge::enforce(policy, &[deed], &judgement, tag, &client_source());
 }
 
-fn judge_alone(tag: &'static str, group: Group, source: &Source<'_>) {
+/// A deed without a relation: judged, and recorded by itself.
+pub fn judge_alone(tag: &'static str, group: Group, source: &Source<'_>) {
     let policy = cache::policy();
     let deeds = [Deed { command: Command { tag, group }, relation: None, columns: ColumnSet::default() }];
     let judgement = judge::judge(&policy, &deeds);

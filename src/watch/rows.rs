@@ -61,6 +61,22 @@ pub fn touched(root: &Root) -> u64 {
     now as u64 + carried(root.oid)
 }
 
+/// Whether this transaction has truncated any table of a protected tree.
+pub fn truncated(root: &Root) -> bool {
+    // Safe: as above.
+    root.members.iter().any(|member| unsafe {
+        let entry = raw::find_tabstat_entry(*member);
+        let mut level = if entry.is_null() { std::ptr::null_mut() } else { (*entry).trans };
+        while !level.is_null() {
+            if (*level).truncdropped {
+                return true;
+            }
+            level = (*level).upper;
+        }
+        false
+    })
+}
+
 fn carried(root: pg_sys::Oid) -> u64 {
     // Safe: plain getter; a new message from the client begins a new top-level statement.
     let statement = unsafe { raw::GetCurrentStatementStartTimestamp() };

@@ -2,7 +2,7 @@
 //!
 //! At COMMIT and ABORT nothing may raise (PostgreSQL would panic): only lanes are written there.
 
-use super::{executor, rows};
+use super::{apply, executor, rows};
 use crate::audit::buffer;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
@@ -61,7 +61,7 @@ pub fn concern() {
 
 /// A transaction that holds nothing ends without further ado: a plain frame, before any guard.
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, argument: *mut c_void) {
-    if CONCERNED.get() {
+    if CONCERNED.get() || apply::is_worker() {
         // Safe: as the server calls it.
         unsafe { end(event, argument) }
     }
@@ -71,21 +71,20 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, argum
 unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT => before_commit(),
+        XACT_EVENT_PRE_COMMIT => {
+            apply::before_commit();
+            before_commit();
+        }
         XACT_EVENT_PRE_PREPARE => {
             crate::activation::before_prepare();
+            apply::before_commit();
             note_prepared();
             before_commit();
         }
-        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => {
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT => {
             buffer::after_commit();
             crate::activation::after_commit();
             crate::person::leaver::after_commit();
-            ended();
-        }
-        // What functions have read in a parallel worker: its transaction is the leader's, but the records are its own.
-        XACT_EVENT_PARALLEL_COMMIT => {
-            buffer::after_commit();
             ended();
         }
         XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => {

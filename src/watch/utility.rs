@@ -39,6 +39,7 @@ unsafe extern "C-unwind" {
 }
 
 /// A command that was allowed and has not completed.
+#[derive(Default)]
 struct Allowed {
     statement: usize,
     subtransaction: u32,
@@ -46,6 +47,8 @@ struct Allowed {
     roots: Vec<pg_sys::Oid>,
     /// COPY FROM: what its rows are checked against when it has loaded them.
     limits: Vec<RelationLimit>,
+    /// What it runs leaves its rows in a table, though the plan does not say so.
+    keeps_rows: bool,
     /// A command on roles: which duties met in one person before it.
     met: Option<Vec<String>>,
 }
@@ -144,7 +147,7 @@ unsafe extern "C-unwind" fn decide(
             judge::guard_own(*kind, name, tag, &source);
         }
         if facts.deeds.is_empty() {
-            allow(statement, Vec::new(), Vec::new(), None);
+            allow(statement, Allowed { keeps_rows: facts.keeps_rows, ..Allowed::default() });
         } else {
             begin(statement, facts, &policy, tag, &source);
         }
@@ -179,21 +182,17 @@ unsafe fn begin(
         members.for_each(|member| rows::touching(&member.root));
     }
     let roots = facts.deeds.iter().filter_map(|deed| Some(deed.relation.as_ref()?.root.oid)).collect();
+    let limits = if facts.loads { judgement.limits } else { Vec::new() };
     // Safe: reads the tag.
     let met = unsafe { joins_roles((*(*statement).utilityStmt).type_) }.then(separation::before_command).flatten();
-    allow(statement, roots, if facts.loads { judgement.limits } else { Vec::new() }, met);
+    allow(statement, Allowed { roots, limits, met, keeps_rows: facts.keeps_rows, ..Allowed::default() });
 }
 
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
-fn allow(
-    statement: *mut pg_sys::PlannedStmt,
-    roots: Vec<pg_sys::Oid>,
-    limits: Vec<RelationLimit>,
-    met: Option<Vec<String>>,
-) {
+fn allow(statement: *mut pg_sys::PlannedStmt, allowed: Allowed) {
     // Safe: plain getter.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
-    let allowed = Allowed { statement: statement as usize, subtransaction, roots, limits, met };
+    let allowed = Allowed { statement: statement as usize, subtransaction, ..allowed };
     transaction::concern();
     ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
@@ -245,6 +244,11 @@ unsafe fn drops_own_extension(node: *mut pg_sys::Node) -> bool {
 /// do there was decided with it.
 pub fn allows(root: pg_sys::Oid) -> bool {
     ALLOWED.with_borrow(|all| all.last().is_some_and(|allowed| allowed.roots.contains(&root)))
+}
+
+/// Whether the innermost running command leaves the rows of the plans it runs in a table.
+pub fn keeps_rows() -> bool {
+    ALLOWED.with_borrow(|all| all.last().is_some_and(|allowed| allowed.keeps_rows))
 }
 
 /// A failed command leaves nothing behind. Called where a transaction ends or fails.

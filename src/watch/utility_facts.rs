@@ -19,6 +19,8 @@ pub struct UtilityFacts {
     pub cluster_wide: bool,
     /// COPY FROM into a protected table: its rows are counted afterwards.
     pub loads: bool,
+    /// CREATE TABLE AS EXECUTE: the plan that it runs does not show where its rows go.
+    pub keeps_rows: bool,
 }
 
 /// A command being read.
@@ -59,9 +61,7 @@ fn is_harmless(tag: NodeTag) -> bool {
             | T_ConstraintsSetStmt
             | T_CheckPointStmt
             | T_ExplainStmt
-            | T_DoStmt
             | T_CallStmt
-            | T_CreateTableAsStmt
             | T_RefreshMatViewStmt
     )
 }
@@ -94,6 +94,8 @@ impl Reader<'_> {
                 T_DropStmt => self.drop(&*node.cast()),
                 T_SecLabelStmt => self.label(&*node.cast()),
                 T_CreateFunctionStmt => self.create_function(&*node.cast()),
+                T_DoStmt => self.block(&*node.cast()),
+                T_CreateTableAsStmt => self.facts.keeps_rows = runs_prepared(&*node.cast()),
                 T_CreatePublicationStmt => {
                     let publication = &*node.cast::<pg_sys::CreatePublicationStmt>();
                     self.publish(publication.for_all_tables, publication.pubobjects)
@@ -330,7 +332,17 @@ impl Reader<'_> {
             self.named(ObjectType::OBJECT_FUNCTION, function.funcname.cast(), Group::Ddl);
             let language =
                 list::<pg_sys::DefElem>(function.options).find(|option| text((**option).defname) == "language");
-            if language.is_some_and(|option| is_native(pg_sys::defGetString(option))) {
+            if language.is_some_and(|option| is_untrusted(pg_sys::defGetString(option))) {
+                self.cluster(Group::Config);
+            }
+        }
+    }
+
+    /// A block in an untrusted language reaches the server's files and processes; any other is decided by what it runs.
+    unsafe fn block(&mut self, block: &pg_sys::DoStmt) {
+        unsafe {
+            let language = list::<pg_sys::DefElem>(block.args).find(|option| text((**option).defname) == "language");
+            if language.is_some_and(|option| is_untrusted(pg_sys::defGetString(option))) {
                 self.cluster(Group::Config);
             }
         }
@@ -357,11 +369,13 @@ impl Reader<'_> {
                 *kind = OwnKind::Configuration;
             }
             let group = privilege::of_grantees(self.policy, grant.grantees);
-            self.facts.deeds.iter_mut().for_each(|deed| deed.command.group = group);
+            // The catalog tells everybody's secrets, whoever it is opened to.
+            let of = |deed: &Deed| if deed.relation.is_some() { group } else { Group::Privilege };
+            self.facts.deeds.iter_mut().for_each(|deed| deed.command.group = of(deed));
             match grant.objtype {
-                ObjectType::OBJECT_DATABASE | ObjectType::OBJECT_TABLESPACE | ObjectType::OBJECT_PARAMETER_ACL => {
-                    self.cluster(group)
-                }
+                ObjectType::OBJECT_DATABASE | ObjectType::OBJECT_TABLESPACE => self.cluster(group),
+                // A right to switch off what others rely on.
+                ObjectType::OBJECT_PARAMETER_ACL => self.cluster(Group::Privilege),
                 _ if self.facts.deeds.is_empty() => self.plain(group),
                 _ => {}
             }
@@ -400,9 +414,32 @@ fn is_ordinary_object(tag: NodeTag) -> bool {
     )
 }
 
-/// Languages whose functions run the server's or a library's own code, whatever name they go by.
-unsafe fn is_native(name: *const std::ffi::c_char) -> bool {
-    // Safe: a look-up by name, missing allowed.
-    let language = unsafe { pg_sys::get_language_oid(name, true) };
-    matches!(language, catalog::LANGUAGE_C | catalog::LANGUAGE_INTERNAL)
+/// Whether a table is made of what a prepared statement returns.
+unsafe fn runs_prepared(create: &pg_sys::CreateTableAsStmt) -> bool {
+    // Safe: casts follow the tags; before its analysis the query is a raw statement.
+    unsafe {
+        let query = create.query;
+        let statement = match (*query).type_ {
+            NodeTag::T_Query => (*query.cast::<pg_sys::Query>()).utilityStmt,
+            _ => query,
+        };
+        !statement.is_null() && (*statement).type_ == NodeTag::T_ExecuteStmt
+    }
+}
+
+/// Languages that PostgreSQL itself trusts with nobody but superusers: c and internal, whatever they are called now, and
+/// procedural ones that reach the server's files and processes.
+unsafe fn is_untrusted(name: *const std::ffi::c_char) -> bool {
+    // Safe: syscache tuple, released after its flag is read; a missing language is the command's own error.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::LANGNAME as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(name));
+        if tuple.is_null() {
+            return false;
+        }
+        let mut missing = false;
+        let trusted = pg_sys::SysCacheGetAttr(cache, tuple, catalog::LANGUAGE_TRUSTED, &mut missing);
+        pg_sys::ReleaseSysCache(tuple);
+        missing || trusted.value() == 0
+    }
 }
