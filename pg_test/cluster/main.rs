@@ -53,6 +53,7 @@ mod segment;
 mod separation;
 mod sequencer;
 mod small_disk;
+mod sqlsmith;
 mod start;
 mod storm;
 mod structure;
@@ -102,11 +103,23 @@ fn main() {
         separation::tests(),
         start::tests(),
         sequencer::tests(),
+        sqlsmith::tests(),
         structure::tests(),
         torn::tests(),
         traffic::tests(),
         waiting::tests(),
         way_around::tests(),
+        way_around::apply::tests(),
+        way_around::catalog::tests(),
+        way_around::copy::tests(),
+        way_around::cron::tests(),
+        way_around::cursor::tests(),
+        way_around::fastpath::tests(),
+        way_around::function::tests(),
+        way_around::plan::tests(),
+        way_around::role::tests(),
+        way_around::session::tests(),
+        way_around::setting::tests(),
         witness::tests(),
         write_out::tests(),
     ];

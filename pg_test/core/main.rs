@@ -11,6 +11,7 @@ mod program;
 mod archive;
 mod chain;
 mod frame;
+mod function;
 mod gate;
 mod operation;
 mod reach;
@@ -18,5 +19,6 @@ mod record;
 mod redact;
 mod rule;
 mod script;
+mod ways_around;
 #[cfg(feature = "witness")]
 mod witness;
