@@ -174,6 +174,26 @@ mod tests {
     }
 
     #[pg_test]
+    fn functions_are_judged_by_symbol_wherever_a_query_calls_them() {
+        school();
+        expect(&[
+            ("SELECT pg_read_file('x')", Critical, "server_access"),
+            ("SELECT 1 WHERE EXISTS (SELECT FROM pg_ls_dir('.'))", Critical, "server_access"),
+            (
+                "WITH f AS (SELECT lo_import('x')) UPDATE app.student SET phone = '' WHERE id = (SELECT 1 FROM f)",
+                Critical,
+                "server_access",
+            ),
+            ("INSERT INTO app.scratch VALUES (length(pg_read_file('x')))", Critical, "server_access"),
+            ("SELECT pg_terminate_backend(1)", Important, "server_control"),
+            ("SELECT pg_reload_conf()", Critical, "config"),
+            ("SELECT lo_create(0)", Normal, "write"),
+            ("SELECT pg_switch_wal()", Normal, "upkeep"),
+            ("SELECT lower('X'), now()", Normal, "none"),
+        ]);
+    }
+
+    #[pg_test]
     fn what_touches_nothing_protected_is_nobodys_business() {
         school();
         let free = [

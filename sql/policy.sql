@@ -28,9 +28,13 @@ COMMENT ON COLUMN steward.rule.installed IS 'Came with the extension (manual 1.1
 
 INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, installed) VALUES
     ('read',             'normal',    '{READ}',       NULL, NULL, 'Queries and reports (requirement 20).', true),
-    ('write',            'normal',    '{WRITE,FUNCTION be_lo_*,FUNCTION be_lowrite}', NULL, NULL,
+    ('write',            'normal',
+        '{WRITE,FUNCTION be_lo_creat*,FUNCTION be_lo_from_bytea,FUNCTION be_lo_put,FUNCTION be_lo_truncate*,'
+        'FUNCTION be_lo_unlink,FUNCTION be_lowrite}', NULL, NULL,
         'Changes of data that no other rule names (requirement 20), and of large objects.', true),
-    ('upkeep',           'normal',    '{UPKEEP,FUNCTION pg_backup_*,FUNCTION pg_switch_wal,FUNCTION pg_create_restore_point,FUNCTION pg_rotate_logfile*,FUNCTION pg_logical_emit_message*}', NULL, NULL,
+    ('upkeep',           'normal',
+        '{UPKEEP,FUNCTION pg_logical_emit_message*,FUNCTION pg_rotate_logfile*,FUNCTION pg_switch_wal,'
+        'FUNCTION pg_create_restore_point,FUNCTION pg_backup_start,FUNCTION pg_backup_stop}', NULL, NULL,
         'LOCK, ANALYZE, VACUUM, REINDEX, CREATE INDEX, COMMENT, own password; what backups call.', true),
     ('bulk_write',       'critical',  '{WRITE}',      50,   NULL, '50 rows or more (requirement 5).', true),
     ('sensitive_column', 'important', '{WRITE}',      NULL, '{id_card,address,guardian_contact}', 'Identity numbers, addresses, guardians (requirement 13).', true),
@@ -40,9 +44,22 @@ INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, install
     ('privilege',        'critical',  '{PRIVILEGE}',  NULL, NULL, 'Privileges of administrators, of everybody and of unknown roles (requirement 3).', true),
     ('account',          'important', '{ACCOUNT}',    NULL, NULL, 'Accounts and privileges of roles known to be no administrators (requirement 15).', true),
     ('config',           'critical',  '{CONFIG,FUNCTION pg_reload_conf}', NULL, NULL, 'Settings, extensions, files, libraries (requirement 2).', true),
-    ('server_control',   'important', '{FUNCTION pg_terminate_backend,FUNCTION pg_promote,FUNCTION pg_wal_replay_*,FUNCTION pg_create_physical_replication_slot,FUNCTION pg_copy_physical_replication_slot*,FUNCTION pg_drop_replication_slot,FUNCTION pg_replication_*}', NULL, NULL,
+    ('server_control',   'important',
+        '{FUNCTION pg_create_physical_replication_slot,FUNCTION pg_copy_physical_replication_slot*,'
+        'FUNCTION pg_drop_replication_slot,FUNCTION pg_replication_slot_advance,'
+        'FUNCTION pg_replication_origin_advance,FUNCTION pg_replication_origin_session_setup,'
+        'FUNCTION pg_replication_origin_xact_setup,FUNCTION pg_terminate_backend,FUNCTION pg_promote,'
+        'FUNCTION pg_wal_replay_pause,FUNCTION pg_wal_replay_resume}', NULL, NULL,
         'Ending sessions, promotion, replication slots and origins.', true),
-    ('server_access',    'critical',  '{FUNCTION pg_read_*,FUNCTION pg_ls_dir*,FUNCTION pg_stat_file*,FUNCTION be_lo_import*,FUNCTION be_lo_export,FUNCTION pg_file_*,FUNCTION pg_logdir_ls*,FUNCTION dblink_*,FUNCTION pg_create_logical_replication_slot,FUNCTION pg_copy_logical_replication_slot*,FUNCTION get_raw_page*,FUNCTION bt_page_items*,FUNCTION heap_force_*,FUNCTION pg_truncate_visibility_map,FUNCTION pg_nextoid,FUNCTION pg_stop_making_pinned_objects,FUNCTION pg_import_system_collations}', NULL, NULL,
+    ('server_access',    'critical',
+        '{FUNCTION pg_read_file*,FUNCTION pg_read_binary_file*,FUNCTION pg_ls_dir*,FUNCTION pg_stat_file*,'
+        'FUNCTION be_lo_import*,FUNCTION be_lo_export,FUNCTION pg_file_*,FUNCTION pg_logdir_ls*,'
+        'FUNCTION dblink_connect,FUNCTION dblink_exec,FUNCTION dblink_fetch,FUNCTION dblink_get_result,'
+        'FUNCTION dblink_open,FUNCTION dblink_record,FUNCTION dblink_send_query,'
+        'FUNCTION pg_create_logical_replication_slot,FUNCTION pg_copy_logical_replication_slot*,'
+        'FUNCTION get_raw_page*,FUNCTION bt_page_items*,FUNCTION heap_force_*,'
+        'FUNCTION pg_truncate_visibility_map,FUNCTION pg_nextoid,FUNCTION pg_stop_making_pinned_objects,'
+        'FUNCTION pg_import_system_collations}', NULL, NULL,
         'Files of the server, other servers, libraries that decode the log, pages below the executor.', true),
     ('audit',            'critical',  '{AUDIT}',      NULL, NULL, 'The extension''s own objects (requirement 4).', true);
 -- The role form has two signatures beside the applicant's (manual, form A).

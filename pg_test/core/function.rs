@@ -1,6 +1,6 @@
 //! Which functions are watched, and how a rule names them.
 
-use crate::core::function::{Reach, matches, pattern_of, reach};
+use crate::core::function::{Reach, matches, pattern_of, patterns, reach};
 use crate::core::rule::{ColumnSet, Command, CommandSet, Deed, Group, Rule, RuleSet};
 use crate::core::tier::Tier;
 
@@ -75,4 +75,20 @@ fn a_rule_speaks_of_functions_by_symbol_or_of_all() {
     let tag = Command { tag: "DELETE", group: Group::Write };
     assert_eq!(judge(&["FUNCTION delete"], tag), Tier::Critical);
     assert_eq!(judge(&["DELETE"], tag), Tier::Normal);
+}
+
+/// Otherwise a watched function would be critical without anybody having said so, or the other way round.
+#[test]
+fn the_installed_rules_name_what_is_watched() {
+    let policy = include_str!("../../sql/policy.sql");
+    let installed =
+        policy.split_once("INSERT INTO steward.rule").expect("rules").1.split_once("true);").expect("their end").0;
+    let mut named: Vec<&str> = installed
+        .match_indices("FUNCTION ")
+        .filter_map(|(at, word)| installed[at + word.len()..].split([',', '}', '\'']).next())
+        .collect();
+    let mut watched: Vec<&str> = patterns().collect();
+    named.sort_unstable();
+    watched.sort_unstable();
+    assert_eq!(named, watched);
 }

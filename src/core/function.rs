@@ -76,6 +76,11 @@ const WATCHED: [(&str, Reach); 49] = [
     ("be_lowrite", Database),
 ];
 
+/// The patterns of all that is watched without any rule; the installed rules name each.
+pub fn patterns() -> impl Iterator<Item = &'static str> {
+    WATCHED.iter().map(|(pattern, _)| *pattern)
+}
+
 /// Whether a symbol is one that a pattern names. C symbols are ASCII; case does not matter, as in rules.
 pub fn matches(pattern: &str, symbol: &str) -> bool {
     match pattern.strip_suffix('*') {
