@@ -277,8 +277,8 @@ fn the_state_of_the_trail_is_for_auditors() {
     superuser.batch_execute("SET ROLE clerk_zhao").expect("set role");
     let asked = superuser.query("SELECT * FROM steward._audit_status()", &[]);
     expect_error(asked, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
-    // A leaver sees it no more, in an open session either.
-    school.operate("postgres", "SELECT steward.suspend_person('Qian', 'left')");
+    // Who is no auditor any more sees it no more, in an open session either.
+    school.operate("postgres", "SELECT steward.register_person('Qian', 'clerk')");
     for way in ["steward.audit_status", "steward._audit_status()"] {
         let asked = auditor.query(&format!("SELECT * FROM {way}"), &[]);
         expect_error(asked, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
