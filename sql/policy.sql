@@ -72,19 +72,19 @@ CREATE TABLE steward.tier_policy (
     witness       boolean NOT NULL DEFAULT false,
     review_within interval,
     second_factor boolean NOT NULL DEFAULT false CHECK (NOT second_factor),
-    idle_timeout  interval CHECK (idle_timeout IS NULL),
+    idle_timeout  interval CHECK (idle_timeout > interval '0'),
     pre_image     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tier, post)
 );
 COMMENT ON TABLE steward.tier_policy IS 'What a tier demands: approvals before, a second person at execution, a review within a term. A row for a post wins over the row for every post ('''').';
 COMMENT ON COLUMN steward.tier_policy.second_factor IS 'Not built yet: cannot be switched on.';
-COMMENT ON COLUMN steward.tier_policy.idle_timeout IS 'Not built yet: cannot be set.';
+COMMENT ON COLUMN steward.tier_policy.idle_timeout IS 'A session that did nothing on record for longer is closed to this tier until it logs in anew; for the tier normal it is ended. NULL: no term; the post service has none without a row of its own.';
 COMMENT ON COLUMN steward.tier_policy.pre_image IS 'A run keeps what it changes, so that steward.restore can bring it back; what cannot be kept is not run.';
 
-INSERT INTO steward.tier_policy (tier, approvals, witness, review_within, pre_image) VALUES
-    ('critical', 1, true, '24 hours', true),
-    ('important', 0, false, '24 hours', false),
-    ('normal', 0, false, NULL, false);
+INSERT INTO steward.tier_policy (tier, approvals, witness, review_within, idle_timeout, pre_image) VALUES
+    ('critical', 1, true, '24 hours', '15 minutes', true),
+    ('important', 0, false, '24 hours', '30 minutes', false),
+    ('normal', 0, false, NULL, '60 minutes', false);
 
 CREATE TABLE steward.activation (
     single       boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -110,6 +110,8 @@ BEGIN
         DELETE FROM steward.post p WHERE p.name = NEW.name;
     ELSIF TG_TABLE_NAME = 'exclusive_capability' THEN
         DELETE FROM steward.exclusive_capability x WHERE x.one = NEW.one AND x.other = NEW.other;
+    ELSIF TG_TABLE_NAME = 'login_limit' THEN
+        DELETE FROM steward.login_limit;
     ELSIF EXISTS (SELECT FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post) THEN
         DELETE FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post;
     END IF;
@@ -151,7 +153,7 @@ CREATE FUNCTION steward.set_tier_policy(tier steward.tier, approvals int DEFAULT
     pre_image boolean DEFAULT NULL, post text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_tier_policy_wrapper';
 COMMENT ON FUNCTION steward.set_tier_policy(steward.tier, int, boolean, interval, boolean, interval, boolean, text) IS
-    'Changes what a tier demands, for every post or for one; NULL = keep. 0A000 for second_factor and idle_timeout, which are not built yet. Callers as steward.protect.';
+    'Changes what a tier demands, for every post or for one; NULL = keep. idle_timeout => ''0'' sets no term. 0A000 for second_factor, which is not built yet. Callers as steward.protect.';
 
 CREATE FUNCTION steward.classify(script text, OUT step int, OUT statement text, OUT command text, OUT tier text, OUT rule text,
     OUT relations text[], OUT decision text, OUT reason text) RETURNS SETOF record

@@ -34,6 +34,10 @@ impl<T> Backend<Cell<T>> {
         self.0.set(value);
     }
 
+    pub fn replace(&self, value: T) -> T {
+        self.0.replace(value)
+    }
+
     pub fn take(&self) -> T
     where
         T: Default,

@@ -53,6 +53,11 @@ impl Person {
     }
 }
 
+/// The post of applications.
+const SERVICE: &str = "service";
+/// The term of a tier without a row, microseconds.
+const FEW_MINUTES: i64 = 15 * 60 * 1_000_000;
+
 /// What a tier demands (a row of `steward.tier_policy`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct TierPolicy {
@@ -62,6 +67,8 @@ pub struct TierPolicy {
     pub review_within_s: Option<i64>,
     /// What a run changes can be restored.
     pub pre_image: bool,
+    /// Microseconds; None: no term.
+    pub idle_timeout: Option<i64>,
 }
 
 /// A relation that a statement can be stopped at.
@@ -151,12 +158,18 @@ impl Policy {
     pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {
         let of = |post: &str| self.tiers[tier as usize - 1].iter().find(|(known, _)| known == post);
         let row = of(post).or_else(|| of(""));
-        row.map(|(_, policy)| policy.clone()).unwrap_or(TierPolicy {
-            approvals: 1,
-            witness: true,
-            review_within_s: None,
-            pre_image: true,
-        })
+        let Some((whose, policy)) = row else {
+            return TierPolicy {
+                approvals: 1,
+                witness: true,
+                review_within_s: None,
+                idle_timeout: Some(FEW_MINUTES),
+                pre_image: true,
+            };
+        };
+        // An application waits for its users.
+        let idle_timeout = policy.idle_timeout.filter(|_| post != SERVICE || whose == SERVICE);
+        TierPolicy { idle_timeout, ..policy.clone() }
     }
     pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
         self.persons.get(&login.to_u32()).cloned()
@@ -208,6 +221,7 @@ unsafe extern "C-unwind" fn on_relcache_change(_argument: pg_sys::Datum, relatio
         STALE.set(true);
         // Rules name functions, and whether a function is watched is remembered.
         crate::watch::function::forget();
+        crate::login::policy::policy_changed();
     }
 }
 
@@ -406,7 +420,8 @@ const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
         JOIN pg_depend f ON f.classid = h.classid AND f.objid = h.objid AND f.refclassid = 'pg_proc'::regclass";
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
-    trunc(extract(epoch FROM review_within))::int8::text, pre_image::text FROM steward.tier_policy";
+    trunc(extract(epoch FROM review_within))::int8::text, pre_image::text,
+    (extract(epoch FROM idle_timeout) * 1000000)::int8::text FROM steward.tier_policy";
 
 fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
     let mut tiers = <[Vec<(String, TierPolicy)>; 3]>::default();
@@ -420,6 +435,7 @@ fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
                 .map(|seconds| seconds.parse().map_err(|_| odd("review_within")))
                 .transpose()?,
             pre_image: text(&row, 5)? == "true",
+            idle_timeout: row[6].as_ref().map(|term| term.parse().map_err(|_| odd("idle_timeout"))).transpose()?,
         };
         tiers[tier as usize - 1].push((text(&row, 1)?.to_owned(), policy));
     }

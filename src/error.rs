@@ -19,6 +19,14 @@ impl Fault {
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE, message)
     }
+    /// 28000: the policy does not let this login in.
+    pub fn login_refused(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, message)
+    }
+    /// 57P01: the session ends on the policy's command.
+    pub fn idle_session(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, message)
+    }
     /// 55000: right caller, wrong moment (not preloaded, wrong status, something missing).
     pub fn wrong_state(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -68,6 +76,11 @@ impl Fault {
     pub fn raise(self) -> ! {
         self.report(PgLogLevel::ERROR);
         unreachable!("an ERROR does not return")
+    }
+    /// Raises as FATAL: the session ends; does not return, and nothing that was begun is dropped.
+    pub fn end_session(self) -> ! {
+        self.report(PgLogLevel::FATAL);
+        unreachable!("a FATAL does not return")
     }
     /// Tells the session without stopping it (mode `warn`).
     pub fn warn(self) {

@@ -14,6 +14,7 @@ mod cache;
 pub mod core;
 mod error;
 mod image;
+mod login;
 mod operation;
 mod own;
 mod person;
@@ -40,6 +41,7 @@ extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["verify"
 extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["archive"]);
 extension_sql_file!("../sql/image.sql", name = "image", requires = ["operation"]);
 extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
+extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the
@@ -59,6 +61,7 @@ pub extern "C-unwind" fn _PG_init() {
     shared::init();
     cache::init();
     session::init();
+    login::policy::init();
     watch::init();
     audit::sequencer::register();
 }

@@ -16,6 +16,7 @@ use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use regex::Regex;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// Gate of every configuration function: the policy's own change is a critical statement.
 pub fn require_configuration(function: &str) -> Outcome<()> {
@@ -139,6 +140,10 @@ fn protect_relation(relation: pg_sys::Oid, row_images: bool) -> Outcome<()> {
         )?;
         image::install(client, relation)
     })?;
+    // The chain begins with this: logins are on record from now on. The sequencer takes it back if nothing comes of it.
+    if let Some(shared) = shared::get() {
+        shared.chained.store(true, SeqCst);
+    }
     changed("protect", &name)
 }
 
@@ -347,10 +352,13 @@ fn set_tier_policy(
         let tier = tier_from_enum(
             tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?,
         )?;
-        let not_built = [("second_factor", second_factor == Some(true)), ("idle_timeout", idle_timeout.is_some())];
+        let not_built = [("second_factor", second_factor == Some(true))];
         if let Some((demand, _)) = not_built.iter().find(|(_, asked)| *asked) {
             return Err(Fault::unsupported(format!("{demand} is not built yet"))
                 .detail("A setting that does nothing would lie, so it cannot be switched on."));
+        }
+        if idle_timeout.as_ref().is_some_and(|term| term.as_micros() < 0) {
+            return Err(Fault::bad_argument("idle_timeout cannot be negative").hint("idle_timeout => '15 min'"));
         }
         if approvals.is_some_and(|approvals| !(0..=9).contains(&approvals)) {
             return Err(Fault::bad_argument("approvals are 0 to 9"));
@@ -365,12 +373,22 @@ fn set_tier_policy(
             }
             own::execute(
                 client,
-                "INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within, pre_image)
+                "INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within, idle_timeout, pre_image)
                  SELECT $1::steward.tier, coalesce($2, ''), coalesce($3, base.approvals), coalesce($4, base.witness),
-                    coalesce($5, base.review_within), coalesce($6, base.pre_image)
+                    coalesce($5, base.review_within),
+                    CASE WHEN $6 IS NULL THEN CASE WHEN $2 = 'service' AND base.post = '' THEN NULL ELSE base.idle_timeout END
+                        ELSE nullif($6, interval '0') END, coalesce($7, base.pre_image)
                  FROM steward.tier_policy base WHERE base.tier = $1::steward.tier AND base.post IN ('', coalesce($2, ''))
                  ORDER BY base.post DESC LIMIT 1",
-                &[tier.name().into(), post.into(), approvals.into(), witness.into(), review_within.into(), pre_image.into()],
+                &[
+                    tier.name().into(),
+                    post.into(),
+                    approvals.into(),
+                    witness.into(),
+                    review_within.into(),
+                    idle_timeout.into(),
+                    pre_image.into(),
+                ],
             )?;
             Ok(())
         })?;

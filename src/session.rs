@@ -120,7 +120,8 @@ fn address() -> Option<String> {
     })
 }
 
-fn database() -> Option<String> {
+/// The name of this session's database. Needs a transaction.
+pub fn database() -> Option<String> {
     DATABASE.with_borrow_mut(|database| {
         if database.is_none() {
             // Safe: inside a transaction; copied.

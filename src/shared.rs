@@ -68,6 +68,12 @@ pub struct Shared {
     /// Last id the sequencer committed to the chain.
     pub chained_id: AtomicU64,
     pub definitions: Definitions,
+    /// There is a chain, or it is about to begin: records of logins will be taken.
+    pub chained: AtomicBool,
+    /// Failures of logins in a row.
+    pub logins: crate::login::failures::Table,
+    /// Records of processes that have no lane.
+    pub ring: crate::login::ring::Ring,
     /// How this server start began.
     pub start: Start,
     /// What reads may do on a standby; see `audit::standby`.
@@ -118,6 +124,8 @@ unsafe extern "C-unwind" fn startup() {
             pg_sys::pg_strong_random((*shared).definitions.secret.as_mut_ptr().cast(), 16);
             (*shared).definitions.generation.store(1, SeqCst);
             (*shared).start = Start::look();
+            (*shared).chained.store(std::path::Path::new("pg_steward/head").exists(), SeqCst);
+            crate::login::failures::restore(&mut (*shared).logins);
             let state = crate::state_file::read();
             (*shared).active.store(state != crate::state_file::State::Inactive, SeqCst);
             (*shared).doubtful.store(state == crate::state_file::State::Unreadable, SeqCst);

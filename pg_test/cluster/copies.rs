@@ -249,13 +249,16 @@ fn a_lane_that_cannot_be_read_does_not_stop_the_sequencer() {
     }
     // The session has its lane open and goes on writing; only the sequencer cannot follow.
     clerk.query(READ, &[]).expect("select");
-    wait_until(&school, "SELECT count(*) = 1 FROM steward.audit_log WHERE operation_type = 'UNREADABLE'");
+    wait_until(&school, "SELECT count(*) > 0 FROM steward.audit_log WHERE operation_type = 'UNREADABLE'");
     clerk.query(READ, &[]).expect("select");
     clerk.batch_execute("SELECT steward.flush_audit()").expect("the sequencer goes on");
     drop(clerk);
     school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
     assert_eq!(school.records("operation_type = 'UPDATE' AND table_name = 'app.student'"), 1);
-    assert_eq!(school.records("operation_type IN ('UNREADABLE', 'SEQUENCER START')"), 1, "said once, and no new start");
+    assert_eq!(school.records("operation_type = 'SEQUENCER START'"), 0, "no new start");
+    // Each login writes to the lane of its slot, so more than one of them may be met; each is said once.
+    let twice = "SELECT count(*) - count(DISTINCT details::json ->> 'file') FROM steward.audit_log WHERE operation_type = 'UNREADABLE'";
+    assert_eq!(school.ask::<i64>(twice), 0, "said once");
     // They are kept for people.
     school.restart();
     school.flush_audit();

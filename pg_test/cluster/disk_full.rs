@@ -72,7 +72,6 @@ fn school_with_small_spool() -> School {
 fn a_full_spool_refuses_denials_and_counts_reads() {
     let school = school_with_small_spool();
     let (mut clerk, mut teacher) = (school.session("clerk_zhao"), school.session("teacher_wang"));
-    let mut region = school.session("region_chen");
     let op_no = school.request("region_chen", "UPDATE app.student SET note = 'approved' WHERE id <= 60");
     school.release(&op_no);
     read(&mut clerk, 5);
@@ -83,15 +82,18 @@ fn a_full_spool_refuses_denials_and_counts_reads() {
     // A session without a lane file of its own.
     read(&mut school.session("clerk_zhao"), 10);
     ask_for_too_much(&mut teacher, 20);
-    expect_no_room(execute(&mut region, &op_no), &[]);
+    // More sessions than there ever were: the last has a slot without a lane, and so without a reserve.
+    let others: Vec<Client> = (0..8).map(|_| school.session("region_liu")).collect();
+    expect_no_room(execute(&mut school.session("region_chen"), &op_no), &[]);
+    drop(others);
 
     school.small_disk().free();
     let lost = lost(&school);
     let reads = school.records("operation_type = 'SELECT' AND user_id = 'clerk_zhao' AND result = 'SUCCESS'");
     let denials = school.records("result = 'DENIED' AND user_id = 'teacher_wang'");
     report(&format!("spool full: 136 events, {reads} reads and {denials} denials on record, LOST({lost})"));
-    // The attempt to execute is the one that is neither.
-    assert!((135..=136).contains(&(reads + denials + lost)), "{reads} reads, {denials} denials, {lost} lost");
+    // The attempt to execute is the one that is neither. Logins and ends of the ten late sessions may be among the lost.
+    assert!((135..=156).contains(&(reads + denials + lost)), "{reads} reads, {denials} denials, {lost} lost");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
     assert_eq!(school.ask::<i64>("SELECT lost FROM steward.audit_status"), 0);
     check(&school);
@@ -243,9 +245,16 @@ fn a_full_data_directory_refuses_writes_and_counts_reads() {
     let lost = lost(&school);
     let reads = school.records("operation_type = 'SELECT' AND user_id = 'clerk_zhao' AND result = 'SUCCESS'");
     let denials = school.records("result = 'DENIED' AND user_id = 'teacher_wang'");
-    report(&format!("data directory full: {committed} rows, {reads} reads, {denials} denials on record, LOST({lost})"));
-    // Failures for want of room may be among the lost.
-    assert!(reads + denials + lost >= 125, "{reads} reads, {denials} denials, {lost} lost");
+    // A statement that should be denied at its 50th row may find no room for its first.
+    let failures = school.records("result = 'FAILURE' AND user_id = 'teacher_wang' AND operation_type = 'UPDATE'");
+    report(&format!(
+        "data directory full: {committed} rows, {reads} reads, {denials} denials, {failures} failures on record, LOST({lost})"
+    ));
+    // Some of them may be among the lost.
+    assert!(
+        reads + denials + failures + lost >= 125,
+        "{reads} reads, {denials} denials, {failures} failures, {lost} lost"
+    );
     assert!(reads <= 105 && denials <= 20, "{reads} reads, {denials} denials");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.tally"), ROWS_BEFORE + committed);
     let updates = school.records("operation_type = 'UPDATE' AND result = 'SUCCESS' AND user_id = 'teacher_wang'");

@@ -34,7 +34,9 @@ mod failover;
 mod fault;
 mod foreign_error;
 mod history;
+mod idle;
 mod leaver;
+mod login;
 mod long_transaction;
 mod matrix;
 mod mode;
@@ -86,6 +88,8 @@ fn main() {
         foreign_error::tests(),
         history::tests(),
         leaver::tests(),
+        idle::tests(),
+        login::tests(),
         long_transaction::tests(),
         matrix::tests(),
         mode::tests(),

@@ -4,6 +4,8 @@
 //! second person, `postgres` is a superuser and the person Wu of the post ops.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use postgres::Client;
 
@@ -21,8 +23,8 @@ pub fn settings(mode: &str) -> [String; 3] {
     ]
 }
 
-/// A governed cluster; derefs to it.
-pub struct School(Cluster);
+/// A governed cluster; derefs to it. Questions are asked in a session that is kept: each login is a record of its own.
+pub struct School(Cluster, Mutex<Option<Client>>);
 
 impl School {
     /// The policy is active and enforced.
@@ -47,14 +49,14 @@ impl School {
     pub fn set_up(cluster: Cluster) -> School {
         let mut maintenance = cluster.connect("postgres", "postgres");
         maintenance.batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
-        let school = School(cluster);
+        let school = School::of(cluster);
         school.superuser().batch_execute(include_str!("school.sql")).expect("school.sql");
         school
     }
 
     /// A copy of a school's cluster.
     pub fn of(cluster: Cluster) -> School {
-        School(cluster)
+        School(cluster, Mutex::new(None))
     }
 
     /// A session in the governed database.
@@ -68,10 +70,17 @@ impl School {
         self.session("postgres")
     }
 
-    /// One value, asked by the superuser in a session of its own.
+    /// One value, asked by the superuser.
     #[track_caller]
     pub fn ask<T: for<'a> postgres::types::FromSql<'a>>(&self, query: &str) -> T {
-        ask(&mut self.superuser(), query)
+        let kept = self.1.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The server may have ended it since.
+        let alive = |session: &mut Client| session.is_valid(Duration::from_secs(60)).is_ok();
+        let mut session =
+            kept.and_then(|mut kept| alive(&mut kept).then_some(kept)).unwrap_or_else(|| self.superuser());
+        let answer = ask(&mut session, query);
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        answer
     }
 
     /// Waits until everything recorded so far is in the chain.

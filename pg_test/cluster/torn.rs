@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use postgres::{Client, NoTls};
 
 use crate::account::{self, EXPLANATIONS, check};
@@ -77,6 +80,8 @@ fn crash_with_full_lanes(school: &mut School, round: usize) -> Vec<Lane> {
     }
     school.kill_9_postmaster();
     school.signal("KILL", worker);
+    // The sessions end by themselves, and write that they did.
+    sleep(Duration::from_millis(500));
     let files = lane_files(&school.data().join("pg_steward/spool"));
     (0..LANES).map(|number| find_lane(&files, &name(number))).collect()
 }
@@ -104,7 +109,7 @@ fn lane_files(spool: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn find_lane(files: &[(PathBuf, Vec<u8>)], session: &str) -> Lane {
     let (path, bytes) = files.iter().find(|(_, bytes)| contains(bytes, session)).expect("a lane of each session");
     let mut borders = Vec::new();
-    let mut at = HEADER;
+    let (mut at, mut last) = (HEADER, HEADER);
     while at + FRAME_HEADER < bytes.len() {
         let length = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
         if length == 0 {
@@ -113,12 +118,14 @@ fn find_lane(files: &[(PathBuf, Vec<u8>)], session: &str) -> Lane {
         let end = at + FRAME_HEADER + length;
         if contains(&bytes[at..end], session) {
             borders.push(at);
+            last = end;
         }
         at = end;
     }
-    borders.push(at);
+    // What follows is no read: the end of the session, which had a moment left when the postmaster was gone.
+    borders.push(last);
     assert_eq!(borders.len(), READS + 1, "{session}");
-    Lane { path: path.clone(), bytes: bytes[..at].to_vec(), session: session.to_owned(), borders }
+    Lane { path: path.clone(), bytes: bytes[..last].to_vec(), session: session.to_owned(), borders }
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

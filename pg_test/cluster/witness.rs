@@ -192,8 +192,8 @@ fn a_truncation_is_found_by_the_witness_alone() {
     rewrite(&mut watched.school, cut);
     watched.school.flush_audit();
     assert!(in_database(&watched.school), "verification inside the database cannot see it");
-    let end: i64 = watched.school.ask("SELECT max(id) FROM steward.chain");
-    watched.alarmed("truncated", &format!("the chain ends at {end}"));
+    // Looking is a login, which is on record too: the end moves a little.
+    watched.alarmed("truncated", "the chain ends at ");
     // Grown beyond the checkpoint again, it is another record that stands there.
     work(&watched.school, 60);
     assert!(in_database(&watched.school));

@@ -4,10 +4,11 @@ use crate::core::gate::{Cover, Decision, Demand, Lack, Situation, decide};
 use crate::core::tier::Tier;
 
 const TIERS: [Tier; 3] = [Tier::Normal, Tier::Important, Tier::Critical];
-const NOTHING: Demand = Demand { approvals: 0, witness: false, operation: false, accompanied: false };
+const NOTHING: Demand =
+    Demand { approvals: 0, witness: false, operation: false, accompanied: false, idle_timeout: None };
 
 fn enforced(cover: Option<Cover>) -> Situation {
-    Situation { active: true, enforcing: true, cover }
+    Situation { active: true, enforcing: true, cover, idle: 0 }
 }
 
 /// Every demand there can be, with up to two approvals.
@@ -17,6 +18,7 @@ fn demands() -> impl Iterator<Item = Demand> {
         witness: number & 1 != 0,
         operation: number & 2 != 0,
         accompanied: number & 4 != 0,
+        idle_timeout: None,
     })
 }
 
@@ -31,7 +33,7 @@ fn nothing_is_refused_before_activation_or_outside_enforce() {
     for (active, enforcing) in [(false, false), (false, true), (true, false)] {
         for (tier, demand) in TIERS.into_iter().flat_map(|tier| demands().map(move |demand| (tier, demand))) {
             for cover in covers().map(Some).chain([None]) {
-                let decision = decide(tier, demand, Situation { active, enforcing, cover });
+                let decision = decide(tier, demand, Situation { active, enforcing, cover, idle: 0 });
                 assert!(matches!(decision, Decision::Allow | Decision::Tolerate), "{decision:?}");
             }
         }
@@ -83,6 +85,20 @@ fn a_cover_reaches_as_far_as_its_tier_its_approvals_and_its_witness() {
                 let allowed = tier_holds && approvals_hold && witness_holds;
                 assert_eq!(decision == Decision::Allow, allowed, "{tier:?} {demand:?} under {cover:?}: {decision:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_session_idle_beyond_the_term_is_refused_whatever_covers_it() {
+    for (tier, demand) in TIERS.into_iter().flat_map(|tier| demands().map(move |demand| (tier, demand))) {
+        for cover in covers().map(Some).chain([None]) {
+            let demand = Demand { idle_timeout: Some(900), ..demand };
+            let idle = Situation { idle: 901, ..enforced(cover) };
+            assert_eq!(decide(tier, demand, idle), Decision::RefuseIdle { idle: 901, term: 900 });
+            assert_eq!(decide(tier, demand, Situation { active: false, ..idle }), Decision::Tolerate);
+            let in_time = Situation { idle: 900, ..idle };
+            assert_eq!(decide(tier, demand, in_time), decide(tier, Demand { idle_timeout: None, ..demand }, in_time));
         }
     }
 }

@@ -13,6 +13,7 @@ mod chain;
 mod frame;
 mod function;
 mod gate;
+mod login;
 mod operation;
 mod reach;
 mod record;

@@ -105,12 +105,22 @@ pub fn raise_tier(key: Key, tier: Tier, rule: &str) {
     });
 }
 
+/// The tier of a running entry.
+pub fn tier(key: Key) -> Option<Tier> {
+    let body = with_running(key, |entry| entry.draft.what.clone())?;
+    let mut record = Record::new(Kind::Statement, "");
+    record.resolve(&body.body).ok()?;
+    record.tier
+}
+
 /// Completes a running entry; without one nothing happens.
 pub fn finish(key: Key, rows: Option<i64>) {
     let finished = with_running(key, |entry| {
         entry.running = false;
         entry.draft.rows = rows;
-        entry.draft.duration_us = Some(entry.started.elapsed().as_micros() as i64);
+        let duration = entry.started.elapsed().as_micros() as i64;
+        entry.draft.duration_us = Some(duration);
+        crate::login::idle::active_until(entry.draft.time + duration);
         (entry.nested, entry.reads)
     });
     let Some((nested, reads)) = finished else { return };

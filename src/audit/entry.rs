@@ -6,6 +6,7 @@ use super::sequencer::server_record;
 use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
+use crate::login::attempt as login;
 use crate::operation::review;
 use crate::own;
 use pgrx::PgTryBuilder;
@@ -81,7 +82,7 @@ impl Entry {
     /// Whether a review has something to say to it.
     fn concerns_reviews(&self, client: &mut SpiClient<'_>, dictionary: &mut Dictionary) -> Outcome<bool> {
         Ok(match self.kind {
-            Kind::Operation => true,
+            Kind::Operation | Kind::Login => true,
             Kind::Statement if self.plain => {
                 let tier = match self.tier {
                     TierOf::Own(tier) => tier,
@@ -114,10 +115,10 @@ pub(super) fn review_all(
         return Ok(());
     }
     let mut seen: Vec<Record> = came.iter().map(|(_, record)| record.clone()).collect();
-    if attempt(|client| seen.iter_mut().try_for_each(|record| review::on_record(client, record))).is_err() {
+    if attempt(|client| seen.iter_mut().try_for_each(|record| look(client, record))).is_err() {
         for (seen, (_, came)) in seen.iter_mut().zip(&came) {
             *seen = came.clone();
-            if let Err(reason) = attempt(|client| review::on_record(client, seen)) {
+            if let Err(reason) = attempt(|client| look(client, seen)) {
                 warning!("pg_steward: a record is chained without its review: {reason}");
                 *seen = came.clone();
             }
@@ -129,6 +130,11 @@ pub(super) fn review_all(
         }
     }
     Ok(())
+}
+
+/// What the sequencer adds to a record, or does about it.
+fn look(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
+    if record.kind == Kind::Login { login::name_person(client, record) } else { review::on_record(client, record) }
 }
 
 /// Runs `body` in a subtransaction, which an error undoes. Returns the error's message.

@@ -49,6 +49,8 @@ pub(super) struct Harvest {
     pub blind: Vec<(u32, u32)>,
     /// Records lost for want of a place to write them: slot and number.
     pub lost: Vec<(u32, u64)>,
+    /// Places of the ring that were taken out.
+    pub ring: Vec<usize>,
     /// Files that hold less than what is chained of their lane, and their bytes.
     pub copied: (u64, u64),
     /// Records from before the extension was created here.

@@ -19,6 +19,10 @@ pub fn forget_error() {
 /// The remembered SQLSTATE, if there was an error.
 pub fn sqlstate() -> Option<String> {
     let code = ERROR_CODE.get();
-    // Six bits a character, as PostgreSQL packs them.
-    (code != 0).then(|| (0..5).map(|place| char::from(((code >> (6 * place)) & 0x3f) as u8 + b'0')).collect())
+    (code != 0).then(|| sqlstate_of(code))
+}
+
+/// A SQLSTATE as text: PostgreSQL packs six bits a character.
+pub fn sqlstate_of(code: i32) -> String {
+    (0..5).map(|place| char::from(((code >> (6 * place)) & 0x3f) as u8 + b'0')).collect()
 }

@@ -14,6 +14,7 @@ use super::{incarnation, journal, offset, segment, start};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
+use crate::login::keeper::Keeper;
 use crate::settings::{self, Mode};
 use crate::shared::Shared;
 use crate::{own, state_file};
@@ -54,6 +55,7 @@ pub(super) struct Rounds {
     head_file_failed: bool,
     epochs: Option<Epochs>,
     segments: segment::Care,
+    logins: Keeper,
 }
 
 /// What a transaction did that must be followed up after its commit.
@@ -84,6 +86,7 @@ impl Rounds {
             head_file_failed: false,
             epochs: None,
             segments: segment::Care::default(),
+            logins: Keeper::default(),
         }
     }
 
@@ -100,8 +103,14 @@ impl Rounds {
             None => false,
         };
         self.publish(!more);
+        self.look_after_logins(shared);
         report(pg_sys::BackendState::STATE_IDLE);
         more
+    }
+
+    /// What logins are judged by is kept where they look.
+    pub fn look_after_logins(&mut self, shared: &Shared) {
+        self.logins.look(shared);
     }
 
     /// Chained with the next round.
@@ -118,6 +127,7 @@ impl Rounds {
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
         if extension == pg_sys::InvalidOid || !journal::exists() {
             self.say_goodbye();
+            shared.chained.store(false, SeqCst);
             shared.definitions.clear(0);
             *self = Rounds::new();
             return Ok(None);
@@ -128,7 +138,10 @@ impl Rounds {
         }
         own::run(|client| {
             self.compare_activation(client, shared)?;
-            let Some((ledger, genesis)) = self.ledger(client)? else { return Ok(None) };
+            let Some((ledger, genesis)) = self.ledger(client)? else {
+                shared.chained.store(false, SeqCst);
+                return Ok(None);
+            };
             if self.spool.is_none() {
                 let origin = incarnation::origin(client, shared.boot_id, &ledger.id)?;
                 self.spool = Some(Spool::open(origin, offset::positions(client, None)?).map_err(spool_fault)?);
@@ -253,6 +266,7 @@ impl Rounds {
         }
         self.head = Some(done.head);
         shared.chained_id.store(done.head.id as u64, SeqCst);
+        shared.chained.store(true, SeqCst);
         if let Some(dictionary) = &mut self.dictionary {
             dictionary.publish(shared);
         }

@@ -98,6 +98,7 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
     pin_settings();
     let mut rounds = Rounds::new();
     while standby::watch(shared) {
+        rounds.look_after_logins(shared);
         sleep(standby::LOOK_INTERVAL);
         heed_signals(&mut rounds);
     }
@@ -119,6 +120,7 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
 unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
     if let Some(shared) = shared::get() {
         shared.sequencer_pid.store(0, SeqCst);
+        crate::login::keeper::leave(shared);
     }
 }
 
@@ -191,7 +193,7 @@ fn database_exists(name: &CStr) -> bool {
 }
 
 /// A transaction with an active snapshot. A fault is raised, which ends the worker and undoes everything.
-pub(super) fn transaction<T>(body: impl FnOnce() -> Fallible<T>) -> T {
+pub(crate) fn transaction<T>(body: impl FnOnce() -> Fallible<T>) -> T {
     // Safe: called outside any transaction; on an error the worker exits and nothing after it runs.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();

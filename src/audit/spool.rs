@@ -103,6 +103,10 @@ impl Spool {
         for slot in (0..slots).map(|step| (self.first_slot + step) % slots) {
             self.harvest_lane(shared, slot, max_bytes, &mut harvest)?;
         }
+        for (place, record) in shared.ring.full() {
+            harvest.records.push(record);
+            harvest.ring.push(place);
+        }
         harvest.sum_up();
         Ok(harvest)
     }
@@ -182,6 +186,7 @@ impl Spool {
     /// The round is committed: moves on and removes what is finished. The first error, after everything was tried.
     pub fn commit(&mut self, shared: &Shared, harvest: Harvest) -> io::Result<()> {
         self.first_slot = (self.first_slot + 1) % shared.lane_count;
+        shared.ring.free(&harvest.ring);
         for (slot, lost) in harvest.lost {
             if let Some(lane) = shared.lane(slot) {
                 lane.lost.fetch_sub(lost, SeqCst);

@@ -13,6 +13,8 @@ pub struct Demand {
     pub operation: bool,
     /// It is a write of somebody whose post never acts alone: a second person at the run, whatever the tier.
     pub accompanied: bool,
+    /// How long the session may have been idle, microseconds; None: without limit.
+    pub idle_timeout: Option<i64>,
 }
 
 impl Demand {
@@ -65,6 +67,8 @@ pub struct Situation {
     pub enforcing: bool,
     /// The approved operation that is being executed, if one is.
     pub cover: Option<Cover>,
+    /// The session's longest pause, microseconds.
+    pub idle: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +82,20 @@ pub enum Decision {
     RefuseAlone,
     /// An operation is being executed, but it does not reach as far as this.
     RefuseBeyondCover(Cover, Lack),
+    /// The session was idle for longer than the tier's term; both in microseconds.
+    RefuseIdle {
+        idle: i64,
+        term: i64,
+    },
 }
 
 /// Decides one deed.
 pub fn decide(tier: Tier, demand: Demand, situation: Situation) -> Decision {
     let refusal = match situation.cover {
+        // Nobody may be sitting there any more, whatever was approved for who sat there.
+        _ if demand.idle_timeout.is_some_and(|term| situation.idle > term) => {
+            Decision::RefuseIdle { idle: situation.idle, term: demand.idle_timeout.unwrap_or_default() }
+        }
         Some(cover) => match cover.lacks(tier, demand) {
             None => return Decision::Allow,
             Some(lack) => Decision::RefuseBeyondCover(cover, lack),

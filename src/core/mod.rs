@@ -6,6 +6,7 @@ pub mod chain;
 pub mod frame;
 pub mod function;
 pub mod gate;
+pub mod login;
 pub mod operation;
 pub mod reach;
 pub mod record;

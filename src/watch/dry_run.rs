@@ -157,6 +157,9 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
         Decision::RefuseAlone => {
             ("refuse", format!("rule \"{rule}\" makes it {}; your post changes nothing alone", tier.name()))
         }
+        Decision::RefuseIdle { .. } => {
+            ("refuse", format!("rule \"{rule}\" makes it {}; this session was idle too long for it", tier.name()))
+        }
     };
     Step {
         tier,

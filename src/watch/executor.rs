@@ -16,6 +16,7 @@ use crate::core::gate::Decision;
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::core::tier::Tier;
 use crate::error::answer;
+use crate::login::idle;
 use crate::{image, raw};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -98,6 +99,9 @@ unsafe extern "C-unwind" fn run(
         // A cursor or portal goes on without a new start.
         if cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
             stop(query);
+        }
+        if buffer::something_runs() && idle::was_interrupted() {
+            resume(query);
         }
         let mut context = listen();
         if buffer::something_runs() {
@@ -261,6 +265,19 @@ unsafe fn remember_limits(query: *mut pg_sys::QueryDesc, limits: Vec<RelationLim
 unsafe extern "C-unwind" fn begin_counting(query: *mut pg_sys::QueryDesc) {
     // Safe: ExecutorStart has built the plan state.
     unsafe { rows::install(query, rows_due(query)) }
+}
+
+/// A statement on record goes on in another message of the client: its session may have been idle.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn resume(query: *mut pg_sys::QueryDesc) {
+    if let Some(tier) = buffer::tier(query as usize) {
+        // Safe: the query is running.
+        let (tag, source) = unsafe {
+            let plan = (*query).plannedstmt;
+            (facts::operation_tag(plan), Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len))
+        };
+        judge::resume(&cache::policy(), tier, tag, &source);
+    }
 }
 
 /// Counts exactly: refuses (or raises the recorded tier) where a limit is reached, and says how many rows may pass

@@ -12,6 +12,7 @@ use crate::core::record::{Kind, Outcome, Part, Record};
 use crate::core::rule::{self, RowLimit};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::login::idle;
 use crate::settings::Mode;
 use crate::{operation::cover, own, session, shared};
 use std::cell::{OnceCell, RefCell};
@@ -110,6 +111,7 @@ pub fn ask_gate(policy: &Policy, question: Question) -> Decision {
         active: shared::active(),
         enforcing: shared::mode() == Mode::Enforce,
         cover: cover::current().map(|cover| cover.reach),
+        idle: idle::longest(),
     };
     decide(question.tier, demand(policy, question), situation)
 }
@@ -125,6 +127,7 @@ fn demand(policy: &Policy, question: Question) -> Demand {
         // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
         operation: person.is_none() && question.tier > Tier::Normal,
         accompanied: question.changes && person.is_some_and(|person| person.never_alone()),
+        idle_timeout: tier.idle_timeout,
     }
 }
 
@@ -212,6 +215,7 @@ pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement<'_>, tag: 
     };
     let record = || record(tag, relations(deeds), judgement.tier, judgement.rule, source);
     carry_out(policy, judgement.question(), why, source, record);
+    idle::active();
     if deeds.iter().any(|deed| deed.relation.is_some()) {
         standby::admit_read();
     }
@@ -250,6 +254,7 @@ pub fn carry_out(
         }
         Decision::Tolerate => return,
         Decision::RefuseUncovered => ("no approved operation covers it".to_owned(), String::new()),
+        Decision::RefuseIdle { idle, term } => refuse_idle(question.tier, idle, term, why(), record()),
         Decision::RefuseAlone => ("it takes a second person".to_owned(), never_alone()),
         Decision::RefuseBeyondCover(cover, Lack::Tier) => {
             (format!("the operation is approved as {}", cover.tier.name()), String::new())
@@ -283,7 +288,58 @@ pub fn deny(mut record: Record, fault: Fault) -> ! {
     record.outcome = Outcome::Denied;
     record.sqlstate = Some("42501".to_owned());
     note(record, Durability::Flushed);
+    super::login::denied();
     fault.raise()
+}
+
+/// Refuses a statement of a session that was idle too long. Normal work is what an unattended session is left with: the
+/// session ends, as the manual has it; what is riskier waits for a new login.
+fn refuse_idle(tier: Tier, idle: i64, term: i64, why: String, mut record: Record) -> ! {
+    let (minutes, of) = (shown(idle), shown(term));
+    record.outcome = Outcome::Denied;
+    record.rule = Some("idle_timeout".to_owned());
+    record.details = Some(serde_json::json!({ "idle_s": idle / SECOND, "term_s": term / SECOND }).to_string());
+    let detail = format!("{why} The session was idle for {minutes}; the term of {} statements is {of}.", tier.name());
+    if tier == Tier::Normal {
+        record.sqlstate = Some("57P01".to_owned());
+        note(record, Durability::Flushed);
+        Fault::idle_session("the session was idle too long and is ended").detail(detail).end_session();
+    }
+    record.sqlstate = Some("42501".to_owned());
+    note(record, Durability::Flushed);
+    let message = format!("{} statement refused: the session was idle too long", tier.name());
+    Fault::refused(message).detail(detail).hint("\\connect -").raise()
+}
+
+/// Microseconds of a second.
+const SECOND: i64 = 1_000_000;
+
+/// A time for people.
+fn shown(time: i64) -> String {
+    match time / SECOND {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds / 60),
+    }
+}
+
+/// Rows of a cursor are asked for, of one perhaps that outlived the statement on record. That alone is no work.
+pub fn fetch(source: &Source<'_>) {
+    if idle::has_worked() && crate::cache::at_home() {
+        refuse_if_idle(&crate::cache::policy(), Tier::Normal, "FETCH", source);
+    }
+}
+
+fn refuse_if_idle(policy: &Policy, tier: Tier, tag: &str, source: &Source<'_>) {
+    let question = Question { tier, approvals: 0, changes: false };
+    if let Decision::RefuseIdle { idle, term } = ask_gate(policy, question) {
+        refuse_idle(tier, idle, term, format!("{tag} goes on."), record(tag, Vec::new(), tier, "idle_timeout", source));
+    }
+}
+
+/// A statement that is on record goes on after its session waited: a cursor, or a portal that was suspended.
+pub fn resume(policy: &Policy, tier: Tier, tag: &str, source: &Source<'_>) {
+    refuse_if_idle(policy, tier, tag, source);
+    idle::active();
 }
 
 /// Own objects are changed by own functions alone, whoever asks (requirement 64).

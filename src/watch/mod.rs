@@ -10,6 +10,7 @@ pub mod facts;
 pub mod function;
 pub mod judge;
 pub mod label;
+pub mod login;
 pub mod object;
 pub mod parallel;
 pub mod privilege;
@@ -29,6 +30,7 @@ pub fn init() {
     object::init();
     function::init();
     transaction::init();
+    login::init();
 }
 
 /// True where the policy has nothing to say: own SQL, the sequencer, an extension's script (CREATE and ALTER EXTENSION

@@ -16,6 +16,8 @@ use std::ffi::{CStr, c_void};
 backend_local! {
     /// Something of this transaction is kept here, in the buffer or by the hooks.
     static CONCERNED: Cell<bool> = const { Cell::new(false) };
+    /// The first transaction of this process was looked at.
+    static STARTED: Cell<bool> = const { Cell::new(false) };
     /// Global id of the PREPARE TRANSACTION that is on its way.
     static GID: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -65,6 +67,19 @@ unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, argum
         // Safe: as the server calls it.
         unsafe { end(event, argument) }
     }
+    if !STARTED.get() {
+        STARTED.set(true);
+        // Safe: as above.
+        unsafe { first(event, argument) }
+    }
+}
+
+/// The first transaction of this process is about to end.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn first(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    if event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT {
+        super::login::worker_begins();
+    }
 }
 
 #[pgrx::pg_guard]
@@ -82,6 +97,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
             before_commit();
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT => {
+            super::login::committed();
             buffer::after_commit();
             crate::activation::after_commit();
             crate::person::leaver::after_commit();

@@ -125,6 +125,9 @@ unsafe extern "C-unwind" fn decide(
             return false;
         }
         let source = Source::new(source, (*statement).stmt_location, (*statement).stmt_len);
+        if (*node).type_ == NodeTag::T_FetchStmt {
+            judge::fetch(&source);
+        }
         if sets_only_the_session((*node).type_) {
             // A held cursor has its rows already.
             if (*node).type_ == NodeTag::T_FetchStmt && cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {

@@ -1,0 +1,605 @@
+//! Logins: each attempt is on record once, whatever it was; too many failures are told and, if the policy says so, lock;
+//! addresses and encryption are what the policy demands; and no login waits for any of it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use postgres::error::SqlState;
+use postgres::{Client, NoTls};
+
+use crate::cluster::succeed;
+use crate::expect::{expect_bulk_refused, expect_error};
+use crate::failover::wait_until;
+use crate::fault::{Paused, report, sequencer, wait_for_recovery};
+use crate::school::{HOME, School};
+
+tests! {
+    a_login_and_its_end_are_on_record,
+    a_wrong_password_is_counted_once_though_the_client_falls_back,
+    who_leaves_when_asked_for_a_password_has_not_failed,
+    what_authentication_does_not_see_is_a_failure_on_record,
+    too_many_clients_are_on_record,
+    no_log_level_mutes_a_login,
+    replication_is_on_record_without_a_database,
+    a_worker_that_never_logs_in_is_on_record,
+    names_from_a_raw_start_up_packet_cannot_hurt_the_trail,
+    two_hundred_failures_at_once_are_two_hundred_records,
+    five_failures_in_a_row_are_told_and_a_success_ends_the_row,
+    a_locked_login_is_refused_with_the_right_password_too_until_the_lock_ends,
+    neither_crash_nor_restart_forgets_failures_and_locks,
+    the_last_administrator_and_services_are_never_locked,
+    denied_statements_are_told_as_failed_logins_are,
+    a_role_logs_in_only_from_its_networks,
+    a_blocked_network_is_refused_until_then,
+    a_role_that_needs_tls_is_refused_without,
+    the_policy_of_logins_is_there_before_the_sequencer_is,
+    no_login_waits_for_a_sequencer_that_stands_still,
+    what_protects_logins_is_policy,
+}
+
+/// Lines of pg_hba.conf for these tests: whoever has a password here must know it.
+const HBA: &str = "local replication all trust
+local all teacher_wang,security_han,svc scram-sha-256
+local all reviewer_zhou reject
+local all all trust
+host all teacher_wang 127.0.0.0/8 scram-sha-256
+";
+
+/// A school that also listens on an address of its own, encrypted or not, with passwords for some.
+struct Gate {
+    school: School,
+    address: String,
+}
+
+impl Gate {
+    /// Set up, not active.
+    fn new(lines: &[&str]) -> Gate {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let address = format!("127.{}.{}.{number}", 1 + process / 250 % 250, 1 + process % 250);
+        let school = School::with("enforce", lines);
+        certificate(&school);
+        school.configure(&[&format!("listen_addresses = '{address}'"), "ssl = on"]);
+        let mut gate = Gate { school, address };
+        gate.school.restart();
+        gate.school
+            .superuser()
+            .batch_execute(
+                "ALTER ROLE teacher_wang PASSWORD 'right'; ALTER ROLE security_han PASSWORD 'right';
+                CREATE ROLE svc LOGIN PASSWORD 'right';
+                SELECT steward.register_person('Portal', 'service', roles => '{svc}')",
+            )
+            .expect("passwords");
+        gate.school.data_file("pg_hba.conf", HBA);
+        gate.school.reload();
+        wait_until(&gate.school, "SELECT count(*) >= 4 FROM pg_hba_file_rules WHERE error IS NULL");
+        gate.school.flush_audit();
+        gate
+    }
+
+    fn active(set_up: &str) -> Gate {
+        Gate::with(&[], set_up)
+    }
+
+    /// Active, with this set-up and these lines in postgresql.conf.
+    fn with(lines: &[&str], set_up: &str) -> Gate {
+        let gate = Gate::new(lines);
+        let mut administrator = gate.school.superuser();
+        administrator.batch_execute(set_up).expect("set-up");
+        administrator.batch_execute("SELECT steward.activate()").expect("activate");
+        gate.published();
+        gate
+    }
+
+    /// What logins are judged by follows the tables within two seconds.
+    fn published(&self) {
+        sleep(Duration::from_millis(1_600));
+        self.school.flush_audit();
+    }
+
+    /// psql over the network with these words in its connection string.
+    fn psql(&self, words: &str) -> Output {
+        let mut psql = self.school.client_program("psql");
+        psql.env_remove("PGUSER").args(["-X", "-w", "-c", "SELECT 1"]);
+        psql.arg(format!("host={} port=5432 dbname={HOME} {words}", self.address));
+        psql.output().expect("psql")
+    }
+
+    /// A session over the unix socket with a password.
+    fn log_in(&self, user: &str, password: &str) -> Result<Client, postgres::Error> {
+        self.school.config(user, HOME).password(password).connect(NoTls)
+    }
+
+    fn fail(&self, user: &str, times: u32) {
+        for _ in 0..times {
+            let error = self.log_in(user, "wrong").err().expect("a wrong password");
+            assert_eq!(error.code(), Some(&SqlState::INVALID_PASSWORD), "{error:?}");
+        }
+    }
+
+    fn failures(&self, user: &str) -> i64 {
+        let query = "SELECT coalesce(max(failures), 0) FROM steward.login_failures WHERE role::text = $1";
+        self.school.superuser().query_one(query, &[&user]).expect("login_failures").get(0)
+    }
+
+    fn alerts(&self, user: &str) -> i64 {
+        self.school.records(&format!("operation_type = 'LOGIN FAILURES' AND user_id = '{user}'"))
+    }
+}
+
+/// A certificate of the server's own, as its user must have it.
+fn certificate(school: &School) {
+    let (key, certificate) = (school.data().join("server.key"), school.data().join("server.crt"));
+    let mut openssl = Command::new("runuser");
+    openssl.args(["-u", "postgres", "--", "openssl", "req", "-new", "-x509", "-nodes", "-days", "2", "-subj", "/CN=t"]);
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).current_dir(school.data());
+    succeed(openssl);
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Records of logins of this user with this result.
+fn logins(school: &School, user: &str, result: &str) -> i64 {
+    school.records(&format!("operation_type = 'LOGIN' AND user_id = '{user}' AND result = '{result}'"))
+}
+
+fn a_login_and_its_end_are_on_record() {
+    let school = School::inactive();
+    school.flush_audit();
+    let before = logins(&school, "clerk_zhao", "SUCCESS");
+    let mut session = school.session("clerk_zhao");
+    session.batch_execute("SELECT 1").expect("select");
+    sleep(Duration::from_millis(300));
+    assert_eq!(logins(&school, "clerk_zhao", "SUCCESS"), before + 1, "while the session is open");
+    drop(session);
+    let ended = "operation_type = 'LOGOUT' AND user_id = 'clerk_zhao' AND duration_us BETWEEN 200000 AND 60000000
+        AND application_name = 'cluster test' AND details::json ->> 'method' = 'trust'";
+    let mut seen = 0;
+    for _ in 0..100 {
+        seen = school.records(ended);
+        if seen == 1 {
+            break;
+        }
+        sleep(Duration::from_millis(50));
+    }
+    assert_eq!(seen, 1);
+}
+
+fn a_wrong_password_is_counted_once_though_the_client_falls_back() {
+    let gate = Gate::active("");
+    for mode in ["prefer", "allow"] {
+        let before = logins(&gate.school, "teacher_wang", "FAILURE");
+        let failures = gate.failures("teacher_wang");
+        let wrong = gate.psql(&format!("user=teacher_wang password=wrong sslmode={mode}"));
+        assert!(text(&wrong).matches("password authentication failed").count() >= 2, "no fallback: {}", text(&wrong));
+        assert_eq!(logins(&gate.school, "teacher_wang", "FAILURE"), before + 1, "{mode}");
+        assert_eq!(gate.failures("teacher_wang"), failures + 1, "{mode}");
+        sleep(Duration::from_millis(2_100));
+    }
+    assert_eq!(gate.school.records("operation_type = 'LOGIN RETRY' AND result = 'FAILURE'"), 2);
+    let right = gate.psql("user=teacher_wang password=right sslmode=prefer");
+    assert!(right.status.success(), "{}", text(&right));
+    assert_eq!(logins(&gate.school, "teacher_wang", "SUCCESS"), 1);
+    assert_eq!(gate.failures("teacher_wang"), 0);
+    let seen = format!(
+        "operation_type = 'LOGIN' AND result = 'SUCCESS' AND user_id = 'teacher_wang' AND client_ip <<= '127.0.0.0/8'
+            AND (details::json ->> 'tls')::boolean AND details::json ->> 'method' = 'scram-sha-256'"
+    );
+    assert_eq!(gate.school.records(&seen), 1);
+}
+
+fn who_leaves_when_asked_for_a_password_has_not_failed() {
+    let gate = Gate::active("");
+    let before = gate.school.records("operation_type LIKE 'LOGIN%' AND user_id = 'teacher_wang'");
+    let none = gate.psql("user=teacher_wang sslmode=prefer");
+    assert!(text(&none).contains("no password supplied"), "{}", text(&none));
+    assert_eq!(gate.school.records("operation_type LIKE 'LOGIN%' AND user_id = 'teacher_wang'"), before);
+    assert_eq!(gate.failures("teacher_wang"), 0);
+}
+
+/// Attempts that cannot succeed, whatever the password: the client's words, the SQLSTATE, and how the record shows them.
+const IMPOSSIBLE: [(&str, &str, &str); 5] = [
+    ("reviewer_zhou", HOME, "28000"),
+    ("nobody_here", HOME, "28000"),
+    ("clerk_zhao", "no_such_database", "3D000"),
+    ("auditor_qian", HOME, "53300"),
+    ("region_liu", "template0", "55000"),
+];
+
+fn what_authentication_does_not_see_is_a_failure_on_record() {
+    let gate = Gate::active("ALTER ROLE auditor_qian CONNECTION LIMIT 0");
+    for (user, database, sqlstate) in IMPOSSIBLE {
+        let error = gate.school.config(user, database).connect(NoTls).err().expect("no login");
+        assert_eq!(error.code().map(SqlState::code), Some(sqlstate), "{error:?}");
+        assert_eq!(logins(&gate.school, user, "SUCCESS"), 0, "{user}");
+        let failed = format!(
+            "operation_type = 'LOGIN' AND result = 'FAILURE' AND user_id = '{user}' AND sqlstate = '{sqlstate}'"
+        );
+        assert_eq!(gate.school.records(&failed), 1, "{user}");
+        assert_eq!(gate.school.records(&format!("user_id = '{user}' AND operation_type = 'LOGOUT'")), 0, "{user}");
+    }
+    // Only who could not show who they are has failed in the sense of the count.
+    assert_eq!(gate.failures("reviewer_zhou"), 1);
+    assert_eq!(gate.failures("auditor_qian"), 0);
+}
+
+fn too_many_clients_are_on_record() {
+    let school = School::with("enforce", &["max_connections = 12", "max_wal_senders = 0"]);
+    school.flush_audit();
+    let mut held = Vec::new();
+    let refused = loop {
+        match school.config("clerk_zhao", HOME).connect(NoTls) {
+            Ok(session) => held.push(session),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 20, "the server has room for everybody");
+    };
+    assert_eq!(refused.code(), Some(&SqlState::TOO_MANY_CONNECTIONS));
+    // Superusers have places of their own; when these are taken too, nobody gets as far as a slot.
+    loop {
+        match school.config("postgres", HOME).connect(NoTls) {
+            Ok(session) => held.push(session),
+            Err(error) => break assert_eq!(error.code(), Some(&SqlState::TOO_MANY_CONNECTIONS)),
+        }
+    }
+    drop(held);
+    sleep(Duration::from_millis(300));
+    let failed = "operation_type = 'LOGIN' AND result = 'FAILURE' AND sqlstate = '53300'";
+    assert_eq!(
+        school.records(&format!("{failed} AND user_id = 'clerk_zhao' AND details::json ->> 'database' = '{HOME}'")),
+        1
+    );
+    assert_eq!(school.records(&format!("{failed} AND user_id = 'postgres'")), 1);
+}
+
+fn no_log_level_mutes_a_login() {
+    let gate = Gate::new(&["log_min_messages = panic"]);
+    gate.fail("teacher_wang", 1);
+    assert_eq!(logins(&gate.school, "teacher_wang", "FAILURE"), 1);
+    let gone = gate.school.config("clerk_zhao", "no_such_database").connect(NoTls).err().expect("no database");
+    assert_eq!(gone.code(), Some(&SqlState::UNDEFINED_DATABASE));
+    assert_eq!(gate.school.records("user_id = 'clerk_zhao' AND result = 'FAILURE' AND sqlstate = '3D000'"), 1);
+    assert_eq!(logins(&gate.school, "clerk_zhao", "SUCCESS"), 0);
+    drop(gate.log_in("teacher_wang", "right").expect("login"));
+    assert_eq!(logins(&gate.school, "teacher_wang", "SUCCESS"), 1);
+}
+
+fn replication_is_on_record_without_a_database() {
+    let school = School::inactive();
+    school.flush_audit();
+    drop(school.base_backup(&[]));
+    let record = "operation_type = 'LOGIN' AND result = 'SUCCESS' AND user_id = 'postgres' AND details::json ->> 'database' IS NULL
+        AND (details::json ->> 'replication')::boolean";
+    assert!(school.records(record) >= 1);
+}
+
+fn a_worker_that_never_logs_in_is_on_record() {
+    let school = School::with("enforce", &["wal_level = logical"]);
+    let mut administrator = school.superuser();
+    administrator.batch_execute("CREATE DATABASE elsewhere").expect("database");
+    let source = school.file("");
+    // One by one: a slot is not made in a transaction that has written.
+    for statement in [
+        "CREATE TABLE t (id int)",
+        "CREATE PUBLICATION p FOR TABLE t",
+        "SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+    ] {
+        school.connect("postgres", "elsewhere").batch_execute(statement).expect(statement);
+    }
+    administrator.batch_execute("CREATE TABLE public.t (id int)").expect("table");
+    administrator
+        .batch_execute(&format!(
+            "CREATE SUBSCRIPTION s CONNECTION 'host={} port=5432 user=postgres dbname=elsewhere' PUBLICATION p
+                WITH (create_slot = false, slot_name = 's')",
+            source.display()
+        ))
+        .expect("subscription");
+    let worker = format!(
+        "SELECT EXISTS (SELECT FROM steward.audit_log WHERE operation_type = 'WORKER START'
+        AND user_id = 'postgres' AND details::json ->> 'database' = '{HOME}' AND details LIKE '%logical replication worker%')"
+    );
+    wait_until(&school, &worker);
+}
+
+/// A start-up packet of protocol 3 with these parameters; what the server answers.
+fn raw(school: &School, parameters: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut body = 196_608_u32.to_be_bytes().to_vec();
+    for (name, value) in parameters {
+        body.extend_from_slice(name);
+        body.push(0);
+        body.extend_from_slice(value);
+        body.push(0);
+    }
+    body.push(0);
+    let mut packet = (body.len() as u32 + 4).to_be_bytes().to_vec();
+    packet.extend_from_slice(&body);
+    send(school, &packet)
+}
+
+fn send(school: &School, bytes: &[u8]) -> Vec<u8> {
+    let mut socket = UnixStream::connect(school.file(".s.PGSQL.5432")).expect("socket");
+    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("timeout");
+    socket.write_all(bytes).expect("send");
+    let mut answer = Vec::new();
+    // A server that keeps silent is an answer too.
+    let _silent = socket.read_to_end(&mut answer);
+    answer
+}
+
+fn names_from_a_raw_start_up_packet_cannot_hurt_the_trail() {
+    let school = School::inactive();
+    school.flush_audit();
+    let long = vec![b'x'; 9_000];
+    let huge = vec![b'y'; 20_000];
+    let odd: &[u8] = b"a\x01\x1b[31m\nLOG:  forged\r\xff\xfe\"'\\ \xe2\x80\xae";
+    raw(&school, &[(b"user", odd), (b"database", b"school"), (b"application_name", odd)]);
+    raw(&school, &[(b"user", &long), (b"database", &long)]);
+    raw(&school, &[(b"user", b"ghost_one"), (b"database", odd), (b"application_name", &long)]);
+    raw(&school, &[(b"user", &huge)]);
+    raw(&school, &[(b"database", b"school")]);
+    raw(&school, &[]);
+    for garbage in [&b"GET / HTTP/1.0\r\n\r\n"[..], &[0xff; 64], &[0, 0, 0, 8, 0, 0, 0, 0], &[0, 0, 0, 4], &[]] {
+        send(&school, garbage);
+    }
+    assert!(school.records("operation_type = 'LOGIN' AND result = 'FAILURE'") >= 4);
+    let bad = "user_id ~ '[[:cntrl:]]' OR application_name ~ '[[:cntrl:]]' OR details ~ '[[:cntrl:]]'
+        OR length(user_id) > 600 OR length(application_name) > 600 OR length(details) > 4000";
+    assert_eq!(school.records(bad), 0);
+    assert_eq!(school.records("user_id LIKE '%\\u{1b}%' AND (details::json ->> 'altered_names')::boolean"), 1);
+    let kind: String = school.ask("SELECT kind FROM steward.verify_chain()");
+    assert_eq!(kind, "not_anchored");
+    assert_eq!(school.records("operation_type IN ('LOST', 'UNREADABLE')"), 0);
+}
+
+fn two_hundred_failures_at_once_are_two_hundred_records() {
+    const ATTEMPTS: usize = 200;
+    let gate = Gate::with(&["max_connections = 300"], "");
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..ATTEMPTS {
+            scope.spawn(|| gate.log_in("teacher_wang", "wrong").err().expect("no login"));
+        }
+    });
+    let took = begun.elapsed();
+    sleep(Duration::from_millis(300));
+    assert_eq!(logins(&gate.school, "teacher_wang", "FAILURE"), ATTEMPTS as i64);
+    assert_eq!(gate.failures("teacher_wang"), ATTEMPTS as i64);
+    assert_eq!(gate.alerts("teacher_wang"), ATTEMPTS as i64 / 5);
+    assert_eq!(gate.school.records("operation_type = 'LOST'"), 0);
+    report(&format!("failed logins: {ATTEMPTS} at once in {took:?}, each on record, 0 lost"));
+}
+
+fn five_failures_in_a_row_are_told_and_a_success_ends_the_row() {
+    let gate = Gate::active("");
+    gate.fail("teacher_wang", 4);
+    assert_eq!(gate.alerts("teacher_wang"), 0);
+    drop(gate.log_in("teacher_wang", "right").expect("login"));
+    gate.fail("teacher_wang", 4);
+    assert_eq!(gate.alerts("teacher_wang"), 0, "a success ends the row");
+    gate.fail("teacher_wang", 1);
+    assert_eq!(gate.alerts("teacher_wang"), 1);
+    let told = "operation_type = 'LOGIN FAILURES' AND rule = 'login_failures' AND repeats = 5
+        AND NOT (details::json ->> 'locked')::boolean";
+    assert_eq!(gate.school.records(told), 1);
+    drop(gate.log_in("teacher_wang", "right").expect("nothing is locked as installed"));
+}
+
+/// Five failures lock for three seconds.
+const LOCK: &str = "SELECT steward.set_login_limit(lock_for => '3 s')";
+/// Long enough for a restart in between.
+const LONG_LOCK: &str = "SELECT steward.set_login_limit(lock_for => '10 min')";
+
+#[track_caller]
+fn expect_locked(gate: &Gate, user: &str) {
+    for password in ["right", "wrong"] {
+        let error = gate.log_in(user, password).err().expect("locked");
+        assert_eq!(error.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION), "{error:?}");
+        let message = error.as_db_error().expect("an answer").message();
+        assert!(message.contains("is locked for"), "{password}: {message}");
+    }
+}
+
+fn a_locked_login_is_refused_with_the_right_password_too_until_the_lock_ends() {
+    let gate = Gate::active(LOCK);
+    gate.fail("teacher_wang", 5);
+    let locked = Instant::now();
+    expect_locked(&gate, "teacher_wang");
+    drop(gate.school.session("clerk_zhao"));
+    sleep(Duration::from_millis(3_200).saturating_sub(locked.elapsed()));
+    drop(gate.log_in("teacher_wang", "right").expect("the lock has ended"));
+    assert_eq!(gate.alerts("teacher_wang"), 1);
+    let refused =
+        "operation_type = 'LOGIN' AND result = 'DENIED' AND rule = 'login_failures' AND user_id = 'teacher_wang'";
+    assert_eq!(gate.school.records(refused), 2);
+}
+
+fn neither_crash_nor_restart_forgets_failures_and_locks() {
+    let mut gate = Gate::active(LONG_LOCK);
+    gate.fail("teacher_wang", 4);
+    gate.published();
+    gate.school.kill_9_postmaster();
+    gate.school.start();
+    drop(wait_for_recovery(&gate.school));
+    assert_eq!(gate.failures("teacher_wang"), 4);
+    gate.fail("teacher_wang", 1);
+    expect_locked(&gate, "teacher_wang");
+    gate.school.restart();
+    drop(wait_for_recovery(&gate.school));
+    expect_locked(&gate, "teacher_wang");
+    // A crash of one process takes the shared memory of all along.
+    gate.published();
+    let mut session = gate.school.superuser();
+    let pid: i32 = session.query_one("SELECT pg_backend_pid()", &[]).expect("pid").get(0);
+    gate.school.kill_9(pid);
+    sleep(Duration::from_millis(500));
+    drop(wait_for_recovery(&gate.school));
+    expect_locked(&gate, "teacher_wang");
+    // Nor does a transaction that is rolled back; and unlocking is an approved operation.
+    gate.school.operate("postgres", "SELECT steward.unlock_login('teacher_wang')");
+    drop(gate.log_in("teacher_wang", "right").expect("unlocked"));
+}
+
+fn the_last_administrator_and_services_are_never_locked() {
+    let gate = Gate::active(LONG_LOCK);
+    gate.fail("svc", 10);
+    drop(gate.log_in("svc", "right").expect("an application is never locked"));
+    // The superuser is the other administrator, so this one can be locked.
+    gate.fail("security_han", 5);
+    expect_locked(&gate, "security_han");
+    gate.school.data_file("pg_hba.conf", &format!("local all postgres scram-sha-256\n{HBA}"));
+    gate.school.reload();
+    sleep(Duration::from_millis(500));
+    for _ in 0..12 {
+        gate.school.config("postgres", HOME).password("wrong").connect(NoTls).err().expect("a wrong password");
+    }
+    gate.school.data_file("pg_hba.conf", HBA);
+    gate.school.reload();
+    sleep(Duration::from_millis(500));
+    // Who is left could not be locked.
+    drop(gate.school.superuser());
+    let told =
+        "operation_type = 'LOGIN FAILURES' AND user_id = 'postgres' AND NOT (details::json ->> 'locked')::boolean";
+    assert_eq!(gate.school.records(told), 2);
+}
+
+fn denied_statements_are_told_as_failed_logins_are() {
+    let gate = Gate::active(LOCK);
+    let mut teacher = gate.log_in("teacher_wang", "right").expect("login");
+    for _ in 0..3 {
+        expect_bulk_refused(teacher.batch_execute("UPDATE app.student SET note = 'x' WHERE id <= 60"), "app.student");
+    }
+    let told = "operation_type = 'PERMISSION FAILURES' AND user_id = 'teacher_wang'";
+    assert_eq!(gate.school.records(told), 0);
+    // What PostgreSQL itself denies counts as much.
+    for _ in 0..2 {
+        expect_error(teacher.batch_execute("TABLE pg_authid"), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    assert_eq!(gate.school.records(told), 1);
+    expect_locked(&gate, "teacher_wang");
+    // Other errors are an application's everyday life.
+    let mut clerk = gate.school.session("clerk_zhao");
+    for _ in 0..6 {
+        clerk.batch_execute("SELECT 1 / 0").expect_err("no number");
+    }
+    assert_eq!(gate.school.records("operation_type = 'PERMISSION FAILURES' AND user_id = 'clerk_zhao'"), 0);
+}
+
+#[track_caller]
+fn expect_gate_closed(gate: &Gate, words: &str, why: &str) {
+    let answer = gate.psql(words);
+    assert!(!answer.status.success(), "{words} was let in");
+    assert!(text(&answer).contains(why), "{}", text(&answer));
+}
+
+fn a_role_logs_in_only_from_its_networks() {
+    // Of a role that it is a member of: its own demands and those of its groups.
+    let gate = Gate::active(
+        "CREATE ROLE branch; GRANT branch TO teacher_wang; CREATE ROLE \"odd\u{1}\" LOGIN IN ROLE branch;
+        SELECT steward.register_person('Odd', 'teacher', roles => '{\"odd\u{1}\"}');
+        SELECT steward.set_login_policy('branch', addresses => '{10.1.0.0/16,2001:db8::/32}')",
+    );
+    for password in ["right", "wrong"] {
+        let words = format!("user=teacher_wang password={password} sslmode=disable");
+        expect_gate_closed(&gate, &words, "may not log in from 127.");
+    }
+    let socket = gate.log_in("teacher_wang", "right").err().expect("a socket is this machine");
+    assert_eq!(socket.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION));
+    // A name that cannot be shown is demanded the same.
+    let odd = gate.school.config("odd\u{1}", HOME).connect(NoTls).err().expect("refused");
+    assert_eq!(odd.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION), "{odd:?}");
+    assert_eq!(gate.school.records("operation_type = 'LOGIN' AND result = 'DENIED' AND rule = 'login_address'"), 4);
+    assert_eq!(gate.failures("teacher_wang"), 0, "who is refused has not failed");
+    gate.school.operate("postgres", "SELECT steward.set_login_policy('branch', addresses => '{127.0.0.0/8}')");
+    gate.published();
+    let answer = gate.psql("user=teacher_wang password=right");
+    assert!(answer.status.success(), "{}", text(&answer));
+    drop(gate.log_in("teacher_wang", "right").expect("a socket counts as 127.0.0.1"));
+}
+
+fn a_blocked_network_is_refused_until_then() {
+    let gate = Gate::active("SELECT steward.block_address('127.0.0.0/8', now() + interval '6 s', 'brute force')");
+    let until = Instant::now() + Duration::from_secs(6);
+    expect_gate_closed(&gate, "user=teacher_wang password=right", "is blocked by the policy");
+    drop(gate.log_in("teacher_wang", "right").expect("a socket is no network"));
+    sleep(until.saturating_duration_since(Instant::now()));
+    let answer = gate.psql("user=teacher_wang password=right");
+    assert!(answer.status.success(), "{}", text(&answer));
+}
+
+fn a_role_that_needs_tls_is_refused_without() {
+    let gate = Gate::active("SELECT steward.set_login_policy('teacher_wang', tls => true)");
+    expect_gate_closed(&gate, "user=teacher_wang password=right sslmode=disable", "over TLS only");
+    let answer = gate.psql("user=teacher_wang password=right sslmode=require");
+    assert!(answer.status.success(), "{}", text(&answer));
+    drop(gate.log_in("teacher_wang", "right").expect("a socket does not leave the machine"));
+}
+
+fn the_policy_of_logins_is_there_before_the_sequencer_is() {
+    let mut gate = Gate::active("SELECT steward.set_login_policy('teacher_wang', addresses => '{10.0.0.0/8}')");
+    // After a restart the sequencer finds no database, so it reads no table.
+    gate.school.configure(&["steward.database = 'nowhere'"]);
+    gate.school.restart();
+    let refused = gate.log_in("teacher_wang", "right").err().expect("refused");
+    assert_eq!(refused.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION));
+    // What cannot be read demands nothing; it locks nobody out.
+    gate.school.data_file("pg_steward/logins", "{ torn");
+    drop(gate.log_in("teacher_wang", "right").expect("as pg_hba.conf says"));
+    fs::remove_file(gate.school.data().join("pg_steward/logins")).expect("file");
+    drop(gate.log_in("teacher_wang", "right").expect("as pg_hba.conf says"));
+}
+
+fn no_login_waits_for_a_sequencer_that_stands_still() {
+    const LOGINS: u32 = 100;
+    let gate = Gate::active("");
+    let time = || {
+        let begun = Instant::now();
+        for number in 0..LOGINS {
+            drop(gate.log_in("teacher_wang", if number % 2 == 0 { "right" } else { "wrong" }));
+        }
+        begun.elapsed()
+    };
+    time();
+    let running = time();
+    let standing = {
+        let _paused = Paused::new(&gate.school, sequencer(&gate.school));
+        time()
+    };
+    report(&format!(
+        "logins: {:?} each while the sequencer runs, {:?} while it stands still",
+        running / LOGINS,
+        standing / LOGINS
+    ));
+    assert!(standing < running * 3 + Duration::from_millis(500), "{standing:?} instead of {running:?}");
+    let attempts = "operation_type = 'LOGIN' AND user_id = 'teacher_wang'";
+    assert_eq!(gate.school.records(attempts), i64::from(3 * LOGINS));
+}
+
+fn what_protects_logins_is_policy() {
+    let gate = Gate::active("");
+    let mut administrator = gate.school.superuser();
+    for call in [
+        "SELECT steward.set_login_limit(failures => 0)",
+        "SELECT steward.set_login_policy('teacher_wang', addresses => '{}')",
+        "SELECT steward.block_address('10.0.0.0/8', NULL, 'x')",
+        "SELECT steward.unblock_address('10.0.0.0/8')",
+        "SELECT steward.unlock_login('teacher_wang')",
+        "UPDATE steward.login_limit SET lock_for = NULL",
+        "INSERT INTO steward.login_policy VALUES ('postgres', '{10.0.0.0/8}')",
+        "DELETE FROM steward.blocked_address",
+        "TRUNCATE steward.login_policy",
+    ] {
+        expect_error(administrator.batch_execute(call), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    for call in ["SELECT steward.set_login_limit(failures => 1)", "SELECT * FROM steward.login_failures"] {
+        let mut teacher = gate.log_in("teacher_wang", "right").expect("login");
+        expect_error(teacher.batch_execute(call), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+}

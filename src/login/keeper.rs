@@ -1,0 +1,66 @@
+//! What the sequencer does for logins: the file of their policy follows the tables, the file of their failures follows
+//! shared memory.
+
+use super::{failures, policy};
+use crate::audit::sequencer::transaction;
+use crate::shared::Shared;
+use crate::{cache, own};
+use pgrx::{pg_sys, warning};
+use std::io;
+
+/// Microseconds between two looks at the tables.
+const LOOK_INTERVAL: i64 = 1_000_000;
+
+/// The sequencer's memory between rounds.
+#[derive(Default)]
+pub struct Keeper {
+    looked_at: i64,
+    /// What the file of the policy holds.
+    written: Option<String>,
+    failures: failures::Keeper,
+    /// What could not be written was said.
+    complained: bool,
+}
+
+impl Keeper {
+    /// After a round, outside its transaction.
+    pub fn look(&mut self, shared: &Shared) {
+        let kept = self.failures.keep(shared);
+        // Safe: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let kept = kept.and_then(|()| if now - self.looked_at < LOOK_INTERVAL { Ok(()) } else { self.follow(now) });
+        match kept {
+            Ok(()) => self.complained = false,
+            Err(error) if !self.complained => {
+                self.complained = true;
+                warning!("pg_steward: what logins are judged by could not be written: {error}");
+            }
+            Err(_) => (),
+        }
+    }
+
+    fn follow(&mut self, now: i64) -> io::Result<()> {
+        self.looked_at = now;
+        if !policy::is_old() && self.written.is_some() {
+            return Ok(());
+        }
+        let text = transaction(|| match cache::policy_relation() {
+            Some(_) => own::run(policy::text).map(Some),
+            None => Ok(None),
+        });
+        let text = text.unwrap_or_else(policy::nothing);
+        if self.written.as_ref() != Some(&text) {
+            self.written = None;
+            policy::write(&text)?;
+            self.written = Some(text);
+        }
+        Ok(())
+    }
+}
+
+/// The sequencer ends: what it kept last may be a moment old.
+pub fn leave(shared: &Shared) {
+    if let Err(error) = failures::Keeper::default().keep(shared) {
+        warning!("pg_steward: the failures of logins could not be written: {error}");
+    }
+}

@@ -1,0 +1,31 @@
+//! Logins: what is recorded of them, which are refused, and what too many failures lead to. The hooks are in
+//! `watch::login`; what runs in them waits for nobody and asks neither catalog nor tables.
+//!
+//! Three things are at hand there. The rows of the policy that concern logins, in a file that the sequencer keeps after
+//! them (`policy`): what it has not written yet, and what cannot be read, is as pg_hba.conf says. The counts of failures,
+//! in shared memory, which no rollback can undo; the sequencer writes them to a file, from which a start takes them
+//! (`failures`). And a place for records of processes that have no lane yet (`ring`).
+
+pub mod attempt;
+pub mod failures;
+pub mod idle;
+pub mod keeper;
+pub mod policy;
+pub mod ring;
+mod set;
+
+pub use attempt::Attempt;
+
+use crate::settings::Mode;
+use crate::shared;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// Whether logins are recorded: there is a chain that takes the records, and the mode is not `off`.
+pub fn recorded() -> bool {
+    shared::get().is_some_and(|shared| shared.chained.load(SeqCst)) && shared::mode() != Mode::Off
+}
+
+/// Whether what the policy says to logins holds.
+pub fn enforced() -> bool {
+    shared::active() && shared::mode() == Mode::Enforce
+}

@@ -1,0 +1,205 @@
+//! The policy's rows that concern logins, where the hook finds them: in a file of the data directory, which the sequencer
+//! writes anew, durably and as a whole, when one of the rows has changed, and at its start. A login reads the file, which
+//! is small, and so sees one whole policy whatever is being written; nobody waits for anybody.
+//!
+//! Without a file, and with one that cannot be read, logins are as pg_hba.conf says: no address is refused and nobody is
+//! locked. Failures are counted all the same, in rows of five.
+
+use crate::core::login::{Limit, NAME_CHARACTERS, Network, shown};
+use crate::error::{Fault, Outcome};
+use crate::own;
+use crate::state_file;
+use pgrx::pg_sys;
+use pgrx::spi::SpiClient;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::ffi::c_int;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::attempt::Attempt;
+use crate::backend::backend_local;
+
+const FILE: &str = "logins";
+/// What holds before there is a row.
+const INSTALLED: Limit = Limit { failures: 5, within: 15 * 60 * 1_000_000, lock: None };
+
+/// What a role demands of its logins.
+struct Demand {
+    addresses: Option<Vec<Network>>,
+    tls: bool,
+}
+
+/// The policy as a login sees it.
+pub struct LoginPolicy {
+    /// How many failures are too many; None: they are not counted.
+    pub limit: Option<Limit>,
+    /// Logins that could administer the policy; None: not known.
+    pub administrators: Option<Vec<String>>,
+    /// Logins of persons of the post `service`.
+    services: Vec<String>,
+    /// What the roles of a login demand.
+    demands: HashMap<String, Vec<Demand>>,
+    /// Networks, until when they are refused, and why.
+    blocked: Vec<(Network, i64, String)>,
+}
+
+/// Why a login is refused: the rule's name, and what the client is told.
+pub struct Refusal {
+    pub rule: &'static str,
+    pub message: String,
+}
+
+impl LoginPolicy {
+    /// Reads the file.
+    pub fn read() -> LoginPolicy {
+        let text = std::fs::read_to_string(format!("pg_steward/{FILE}"));
+        text.ok().and_then(|text| LoginPolicy::parse(&text)).unwrap_or(LoginPolicy {
+            limit: Some(INSTALLED),
+            administrators: None,
+            services: Vec::new(),
+            demands: HashMap::new(),
+            blocked: Vec::new(),
+        })
+    }
+
+    fn parse(text: &str) -> Option<LoginPolicy> {
+        let file: Value = serde_json::from_str(text).ok()?;
+        let names = |list: &Value| -> Option<Vec<String>> {
+            list.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+        };
+        let limit = match file.get("limit")? {
+            Value::Null => None,
+            limit => Some(Limit {
+                failures: u32::try_from(limit.get("failures")?.as_u64()?).ok()?,
+                within: limit.get("within")?.as_i64()?,
+                lock: limit.get("lock")?.as_i64(),
+            }),
+        };
+        let mut demands: HashMap<String, Vec<Demand>> = HashMap::new();
+        for row in file.get("demands")?.as_array()? {
+            let addresses = match row.get("addresses")? {
+                Value::Null => None,
+                list => Some(list.as_array()?.iter().map(|one| Network::parse(one.as_str()?)).collect::<Option<_>>()?),
+            };
+            let demand = Demand { addresses, tls: row.get("tls")?.as_bool()? };
+            demands.entry(row.get("login")?.as_str()?.to_owned()).or_default().push(demand);
+        }
+        let blocked = file.get("blocked")?.as_array()?.iter().map(|row| {
+            let network = Network::parse(row.get("address")?.as_str()?)?;
+            Some((network, row.get("until")?.as_i64().unwrap_or(i64::MAX), row.get("reason")?.as_str()?.to_owned()))
+        });
+        Some(LoginPolicy {
+            limit,
+            administrators: Some(names(file.get("administrators")?)?),
+            services: names(file.get("services")?)?,
+            demands,
+            blocked: blocked.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Whether a login is an application's: an attacker must not be able to lock it out.
+    pub fn serves(&self, login: &str) -> bool {
+        self.services.iter().any(|service| service == login)
+    }
+
+    /// What the policy says to an attempt, the lock apart.
+    pub fn refuses(&self, attempt: &Attempt, now: i64) -> Option<Refusal> {
+        // A unix socket is this machine.
+        let address = attempt.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        if self
+            .blocked
+            .iter()
+            .any(|(network, until, _)| attempt.address.is_some() && *until > now && network.contains(address))
+        {
+            let message = format!("address {address} is blocked by the policy");
+            return Some(Refusal { rule: "blocked_address", message });
+        }
+        let login = attempt.login();
+        let name = shown(&attempt.user, NAME_CHARACTERS).0;
+        for demand in self.demands.get(&login).into_iter().flatten() {
+            if demand.addresses.as_ref().is_some_and(|list| !list.iter().any(|network| network.contains(address))) {
+                let message = format!("role \"{name}\" may not log in from {address}");
+                return Some(Refusal { rule: "login_address", message });
+            }
+            if demand.tls && attempt.address.is_some() && !attempt.tls {
+                let message = format!("role \"{name}\" may log in over TLS only");
+                return Some(Refusal { rule: "login_tls", message });
+            }
+        }
+        None
+    }
+}
+
+backend_local! {
+    /// A row that the file is made from may have changed.
+    static CHANGED: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Registers what tells the sequencer that the file is old. Once, while preloading.
+pub fn init() {
+    use pg_sys::SysCacheIdentifier::{AUTHMEMROLEMEM, AUTHOID};
+    // Safe: plain registration; backends inherit it, and only the sequencer looks at the flag.
+    unsafe {
+        pg_sys::CacheRegisterSyscacheCallback(AUTHOID as c_int, Some(on_role_change), pg_sys::Datum::from(0));
+        pg_sys::CacheRegisterSyscacheCallback(AUTHMEMROLEMEM as c_int, Some(on_role_change), pg_sys::Datum::from(0));
+    }
+}
+
+/// Runs inside invalidation processing: only flags.
+unsafe extern "C-unwind" fn on_role_change(_argument: pg_sys::Datum, _cache: c_int, _hash: u32) {
+    CHANGED.set(true);
+}
+
+/// The policy changed, says the cache. Runs inside invalidation processing.
+pub fn policy_changed() {
+    CHANGED.set(true);
+}
+
+/// Whether the file must be written; asked between two transactions.
+pub fn is_old() -> bool {
+    CHANGED.get()
+}
+
+/// The file's text, as the tables stand in this transaction.
+pub fn text(client: &mut SpiClient<'_>) -> Outcome<String> {
+    CHANGED.set(false);
+    let row = own::select(client, POLICY, &[])?.first();
+    let text = if row.is_empty() { None } else { row.get_one::<String>()? };
+    text.ok_or_else(|| Fault::internal("the policy of logins does not read back"))
+}
+
+/// Replaces the file.
+pub fn write(text: &str) -> std::io::Result<()> {
+    state_file::replace(FILE, text.as_bytes()).inspect_err(|_| CHANGED.set(true))
+}
+
+/// The file's text where there is no policy.
+pub fn nothing() -> String {
+    CHANGED.set(false);
+    json!({ "limit": null, "administrators": [], "services": [], "demands": [], "blocked": [] }).to_string()
+}
+
+/// Times are microseconds since 2000-01-01 UTC. A role demands what it does of every login that is a member of it.
+const POLICY: &str = "WITH RECURSIVE up(login, ancestor) AS (
+        SELECT oid, oid FROM pg_roles WHERE rolcanlogin
+        UNION SELECT u.login, m.roleid FROM up u JOIN pg_auth_members m ON m.member = u.ancestor),
+    standing AS (SELECT r.rolname, r.rolsuper, p.post, o.capabilities FROM pg_roles r
+        LEFT JOIN steward.person_login l ON l.role::oid = r.oid
+        LEFT JOIN steward.person p ON p.name = l.person AND p.suspended_at IS NULL
+        LEFT JOIN steward.post o ON o.name = p.post
+        WHERE r.rolcanlogin AND coalesce(r.rolvaliduntil > now(), true))
+    SELECT json_build_object(
+        'limit', (SELECT json_build_object('failures', failures,
+                'within', (extract(epoch FROM within) * 1000000)::int8,
+                'lock', (extract(epoch FROM lock_for) * 1000000)::int8)
+            FROM steward.login_limit WHERE failures IS NOT NULL),
+        'administrators', (SELECT coalesce(json_agg(rolname), '[]') FROM standing
+            WHERE rolsuper OR 'configure' = ANY (capabilities)),
+        'services', (SELECT coalesce(json_agg(rolname), '[]') FROM standing WHERE post = 'service'),
+        'demands', (SELECT coalesce(json_agg(json_build_object('login', r.rolname,
+                'addresses', p.addresses::text[], 'tls', p.tls)), '[]')
+            FROM steward.login_policy p JOIN up u ON u.ancestor = p.role::oid JOIN pg_roles r ON r.oid = u.login),
+        'blocked', (SELECT coalesce(json_agg(json_build_object('address', address::text, 'reason', reason,
+                'until', (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8)), '[]')
+            FROM steward.blocked_address WHERE until IS NULL OR until > now()))::text";
