@@ -59,6 +59,7 @@ fn judge(commands: &[&str], command: Command) -> Tier {
         min_rows: None,
         roles: None,
         except_roles: Vec::new(),
+        approvals: 0,
     };
     let rules = RuleSet::new(vec![rule]);
     let deed = Deed { command, columns: &ColumnSet::default(), has_role: &|_| false, is_role: &|_| false };
