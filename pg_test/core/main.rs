@@ -9,6 +9,7 @@ mod core;
 mod program;
 
 mod archive;
+mod attempts;
 mod chain;
 mod frame;
 mod function;
@@ -20,6 +21,8 @@ mod record;
 mod redact;
 mod rule;
 mod script;
+mod seal;
+mod totp;
 mod ways_around;
 #[cfg(feature = "witness")]
 mod witness;

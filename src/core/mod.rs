@@ -2,6 +2,7 @@
 //! and can be shared with a program outside the database.
 
 pub mod archive;
+pub mod attempts;
 pub mod chain;
 pub mod frame;
 pub mod function;
@@ -13,4 +14,6 @@ pub mod record;
 pub mod redact;
 pub mod rule;
 pub mod script;
+pub mod seal;
 pub mod tier;
+pub mod totp;
