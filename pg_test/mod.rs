@@ -2,6 +2,7 @@
 
 mod audit;
 mod execution;
+mod factor;
 mod fixture;
 mod operation;
 mod people;

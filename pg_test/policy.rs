@@ -91,9 +91,9 @@ mod tests {
         Spi::run("SELECT steward.set_rule('bulk_write', 'important', commands => '{WRITE}', min_rows => 100)").unwrap();
     }
 
-    #[pg_test(error = "second_factor is not built yet")]
+    #[pg_test(error = "idle_timeout is not built yet")]
     fn a_demand_that_is_not_built_cannot_be_switched_on() {
-        Spi::run("SELECT steward.set_tier_policy('critical', second_factor => true)").unwrap();
+        Spi::run("SELECT steward.set_tier_policy('critical', idle_timeout => '15 min')").unwrap();
     }
 
     #[pg_test]
@@ -103,7 +103,20 @@ mod tests {
         let rows = lines(
             "SELECT post || ' ' || approvals || ' ' || witness FROM steward.tier_policy WHERE tier = 'critical' ORDER BY post",
         );
-        assert_eq!(rows, [" 2 true", "ops 2 false"]);
+        assert_eq!(rows, [" 2 true", "ops 2 false", "service 2 true"]);
+    }
+
+    #[pg_test]
+    fn a_second_factor_for_every_post_leaves_the_service_out() {
+        Spi::run("SELECT steward.set_tier_policy('normal', second_factor => true)").unwrap();
+        Spi::run("SELECT steward.set_tier_policy('critical', second_factor => true)").unwrap();
+        let rows = lines("SELECT tier || ' ' || post FROM steward.tier_policy WHERE second_factor ORDER BY tier, post");
+        assert_eq!(rows, ["normal ", "important ", "critical "]);
+    }
+
+    #[pg_test(error = "the post service has no second factor")]
+    fn a_service_has_no_second_factor() {
+        Spi::run("SELECT steward.set_tier_policy('critical', second_factor => true, post => 'service')").unwrap();
     }
 
     #[pg_test(error = "pg_steward labels columns only")]

@@ -71,20 +71,22 @@ CREATE TABLE steward.tier_policy (
     approvals     int NOT NULL DEFAULT 0 CHECK (approvals BETWEEN 0 AND 9),
     witness       boolean NOT NULL DEFAULT false,
     review_within interval,
-    second_factor boolean NOT NULL DEFAULT false CHECK (NOT second_factor),
+    second_factor boolean NOT NULL DEFAULT false CHECK (NOT second_factor OR post <> 'service'),
     idle_timeout  interval CHECK (idle_timeout > interval '0'),
     pre_image     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tier, post)
 );
-COMMENT ON TABLE steward.tier_policy IS 'What a tier demands: approvals before, a second person at execution, a review within a term. A row for a post wins over the row for every post ('''').';
-COMMENT ON COLUMN steward.tier_policy.second_factor IS 'Not built yet: cannot be switched on.';
+COMMENT ON TABLE steward.tier_policy IS 'What a tier demands: approvals before, a second person at execution, a review within a term, a second factor, a session that was not idle for long, a pre-image. A row for a post wins over the row for every post ('''').';
+COMMENT ON COLUMN steward.tier_policy.second_factor IS 'Who acts must have verified a code of their authenticator in the session (steward.verify_totp). Never the post service: nobody stands behind it.';
 COMMENT ON COLUMN steward.tier_policy.idle_timeout IS 'A session that did nothing on record for longer is closed to this tier until it logs in anew; for the tier normal it is ended. NULL: no term; the post service has none without a row of its own.';
 COMMENT ON COLUMN steward.tier_policy.pre_image IS 'A run keeps what it changes, so that steward.restore can bring it back; what cannot be kept is not run.';
 
-INSERT INTO steward.tier_policy (tier, approvals, witness, review_within, idle_timeout, pre_image) VALUES
-    ('critical', 1, true, '24 hours', '15 minutes', true),
-    ('important', 0, false, '24 hours', '30 minutes', false),
-    ('normal', 0, false, NULL, '60 minutes', false);
+INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within, second_factor, idle_timeout, pre_image) VALUES
+    ('critical', '', 1, true, '24 hours', true, '15 minutes', true),
+    ('critical', 'service', 1, true, '24 hours', false, NULL, true),
+    ('important', '', 0, false, '24 hours', true, '30 minutes', false),
+    ('important', 'service', 0, false, '24 hours', false, NULL, false),
+    ('normal', '', 0, false, NULL, false, '60 minutes', false);
 
 CREATE TABLE steward.activation (
     single       boolean PRIMARY KEY DEFAULT true CHECK (single),
@@ -153,7 +155,7 @@ CREATE FUNCTION steward.set_tier_policy(tier steward.tier, approvals int DEFAULT
     pre_image boolean DEFAULT NULL, post text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_tier_policy_wrapper';
 COMMENT ON FUNCTION steward.set_tier_policy(steward.tier, int, boolean, interval, boolean, interval, boolean, text) IS
-    'Changes what a tier demands, for every post or for one; NULL = keep. idle_timeout => ''0'' sets no term. 0A000 for second_factor, which is not built yet. Callers as steward.protect.';
+    'Changes what a tier demands, for every post or for one; NULL = keep. idle_timeout => ''0'' sets no term. 22023 for a second factor of the post service. 55000 if the policy is active and nobody could do what is demanded. Callers as steward.protect.';
 
 CREATE FUNCTION steward.classify(script text, OUT step int, OUT statement text, OUT command text, OUT tier text, OUT rule text,
     OUT relations text[], OUT decision text, OUT reason text) RETURNS SETOF record
@@ -168,7 +170,7 @@ REVOKE ALL ON FUNCTION steward.protect(regclass, boolean), steward.unprotect(reg
 
 CREATE FUNCTION steward.activate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'activate_wrapper';
 COMMENT ON FUNCTION steward.activate() IS
-    'Switches the policy on for everybody, from the commit on. 55000 with a DETAIL that lists what is missing: for every person who may apply or configure an approver and a witness, an auditor, a person for every login. Callers as steward.protect.';
+    'Switches the policy on for everybody, from the commit on. 55000 with a DETAIL that lists what is missing: for every person who may apply or configure an approver and a witness, an auditor, a person for every login, a key and an enrolled second factor for all who take part where one is demanded. Callers as steward.protect.';
 
 CREATE FUNCTION steward.deactivate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'deactivate_wrapper';
 COMMENT ON FUNCTION steward.deactivate() IS

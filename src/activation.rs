@@ -8,7 +8,7 @@ use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{separation, texts};
-use crate::{audit::buffer, own, policy, session, shared, state_file};
+use crate::{audit::buffer, factor, own, policy, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -43,7 +43,7 @@ fn switch_on() -> Outcome<()> {
     own::run(|client| {
         // Held until after the commit is published, so that two switches cannot overtake each other.
         own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
-        let lacks = lacking(client)?;
+        let lacks = lacking(client, true)?;
         if !lacks.is_empty() {
             return Err(incomplete("the policy cannot be activated yet", &lacks));
         }
@@ -70,8 +70,23 @@ fn finish(operation_type: &str, active: bool) -> Outcome<()> {
     own::policy_changed()
 }
 
-/// Every requirement that is not met, one sentence each.
-fn lacking(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+/// What is not there yet.
+#[derive(Default)]
+struct Lacks {
+    /// One for each requirement that is not met.
+    sentences: Vec<String>,
+    /// The next command; None: somebody has to be registered.
+    hint: Option<String>,
+}
+
+impl Lacks {
+    fn is_empty(&self) -> bool {
+        self.sentences.is_empty()
+    }
+}
+
+/// Every requirement that is not met. `factors`: second factors must be enrolled, not only demanded.
+fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
     let policy = cache::policy();
     let everybody: Vec<Rc<Person>> = policy.everybody().into_iter().filter(|person| person.usable()).collect();
     let mut lacks = Vec::new();
@@ -92,7 +107,34 @@ fn lacking(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
         AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = r.oid) ORDER BY r.rolname";
     lacks.extend(texts(client, strangers, &[])?);
     lacks.extend(separation::sentences(client)?);
+    let mut lacks = Lacks { sentences: lacks, hint: None };
+    if factors {
+        lacking_factors(&policy, &everybody, &mut lacks);
+    }
     Ok(lacks)
+}
+
+/// Where a tier demands a second factor, there must be a key, and everybody who takes part must have enrolled: whoever
+/// has not could be forestalled by a thief of the password alone.
+fn lacking_factors(policy: &Policy, everybody: &[Rc<Person>], lacks: &mut Lacks) {
+    let needing: Vec<_> = everybody.iter().filter(|person| factor::needs_one(policy, person)).collect();
+    if needing.is_empty() {
+        return;
+    }
+    let registered = lacks.is_empty();
+    let unready = needing.iter().filter(|person| person.enrolled_at.is_none());
+    let mut without: Vec<&str> = unready.map(|person| person.name.as_str()).collect();
+    if !without.is_empty() {
+        without.sort();
+        lacks.sentences.push(format!("No second factor is enrolled for {}.", without.join(", ")));
+        lacks.hint =
+            registered.then(|| "Each of them, in a session of their own: SELECT steward.enroll_totp();".to_owned());
+    }
+    if let Err(fault) = factor::key::read() {
+        let (detail, hint) = fault.advice();
+        lacks.sentences.push(format!("Second factors cannot be used: {detail}"));
+        lacks.hint = registered.then(|| hint.to_owned());
+    }
 }
 
 /// The most approvals that any tier demands of a post.
@@ -172,19 +214,19 @@ pub fn after_abort() {
     DROPPING.set(None);
 }
 
-/// After a tier demands more: what `activate()` asks for must still hold while the policy is active.
-pub fn recheck() -> Outcome<()> {
+/// After a tier demands more: what `activate()` asks for must still hold while the policy is active. `factors`: a second
+/// factor is one of the new demands; otherwise a newcomer who has not enrolled yet stops nobody.
+pub fn recheck(factors: bool) -> Outcome<()> {
     if !shared::active() {
         return Ok(());
     }
     // Safe: makes the change before this call visible to the policy that is read next.
     unsafe { pg_sys::CommandCounterIncrement() };
-    let lacks = own::run(lacking)?;
+    let lacks = own::run(|client| lacking(client, factors))?;
     if lacks.is_empty() { Ok(()) } else { Err(incomplete("the policy would demand what nobody can do", &lacks)) }
 }
 
-fn incomplete(message: &str, lacks: &[String]) -> Fault {
-    Fault::wrong_state(message)
-        .detail(lacks.join("\n"))
-        .hint("SELECT steward.register_person(name, post, roles => '{login}');")
+fn incomplete(message: &str, lacks: &Lacks) -> Fault {
+    let register = "SELECT steward.register_person(name, post, roles => '{login}');";
+    Fault::wrong_state(message).detail(lacks.sentences.join("\n")).hint(lacks.hint.as_deref().unwrap_or(register))
 }

@@ -28,6 +28,8 @@ pub struct Person {
     pub valid_until: Option<i64>,
     /// When a suspension ended, in the same measure: what was filed, approved or confirmed before does not count.
     pub reinstated_at: Option<i64>,
+    /// When the second factor was enrolled, in the same way; None: there is none.
+    pub enrolled_at: Option<i64>,
 }
 
 impl Person {
@@ -69,6 +71,8 @@ pub struct TierPolicy {
     pub pre_image: bool,
     /// Microseconds; None: no term.
     pub idle_timeout: Option<i64>,
+    /// Who acts must have verified a second factor in the session.
+    pub second_factor: bool,
 }
 
 /// A relation that a statement can be stopped at.
@@ -79,10 +83,11 @@ pub enum Watched {
     Own(OwnKind),
 }
 
-/// Records are closed from the first moment, configuration from `activate()` on.
+/// Records are closed from the first moment, configuration from `activate()` on, and secrets are not even read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnKind {
     Record,
+    Secret,
     Configuration,
 }
 
@@ -154,7 +159,7 @@ impl Policy {
         })
     }
     /// What a tier demands of a post; a row for the post wins over the row for every post. No row: an operation with
-    /// one approval and a witness, since a missing policy must not open anything.
+    /// one approval, a witness and a second factor, since a missing policy must not open anything.
     pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {
         let of = |post: &str| self.tiers[tier as usize - 1].iter().find(|(known, _)| known == post);
         let row = of(post).or_else(|| of(""));
@@ -165,11 +170,16 @@ impl Policy {
                 review_within_s: None,
                 idle_timeout: Some(FEW_MINUTES),
                 pre_image: true,
+                second_factor: true,
             };
         };
         // An application waits for its users.
         let idle_timeout = policy.idle_timeout.filter(|_| post != SERVICE || whose == SERVICE);
         TierPolicy { idle_timeout, ..policy.clone() }
+    }
+    /// Whether any tier demands a second factor of a post.
+    pub fn demands_second_factor(&self, post: &str) -> bool {
+        [Tier::Normal, Tier::Important, Tier::Critical].iter().any(|tier| self.tier_policy(*tier, post).second_factor)
     }
     pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
         self.persons.get(&login.to_u32()).cloned()
@@ -396,6 +406,7 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
                 OwnKind::Record
             }
             name if name.starts_with("chain") || name.starts_with("image_") => OwnKind::Record,
+            name if name.starts_with("_second_factor") => OwnKind::Secret,
             _ => OwnKind::Configuration,
         };
         watched.insert(number(&row, 0)?, Watched::Own(kind));
@@ -421,7 +432,7 @@ const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text, pre_image::text,
-    (extract(epoch FROM idle_timeout) * 1000000)::int8::text FROM steward.tier_policy";
+    (extract(epoch FROM idle_timeout) * 1000000)::int8::text, second_factor::text FROM steward.tier_policy";
 
 fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
     let mut tiers = <[Vec<(String, TierPolicy)>; 3]>::default();
@@ -436,6 +447,7 @@ fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
                 .transpose()?,
             pre_image: text(&row, 5)? == "true",
             idle_timeout: row[6].as_ref().map(|term| term.parse().map_err(|_| odd("idle_timeout"))).transpose()?,
+            second_factor: text(&row, 7)? == "true",
         };
         tiers[tier as usize - 1].push((text(&row, 1)?.to_owned(), policy));
     }
@@ -445,8 +457,10 @@ fn load_tiers() -> Result<[Vec<(String, TierPolicy)>; 3], Fault> {
 const PERSONS: &CStr = c"SELECT l.role::oid::text, p.name, p.post, array_to_json(o.capabilities)::text,
     (p.suspended_at IS NOT NULL)::text,
     (extract(epoch FROM p.valid_until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text,
-    (extract(epoch FROM p.reinstated_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
-    FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post";
+    (extract(epoch FROM p.reinstated_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text,
+    (extract(epoch FROM f.enrolled_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
+    FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post
+    LEFT JOIN steward._second_factor f ON f.person = p.name";
 
 fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
     let mut persons = NumberMap::default();
@@ -458,6 +472,7 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
             suspended: text(&row, 4)? == "true",
             valid_until: row[5].as_ref().map(|time| time.parse().map_err(|_| odd("valid_until"))).transpose()?,
             reinstated_at: row[6].as_ref().map(|time| time.parse().map_err(|_| odd("reinstated_at"))).transpose()?,
+            enrolled_at: row[7].as_ref().map(|time| time.parse().map_err(|_| odd("enrolled_at"))).transpose()?,
         };
         persons.insert(number(&row, 0)?, Rc::new(person));
     }

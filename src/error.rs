@@ -1,7 +1,9 @@
 //! The only place that raises. One constructor per kind of failure: SQLSTATE, message, detail and a hint that is
 //! the next command to type. Never put a value of a protected column, a password or a code in any of them.
 
-use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
+use pgrx::pg_sys::{self, panic::ErrorReport};
+use pgrx::{PgLogLevel, PgSqlErrorCode};
+use std::ffi::CStr;
 
 /// A failure on its way to the client.
 pub struct Fault {
@@ -71,6 +73,15 @@ impl Fault {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+    /// Its DETAIL and its HINT, for another message.
+    pub fn advice(&self) -> (&str, &str) {
+        (self.detail.as_deref().unwrap_or(&self.message), self.hint.as_deref().unwrap_or_default())
+    }
+    /// The five characters of its SQLSTATE.
+    pub fn sqlstate(&self) -> String {
+        // Safe: fills a static buffer of the server, copied here.
+        unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(self.code as i32)) }.to_string_lossy().into_owned()
     }
     /// Raises as ERROR; does not return.
     pub fn raise(self) -> ! {

@@ -13,6 +13,7 @@ mod backend;
 mod cache;
 pub mod core;
 mod error;
+mod factor;
 mod image;
 mod login;
 mod operation;
@@ -42,6 +43,7 @@ extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["arc
 extension_sql_file!("../sql/image.sql", name = "image", requires = ["operation"]);
 extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);
+extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

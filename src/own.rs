@@ -96,6 +96,11 @@ pub fn run<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Outcome<T>
 /// Its locks on the catalog are released at once: kept to the end of the transaction, so many would make the backend's
 /// table of locks large for good, and every later commit walks through that table.
 pub fn latest_rows(sql: &CStr) -> Vec<Vec<Option<String>>> {
+    latest_rows_of(sql, &[])
+}
+
+/// The same with text arguments: `$1` and so on.
+pub fn latest_rows_of(sql: &CStr, arguments: &[&str]) -> Vec<Vec<Option<String>>> {
     let _privilege = Privilege::take();
     let mut rows = Vec::new();
     // Safe: a valid transaction is a precondition of every caller; the snapshot is popped below or by the abort, the
@@ -109,7 +114,11 @@ pub fn latest_rows(sql: &CStr) -> Vec<Vec<Option<String>>> {
         let snapshot = if parallel { pg_sys::GetActiveSnapshot() } else { pg_sys::GetLatestSnapshot() };
         pg_sys::PushActiveSnapshot(snapshot);
         pg_sys::SPI_connect();
-        if pg_sys::SPI_execute(sql.as_ptr(), true, 0) != pg_sys::SPI_OK_SELECT as i32 {
+        let mut values: Vec<_> = arguments.iter().filter_map(|text| (*text).into_datum()).collect();
+        let mut types = vec![pg_sys::TEXTOID; values.len()];
+        let (count, values, types) = (values.len() as i32, values.as_mut_ptr(), types.as_mut_ptr());
+        let answer = pg_sys::SPI_execute_with_args(sql.as_ptr(), count, types, values, std::ptr::null(), true, 0);
+        if answer != pg_sys::SPI_OK_SELECT as i32 {
             Fault::internal("own query is no SELECT").raise();
         }
         let table = pg_sys::SPI_tuptable;

@@ -352,17 +352,21 @@ fn set_tier_policy(
         let tier = tier_from_enum(
             tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?,
         )?;
-        let not_built = [("second_factor", second_factor == Some(true))];
-        if let Some((demand, _)) = not_built.iter().find(|(_, asked)| *asked) {
-            return Err(Fault::unsupported(format!("{demand} is not built yet"))
-                .detail("A setting that does nothing would lie, so it cannot be switched on."));
-        }
         if idle_timeout.as_ref().is_some_and(|term| term.as_micros() < 0) {
             return Err(Fault::bad_argument("idle_timeout cannot be negative").hint("idle_timeout => '15 min'"));
+        }
+        if second_factor == Some(true) && post == Some("service") {
+            return Err(Fault::bad_argument("the post service has no second factor")
+                .detail("Nobody stands behind an application with an authenticator."));
         }
         if approvals.is_some_and(|approvals| !(0..=9).contains(&approvals)) {
             return Err(Fault::bad_argument("approvals are 0 to 9"));
         }
+        let demands = || -> [DatumWithOid<'_>; 8] {
+            let (tier, post) = (tier.name().into(), post.into());
+            let (approvals, witness, review_within) = (approvals.into(), witness.into(), review_within.into());
+            [tier, post, approvals, witness, review_within, pre_image.into(), second_factor.into(), idle_timeout.into()]
+        };
         own::run(|client| {
             if let Some(post) = post
                 && own::query(client, "SELECT 1 FROM steward.post WHERE name = $1", &[post.into()])?.is_empty()
@@ -373,27 +377,30 @@ fn set_tier_policy(
             }
             own::execute(
                 client,
-                "INSERT INTO steward.tier_policy (tier, post, approvals, witness, review_within, idle_timeout, pre_image)
+                "INSERT INTO steward.tier_policy
+                    (tier, post, approvals, witness, review_within, pre_image, second_factor, idle_timeout)
                  SELECT $1::steward.tier, coalesce($2, ''), coalesce($3, base.approvals), coalesce($4, base.witness),
-                    coalesce($5, base.review_within),
-                    CASE WHEN $6 IS NULL THEN CASE WHEN $2 = 'service' AND base.post = '' THEN NULL ELSE base.idle_timeout END
-                        ELSE nullif($6, interval '0') END, coalesce($7, base.pre_image)
+                    coalesce($5, base.review_within), coalesce($6, base.pre_image), coalesce($7, base.second_factor),
+                    CASE WHEN $8 IS NOT NULL THEN nullif($8, interval '0')
+                        WHEN $2 = 'service' AND base.post = '' THEN NULL ELSE base.idle_timeout END
                  FROM steward.tier_policy base WHERE base.tier = $1::steward.tier AND base.post IN ('', coalesce($2, ''))
                  ORDER BY base.post DESC LIMIT 1",
-                &[
-                    tier.name().into(),
-                    post.into(),
-                    approvals.into(),
-                    witness.into(),
-                    review_within.into(),
-                    idle_timeout.into(),
-                    pre_image.into(),
-                ],
+                &demands(),
+            )?;
+            // For every post means for those with a row of their own too; service keeps no term and no factor.
+            own::execute(
+                client,
+                "UPDATE steward.tier_policy SET approvals = coalesce($3, approvals), witness = coalesce($4, witness),
+                    review_within = coalesce($5, review_within), pre_image = coalesce($6, pre_image),
+                    second_factor = coalesce($7, second_factor) AND post <> 'service',
+                    idle_timeout = CASE WHEN $8 IS NULL OR post = 'service' THEN idle_timeout ELSE nullif($8, interval '0') END
+                 WHERE tier = $1::steward.tier AND post <> '' AND $2::text IS NULL",
+                &demands(),
             )?;
             Ok(())
         })?;
         changed("set_tier_policy", tier.name())?;
-        crate::activation::recheck()
+        crate::activation::recheck(second_factor == Some(true))
     })())
 }
 

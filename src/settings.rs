@@ -6,7 +6,9 @@
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// What the extension does with a statement that the policy does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -50,6 +52,7 @@ pub enum StandbySpool {
 static DATABASE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
 static MODE: GucSetting<Mode> = GucSetting::<Mode>::new(Mode::Enforce);
 static TIME_ZONE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"Asia/Shanghai"));
+static KEY_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 static SEQUENCER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(200);
 static CHECKPOINT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
 static READ_DURABILITY: GucSetting<ReadDurability> = GucSetting::<ReadDurability>::new(ReadDurability::Buffered);
@@ -70,6 +73,12 @@ pub fn configured_mode() -> Mode {
 /// The zone of operation numbers and of rules about hours; never the session's.
 pub fn time_zone() -> String {
     TIME_ZONE.get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "UTC".into())
+}
+
+/// The file with the key of the second factor's secrets; None: there is none.
+pub fn key_file() -> Option<PathBuf> {
+    let name = KEY_FILE.get().map(|name| PathBuf::from(OsStr::from_bytes(name.to_bytes())));
+    name.filter(|name| !name.as_os_str().is_empty())
 }
 
 /// Pause between two rounds of the sequencer, milliseconds.
@@ -127,6 +136,14 @@ pub fn register() {
         c"Never the session's TimeZone.",
         &TIME_ZONE,
         sighup(),
+        none,
+    );
+    GucRegistry::define_string_guc(
+        c"steward.key_file",
+        c"The file with the key of the second factor's secrets.",
+        c"64 hexadecimal digits; absolute, outside the data directory, the server's own and closed to everybody else.",
+        &KEY_FILE,
+        GucContext::Postmaster,
         none,
     );
     GucRegistry::define_int_guc(

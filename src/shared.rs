@@ -4,6 +4,7 @@
 //! Everything is a plain atomic: no lock, so error paths may read and write it.
 
 use crate::audit::start::Start;
+use crate::factor::memory::Factors;
 use crate::settings::{self, Mode};
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -78,6 +79,8 @@ pub struct Shared {
     pub start: Start,
     /// What reads may do on a standby; see `audit::standby`.
     pub standby_spool: AtomicU32,
+    /// Used steps and wrong codes of the second factor.
+    pub factors: Factors,
     pub lane_count: u32,
 }
 
@@ -126,6 +129,7 @@ unsafe extern "C-unwind" fn startup() {
             (*shared).start = Start::look();
             (*shared).chained.store(std::path::Path::new("pg_steward/head").exists(), SeqCst);
             crate::login::failures::restore(&mut (*shared).logins);
+            (*shared).factors.init();
             let state = crate::state_file::read();
             (*shared).active.store(state != crate::state_file::State::Inactive, SeqCst);
             (*shared).doubtful.store(state == crate::state_file::State::Unreadable, SeqCst);

@@ -21,7 +21,6 @@ tests! {
     activation_needs_an_approver_beside_every_applicant,
     activation_needs_a_person_behind_every_login,
     deactivation_needs_an_operation,
-    demands_that_this_version_does_not_know_are_refused,
 }
 
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
@@ -138,12 +137,4 @@ fn deactivation_needs_an_operation() {
     expect_error(alone, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     school.operate("postgres", "SELECT steward.deactivate()");
     school.session("teacher_wang").batch_execute(SIXTY).expect("the policy is not active any more");
-}
-
-fn demands_that_this_version_does_not_know_are_refused() {
-    let school = School::inactive();
-    for demand in ["second_factor => true"] {
-        let call = format!("SELECT steward.set_tier_policy('critical', {demand})");
-        expect_error(school.superuser().batch_execute(&call), &SqlState::FEATURE_NOT_SUPPORTED, "", "");
-    }
 }

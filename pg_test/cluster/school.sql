@@ -75,3 +75,7 @@ SELECT steward.register_person('Zhao', 'clerk', roles => '{clerk_zhao}');
 SELECT steward.register_person('Han', 'security_officer', roles => '{security_han}');
 -- The superuser is a person like everybody.
 SELECT steward.register_person('Wu', 'ops', roles => '{postgres}');
+
+-- Codes are the subject of one file of tests; everywhere else they would only be in the way.
+SELECT steward.set_tier_policy('critical', second_factor => false);
+SELECT steward.set_tier_policy('important', second_factor => false);

@@ -1,14 +1,14 @@
 //! Every situation of the gate has one answer.
 
-use crate::core::gate::{Cover, Decision, Demand, Lack, Situation, decide};
+use crate::core::gate::{Cover, Decision, Demand, Lack, Situation, decide, step_up_seconds};
 use crate::core::tier::Tier;
 
 const TIERS: [Tier; 3] = [Tier::Normal, Tier::Important, Tier::Critical];
 const NOTHING: Demand =
-    Demand { approvals: 0, witness: false, operation: false, accompanied: false, idle_timeout: None };
+    Demand { approvals: 0, witness: false, operation: false, accompanied: false, second_factor: false, idle_timeout: None };
 
 fn enforced(cover: Option<Cover>) -> Situation {
-    Situation { active: true, enforcing: true, cover, idle: 0 }
+    Situation { active: true, enforcing: true, cover, idle: 0, stepped_up: false }
 }
 
 /// Every demand there can be, with up to two approvals.
@@ -19,6 +19,7 @@ fn demands() -> impl Iterator<Item = Demand> {
         operation: number & 2 != 0,
         accompanied: number & 4 != 0,
         idle_timeout: None,
+        second_factor: false,
     })
 }
 
@@ -33,7 +34,8 @@ fn nothing_is_refused_before_activation_or_outside_enforce() {
     for (active, enforcing) in [(false, false), (false, true), (true, false)] {
         for (tier, demand) in TIERS.into_iter().flat_map(|tier| demands().map(move |demand| (tier, demand))) {
             for cover in covers().map(Some).chain([None]) {
-                let decision = decide(tier, demand, Situation { active, enforcing, cover, idle: 0 });
+                let decision =
+                    decide(tier, demand, Situation { active, enforcing, cover, idle: 0, stepped_up: false });
                 assert!(matches!(decision, Decision::Allow | Decision::Tolerate), "{decision:?}");
             }
         }
@@ -101,4 +103,35 @@ fn a_session_idle_beyond_the_term_is_refused_whatever_covers_it() {
             assert_eq!(decide(tier, demand, in_time), decide(tier, Demand { idle_timeout: None, ..demand }, in_time));
         }
     }
+}
+
+const FACTOR: Demand = Demand { second_factor: true, ..NOTHING };
+
+#[test]
+fn a_demanded_second_factor_is_waited_for() {
+    for tier in TIERS {
+        let stepped_up = Situation { stepped_up: true, ..enforced(None) };
+        assert_eq!(decide(tier, FACTOR, enforced(None)), Decision::RefuseFactor);
+        assert_eq!(decide(tier, FACTOR, stepped_up), Decision::Allow);
+        assert_eq!(decide(tier, FACTOR, Situation { enforcing: false, ..enforced(None) }), Decision::Tolerate);
+        // It takes the place of no operation and of nobody.
+        let (operation, alone) = (Demand { operation: true, ..FACTOR }, Demand { accompanied: true, ..FACTOR });
+        assert_eq!(decide(tier, operation, stepped_up), Decision::RefuseUncovered);
+        assert_eq!(decide(tier, alone, stepped_up), Decision::RefuseAlone);
+    }
+}
+
+#[test]
+fn a_cover_brings_the_second_factor_of_its_own_tier() {
+    for cover in covers() {
+        for tier in TIERS {
+            let expected = if cover.tier >= tier { Decision::Allow } else { Decision::RefuseFactor };
+            assert_eq!(decide(tier, FACTOR, enforced(Some(cover))), expected, "{tier:?} under {cover:?}");
+        }
+    }
+}
+
+#[test]
+fn the_riskier_the_tier_the_shorter_a_second_factor_serves() {
+    assert_eq!(TIERS.map(step_up_seconds), [3600, 1800, 900]);
 }

@@ -79,7 +79,7 @@ impl Entry {
         Entry::of(&server_record("UNREADABLE", Result::Failure, details))
     }
 
-    /// Whether a review has something to say to it.
+    /// Whether a review, or the second factor, has something to say to it.
     fn concerns_reviews(&self, client: &mut SpiClient<'_>, dictionary: &mut Dictionary) -> Outcome<bool> {
         Ok(match self.kind {
             Kind::Operation | Kind::Login => true,

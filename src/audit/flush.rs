@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 /// Milliseconds between two looks of a waiting `flush_audit`.
 const FLUSH_POLL: i64 = 5;
 /// Detail where there is no chain yet.
-pub(super) const NO_CHAIN: &str = "The chain begins with the first table that steward.protect() puts under policy.";
+pub(super) const NO_CHAIN: &str = "The chain begins with the first protected table or enrolled second factor.";
 
 #[pg_extern(sql = false)]
 fn flush_audit(timeout: Option<Interval>) -> bool {
@@ -48,7 +48,8 @@ fn flush(timeout_us: i128) -> Outcome<()> {
 
 /// Whether the sequencer has reason to chain: there is a chain, or one is about to begin.
 fn chain_expected() -> Outcome<bool> {
-    let sql = "SELECT FROM steward.chain UNION ALL SELECT FROM steward.protected LIMIT 1";
+    let sql = "SELECT FROM steward.chain UNION ALL SELECT FROM steward.protected
+        UNION ALL SELECT FROM steward._second_factor LIMIT 1";
     own::run(|client| Ok(!own::query(client, sql, &[])?.is_empty()))
 }
 

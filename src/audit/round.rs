@@ -226,7 +226,8 @@ impl Rounds {
         Ok(())
     }
 
-    /// The ledger, with its genesis record if it begins now. None while nothing is protected: the chain begins then.
+    /// The ledger, with its genesis record if it begins now. None while nothing is protected and nobody has a second
+    /// factor: the chain begins then.
     fn ledger(&self, client: &mut SpiClient<'_>) -> Outcome<Option<(Ledger, Option<Record>)>> {
         if let Some(ledger) = &self.ledger {
             return Ok(Some((ledger.clone(), None)));
@@ -238,7 +239,8 @@ impl Rounds {
             })?;
             return Ok(Some((ledger, None)));
         }
-        if own::query(client, "SELECT FROM steward.protected LIMIT 1", &[])?.is_empty() {
+        let begun = "SELECT FROM steward.protected UNION ALL SELECT FROM steward._second_factor LIMIT 1";
+        if own::query(client, begun, &[])?.is_empty() {
             return Ok(None);
         }
         ledger::start(client).map(|(ledger, genesis)| Some((ledger, Some(genesis))))
@@ -277,6 +279,7 @@ impl Rounds {
             warning!("pg_steward: a chained spool file could not be removed: {error}");
         }
         if !done.more {
+            shared.factors.settle(&shared.start);
             shared.flush_done.fetch_max(ticket, SeqCst);
         }
         done.more

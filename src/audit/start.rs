@@ -66,6 +66,12 @@ impl Start {
         }
     }
 
+    /// Whether this data directory took over from elsewhere (a standby, an archive, a copy), which may have gone on after
+    /// what is known here.
+    pub fn took_over(&self) -> bool {
+        self.standby || self.recovery || self.backup
+    }
+
     fn crashed(&self) -> bool {
         !self.backup && !matches!(self.control_state, DBState::DB_SHUTDOWNED | DBState::DB_SHUTDOWNED_IN_RECOVERY)
     }

@@ -15,6 +15,8 @@ pub struct Demand {
     pub accompanied: bool,
     /// How long the session may have been idle, microseconds; None: without limit.
     pub idle_timeout: Option<i64>,
+    /// Who acts must have verified a second factor in this session.
+    pub second_factor: bool,
 }
 
 impl Demand {
@@ -69,6 +71,8 @@ pub struct Situation {
     pub cover: Option<Cover>,
     /// The session's longest pause, microseconds.
     pub idle: i64,
+    /// A second factor was verified in this session, and that still holds for the tier.
+    pub stepped_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +91,8 @@ pub enum Decision {
         idle: i64,
         term: i64,
     },
+    /// Nothing but a second factor is missing.
+    RefuseFactor,
 }
 
 /// Decides one deed.
@@ -97,12 +103,26 @@ pub fn decide(tier: Tier, demand: Demand, situation: Situation) -> Decision {
             Decision::RefuseIdle { idle: situation.idle, term: demand.idle_timeout.unwrap_or_default() }
         }
         Some(cover) => match cover.lacks(tier, demand) {
+            // It began with the second factor of its tier.
+            None if cover.tier >= tier => return Decision::Allow,
+            None if demand.second_factor && !situation.stepped_up => Decision::RefuseFactor,
             None => return Decision::Allow,
             Some(lack) => Decision::RefuseBeyondCover(cover, lack),
         },
         None if demand.needs_operation() => Decision::RefuseUncovered,
         None if demand.accompanied => Decision::RefuseAlone,
+        None if demand.second_factor && !situation.stepped_up => Decision::RefuseFactor,
         None => return Decision::Allow,
     };
     if situation.active && situation.enforcing { refusal } else { Decision::Tolerate }
+}
+
+/// Seconds for which a verified second factor serves a tier, counted from the verification: the manual's idle terms of
+/// 15, 30 and 60 minutes, which no statement and no keep-alive prolongs.
+pub fn step_up_seconds(tier: Tier) -> i64 {
+    match tier {
+        Tier::Critical => 15 * 60,
+        Tier::Important => 30 * 60,
+        Tier::Normal => 60 * 60,
+    }
 }

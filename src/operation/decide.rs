@@ -1,6 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
-use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push};
+use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, require_factor};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
@@ -17,6 +17,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         let approver = actor("APPROVE", op_no, "approve")?;
         own_act("APPROVE", op_no)?;
         let operation = Operation::lock(op_no)?;
+        require_factor("APPROVE", op_no, operation.tier, &approver)?;
         operation.check_digest("APPROVE", digest.unwrap_or(""))?;
         operation.separate(Step::Approve, "APPROVE", &approver)?;
         operation.check_frozen()?;
@@ -63,6 +64,7 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>) {
         let witness = actor("CONFIRM", op_no, "witness")?;
         own_act("CONFIRM", op_no)?;
         let operation = Operation::lock(op_no)?;
+        require_factor("CONFIRM", op_no, operation.tier, &witness)?;
         operation.check_digest("CONFIRM", digest.unwrap_or(""))?;
         operation.separate(Step::Confirm, "CONFIRM", &witness)?;
         operation.check_frozen()?;

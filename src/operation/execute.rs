@@ -4,7 +4,8 @@
 use super::environment::Environment;
 use super::request::check_membership;
 use super::{
-    CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, dependency, numbered, person_named, push, step_record,
+    CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, dependency, numbered, person_named, push,
+    require_factor, step_record,
 };
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
@@ -87,6 +88,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
 fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
+    require_factor("EXECUTE", op_no, operation.tier, executor)?;
     operation.separate(Step::Execute, "EXECUTE", executor)?;
     operation.check_frozen()?;
     check_database(operation)?;

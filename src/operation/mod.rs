@@ -22,7 +22,7 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::image::Run;
 use crate::person::{one_text, required};
-use crate::{own, session};
+use crate::{factor, own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiTupleTable};
@@ -237,8 +237,9 @@ impl Operation {
             return Ok(());
         }
         let why = format!("the stored script of {} does not match its digest", self.op_no);
-        record_denial(step, &self.op_no, &why);
-        Err(Fault::corrupted(why).detail("The table steward._operation was changed from outside."))
+        let fault = Fault::corrupted(why.clone());
+        record_denial(step, &self.op_no, &why, &fault);
+        Err(fault.detail("The table steward._operation was changed from outside."))
     }
 
     pub fn short_digest(&self) -> String {
@@ -305,6 +306,17 @@ pub fn actor(step: &str, op_no: &str, capability: &str) -> Outcome<Rc<Person>> {
     Err(denied(step, op_no, format!("{verb} refused: the capability {capability} is missing")).detail(why))
 }
 
+/// Refuses a step in work of this tier where it demands a second factor that the session does not have.
+pub fn require_factor(step: &str, op_no: &str, tier: Tier, person: &Person) -> Outcome<()> {
+    match factor::missing(step, tier, person) {
+        None => Ok(()),
+        Some(fault) => {
+            record_denial(step, op_no, "the second factor is missing", &fault);
+            Err(fault)
+        }
+    }
+}
+
 /// A vote is a person's own act: it is typed, not found in a function or view that somebody else has written and the
 /// person was led to call. In-process tests are such functions themselves; there the cluster tests stand in.
 pub fn own_act(step: &str, op_no: &str) -> Outcome<()> {
@@ -319,14 +331,15 @@ pub fn own_act(step: &str, op_no: &str) -> Outcome<()> {
 
 /// Records a refusal durably, whatever becomes of the transaction; the fault is for the caller to raise.
 pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
-    record_denial(step, op_no, &message);
-    Fault::refused(message)
+    let fault = Fault::refused(message.clone());
+    record_denial(step, op_no, &message, &fault);
+    fault
 }
 
-fn record_denial(step: &str, op_no: &str, reason: &str) {
+fn record_denial(step: &str, op_no: &str, reason: &str, fault: &Fault) {
     let mut record = step_record(step, op_no);
     record.outcome = Ending::Denied;
-    record.sqlstate = Some("42501".to_owned());
+    record.sqlstate = Some(fault.sqlstate());
     record.details = Some(json!({ "reason": reason }).to_string());
     note(record, Durability::Flushed);
 }

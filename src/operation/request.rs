@@ -1,7 +1,7 @@
 //! Filing an operation: what it is, how risky it is, and whether anybody could agree to it.
 
 use super::environment::Environment;
-use super::{Entry, actor, denied, dependency, next_number, step_record};
+use super::{Entry, actor, denied, dependency, next_number, require_factor, step_record};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
@@ -125,6 +125,7 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
     };
     check_steps(&steps)?;
     let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
+    require_factor("REQUEST", "", tier, applicant)?;
     let demands = cache::policy().tier_policy(tier, &applicant.post);
     let approvals = approvals.max(demands.approvals.max(0) as u32).max(form.approvals as u32);
     // What cannot be seen from here may change something.

@@ -1,7 +1,7 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
-use super::{Entry, Operation, actor, next_number, numbered, own_act, push};
+use super::{Entry, Operation, actor, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
@@ -10,7 +10,7 @@ use crate::core::script::digest;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, required};
-use crate::{own, session, settings, shared};
+use crate::{factor, own, session, settings, shared};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
@@ -33,6 +33,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         let reviewer = actor("REVIEW", op_no, "approve")?;
         own_act("REVIEW", op_no)?;
         let operation = Operation::lock(op_no)?;
+        require_factor("REVIEW", op_no, operation.tier, &reviewer)?;
         operation.separate(Step::Review, "REVIEW", &reviewer)?;
         let status = operation.after(Event::Review, "reviewed")?;
         own::run(|client| {
@@ -66,6 +67,7 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()>
         (Kind::Operation, "EXECUTE", Ending::Failure) => follow(client, record, "FAIL", |_| Event::Fail),
         (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
         (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
+        (Kind::Login, factor::VERIFY, _) => factor::keep::on_record(client, record),
         (Kind::Statement, _, Ending::Success)
             if record.tier == Some(Tier::Important) && record.op_no.is_none() && shared::active() =>
         {

@@ -64,5 +64,5 @@ fn set(
     })?;
     super::record("set_post", serde_json::json!({ "post": name, "capabilities": capabilities }).to_string());
     own::policy_changed()?;
-    crate::activation::recheck()
+    crate::activation::recheck(false)
 }

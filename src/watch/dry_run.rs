@@ -154,6 +154,9 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
         Decision::RefuseUncovered | Decision::RefuseBeyondCover(..) => {
             ("refuse", format!("rule \"{rule}\" makes it {}; it needs an approved operation", tier.name()))
         }
+        Decision::RefuseFactor => {
+            ("refuse", format!("rule \"{rule}\" makes it {}; it needs the second factor", tier.name()))
+        }
         Decision::RefuseAlone => {
             ("refuse", format!("rule \"{rule}\" makes it {}; your post changes nothing alone", tier.name()))
         }

@@ -43,7 +43,7 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
             let watched = policy.watched((*entry).relid);
             match (watched, verb) {
                 (Some(Watched::Own(kind)), verb) => {
-                    if verb.is_some() || is_locked(plan, index) {
+                    if verb.is_some() || is_locked(plan, index) || *kind == OwnKind::Secret {
                         facts.own = Some((*kind, (*entry).relid));
                     }
                 }

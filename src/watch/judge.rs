@@ -14,7 +14,7 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
 use crate::login::idle;
 use crate::settings::Mode;
-use crate::{operation::cover, own, session, shared};
+use crate::{factor, operation::cover, own, session, shared};
 use std::cell::{OnceCell, RefCell};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::rc::Rc;
@@ -107,13 +107,16 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
 
 /// What the gate says in this session, now.
 pub fn ask_gate(policy: &Policy, question: Question) -> Decision {
+    let demand = demand(policy, question);
     let situation = Situation {
         active: shared::active(),
         enforcing: shared::mode() == Mode::Enforce,
         cover: cover::current().map(|cover| cover.reach),
         idle: idle::longest(),
+        stepped_up: demand.second_factor
+            && session::person().is_some_and(|person| factor::step_up::holds(question.tier, &person)),
     };
-    decide(question.tier, demand(policy, question), situation)
+    decide(question.tier, demand, situation)
 }
 
 /// What the policy demands of the person of this session.
@@ -124,6 +127,7 @@ fn demand(policy: &Policy, question: Question) -> Demand {
     Demand {
         approvals: question.approvals.max(tier.approvals.max(0) as u32),
         witness: tier.witness,
+        second_factor: tier.second_factor,
         // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
         operation: person.is_none() && question.tier > Tier::Normal,
         accompanied: question.changes && person.is_some_and(|person| person.never_alone()),
@@ -253,6 +257,10 @@ pub fn carry_out(
             return;
         }
         Decision::Tolerate => return,
+        Decision::RefuseFactor => {
+            let fault = Fault::wrong_state(format!("{tier} statement refused: the second factor is missing"));
+            deny(record(), fault.detail(format!("{} {}", why(), factor::MISSING)).hint(factor::next_command()))
+        }
         Decision::RefuseUncovered => ("no approved operation covers it".to_owned(), String::new()),
         Decision::RefuseIdle { idle, term } => refuse_idle(question.tier, idle, term, why(), record()),
         Decision::RefuseAlone => ("it takes a second person".to_owned(), never_alone()),
@@ -286,7 +294,7 @@ fn never_alone() -> String {
 /// Records a denial durably, then raises it.
 pub fn deny(mut record: Record, fault: Fault) -> ! {
     record.outcome = Outcome::Denied;
-    record.sqlstate = Some("42501".to_owned());
+    record.sqlstate = Some(fault.sqlstate());
     note(record, Durability::Flushed);
     super::login::denied();
     fault.raise()
@@ -353,6 +361,10 @@ pub fn guard_own(kind: OwnKind, name: &str, tag: &str, source: &Source<'_>) {
         OwnKind::Record => (
             "audit records cannot be changed",
             "Records are read through steward.audit_log and checked by steward.verify_chain().",
+        ),
+        OwnKind::Secret => (
+            "secrets of the second factor can be neither read nor changed",
+            "Everybody enrols for themselves: SELECT steward.enroll_totp();",
         ),
         OwnKind::Configuration => {
             ("policy tables are changed by the functions of schema steward only", "\\df steward.*")

@@ -129,6 +129,7 @@ unsafe extern "C-unwind" fn decide(
             judge::fetch(&source);
         }
         if sets_only_the_session((*node).type_) {
+            forget_step_up(node);
             // A held cursor has its rows already.
             if (*node).type_ == NodeTag::T_FetchStmt && cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
                 judge::refuse_stopped(&cache::policy(), "FETCH", &source);
@@ -281,6 +282,18 @@ fn sets_only_the_session(tag: NodeTag) -> bool {
 /// Commands that may put a login into a role.
 fn joins_roles(tag: NodeTag) -> bool {
     matches!(tag, NodeTag::T_GrantRoleStmt | NodeTag::T_CreateRoleStmt | NodeTag::T_AlterRoleStmt)
+}
+
+/// DISCARD ALL hands a session over to somebody else. It is always a command of its own, so it always passes here.
+unsafe fn forget_step_up(node: *mut pg_sys::Node) {
+    // Safe: cast after the tag.
+    unsafe {
+        if (*node).type_ == NodeTag::T_DiscardStmt
+            && (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
+        {
+            crate::factor::step_up::forget();
+        }
+    }
 }
 
 /// The extension lives in the home database alone: an attacker's own database would have its own approvers.

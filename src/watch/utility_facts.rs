@@ -146,8 +146,9 @@ impl Reader<'_> {
         }
         let Some(relation) = (unsafe { resolve(copy.relation) }) else { return };
         if !copy.is_from {
-            // Reading own views and tables is a matter of privileges.
-            if self.policy.protected(relation).is_some() {
+            // Reading own views and tables is a matter of privileges, but for what nobody reads.
+            let secret = matches!(self.policy.watched(relation), Some(Watched::Own(OwnKind::Secret)));
+            if secret || self.policy.protected(relation).is_some() {
                 self.tag = "COPY TO";
                 self.touches(relation, Group::Export);
             }

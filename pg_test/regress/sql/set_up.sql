@@ -35,9 +35,20 @@ SECURITY LABEL FOR pg_steward ON TABLE app.student IS 'phone';
 SECURITY LABEL FOR pg_steward ON COLUMN app.student.phone IS NULL;
 
 -- What this version does not build is refused, not ignored.
-SELECT steward.set_tier_policy('critical', second_factor => true);
 SELECT steward.set_tier_policy('critical', pre_image => true);
 SELECT steward.set_tier_policy('critical', approvals => -1);
+
+-- The second factor needs a key and everybody's enrolment.
+SELECT steward.set_tier_policy('critical', second_factor => true, post => 'service');
+SELECT steward.set_tier_policy('critical', second_factor => true);
+SELECT steward.enroll_totp();
+SELECT steward.verify_totp('12345');
+SELECT steward.verify_totp('123456');
+SELECT steward.reset_totp('Chen');
+SELECT steward.activate();
+SELECT * FROM steward._second_factor;
+COPY steward._second_factor TO STDOUT;
+SELECT steward.set_tier_policy('critical', second_factor => false);
 
 -- Activation tells what is missing.
 CREATE ROLE stranger LOGIN;
