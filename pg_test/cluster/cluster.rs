@@ -223,11 +223,15 @@ impl Cluster {
 
     /// Writes a file of the data directory as the server's user.
     pub fn data_file(&self, name: &str, content: &str) {
-        let path = self.data().join(name);
-        fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        if let Some((uid, gid)) = server_ids() {
-            chown(&path, Some(uid), Some(gid)).expect("owner");
-        }
+        server_file(&self.data().join(name), content);
+    }
+
+    /// A file beside the data directory that only the server's user can read.
+    pub fn private_file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.file(name);
+        server_file(&path, content);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("permissions");
+        path
     }
 
     /// A program of the server, run as its user.
@@ -292,7 +296,8 @@ impl Cluster {
         self.dir.join("data")
     }
 
-    fn log(&self) -> PathBuf {
+    /// The server's log, whole.
+    pub fn log(&self) -> PathBuf {
         self.dir.join("log")
     }
 }
@@ -350,6 +355,13 @@ fn new_dir() -> PathBuf {
         chown(&dir, Some(uid), Some(gid)).expect("owner");
     }
     dir
+}
+
+fn server_file(path: &Path, content: &str) {
+    fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if let Some((uid, gid)) = server_ids() {
+        chown(path, Some(uid), Some(gid)).expect("owner");
+    }
 }
 
 /// Runs a program to its end; what it printed. Panics if it fails.

@@ -324,7 +324,7 @@ fn a_restored_dump_begins_a_chain_that_names_its_ancestor() {
     wait_until(&school, "SELECT head IS NOT NULL FROM steward.ledger");
     let (ledger, head): (String, String) =
         (school.ask("SELECT ledger::text FROM steward.ledger"), school.ask("SELECT head FROM steward.ledger"));
-    let [roles, database] = dump(&school, "postgres");
+    let [roles, database] = dump(&school);
     let copy = Cluster::new(&settings("enforce").each_ref().map(String::as_str));
     copy.psql_file("postgres", "postgres", &roles);
     copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");

@@ -16,8 +16,13 @@ tests! {
 
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
 
-/// Dumps the roles and the governed database of an active school into two files, as this login.
-pub fn dump(school: &School, login: &str) -> [std::path::PathBuf; 2] {
+/// Dumps the roles and the governed database of an active school into two files.
+pub fn dump(school: &School) -> [std::path::PathBuf; 2] {
+    dump_as(school, "postgres")
+}
+
+/// The same as another login.
+pub fn dump_as(school: &School, login: &str) -> [std::path::PathBuf; 2] {
     let roles = school.file("roles.sql");
     let database = school.file("school.sql");
     let mut pg_dumpall = school.client_program("pg_dumpall");
@@ -38,7 +43,7 @@ fn a_restored_dump_is_set_up_but_not_active() {
     school.operate("region_chen", SIXTY);
     let policy = "SELECT string_agg(name || ' ' || tier::text, ',' ORDER BY name) FROM steward.rule";
     let rules: String = school.ask(policy);
-    let [roles, database] = dump(&school, "postgres");
+    let [roles, database] = dump(&school);
 
     let settings = settings("enforce");
     let copy = Cluster::new(&settings.each_ref().map(String::as_str));

@@ -51,6 +51,7 @@ mod restore;
 mod retention;
 mod row_image;
 mod school;
+mod second_factor;
 mod segment;
 mod separation;
 mod sequencer;
@@ -104,6 +105,10 @@ fn main() {
         retention::tests(),
         row_image::tests(),
         segment::tests(),
+        second_factor::code::tests(),
+        second_factor::demand::tests(),
+        second_factor::enrolment::tests(),
+        second_factor::secret::tests(),
         separation::tests(),
         start::tests(),
         sequencer::tests(),

@@ -1,0 +1,182 @@
+//! Codes of `oathtool` are accepted once, guesses are limited, and nothing that a session does forgets either.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use postgres::Client;
+
+use super::{Active, IMPORTANT, NOT_NOW, WRONG, missing, settled, verify, wrong};
+use crate::expect::{db_error, expect_error};
+use crate::school::{HOME, School};
+use crate::trail::tamper;
+
+tests! {
+    a_code_of_oathtool_is_accepted_once,
+    of_many_sessions_one_uses_a_code,
+    a_used_code_stays_used_after_a_crash,
+    a_used_code_stays_used_after_a_promotion,
+    one_step_of_clock_skew_is_admitted,
+    another_person_s_code_is_wrong,
+    wrong_codes_are_counted_through_rollbacks_and_reconnects,
+    wrong_codes_are_counted_through_restarts,
+    a_cancelled_statement_has_used_its_code,
+    nothing_is_verified_before_the_sequencer_has_caught_up,
+}
+
+fn a_code_of_oathtool_is_accepted_once() {
+    let active = Active::new();
+    let code = active.phone("region_chen").code(0);
+    let mut chen = active.school.session("region_chen");
+    // Used up by the attempt, whatever becomes of the transaction.
+    chen.batch_execute("BEGIN").expect("begin");
+    verify(&mut chen, &code).expect("a right code");
+    chen.batch_execute("ROLLBACK").expect("rollback");
+    wrong(&mut chen, &code);
+    wrong(&mut active.school.session("region_chen"), &code);
+    wrong(&mut chen, &active.phone("region_chen").code(-1));
+    verify(&mut chen, &active.phone("region_chen").code(1)).expect("the next one");
+    let tried = "user_id = 'region_chen' AND operation_type = 'VERIFY TOTP'";
+    assert_eq!(active.school.records(&format!("{tried} AND result = 'SUCCESS'")), 2);
+    assert_eq!(active.school.records(&format!("{tried} AND result = 'FAILURE' AND sqlstate = '42501'")), 3);
+    assert_eq!(active.school.records(&format!("statement LIKE '%{code}%' OR details LIKE '%{code}%'")), 0);
+}
+
+fn of_many_sessions_one_uses_a_code() {
+    let active = Active::new();
+    let code = active.phone("region_chen").code(0);
+    let sessions: Vec<Client> = (0..5).map(|_| active.school.session("region_chen")).collect();
+    let accepted = std::thread::scope(|scope| {
+        let tries: Vec<_> = sessions
+            .into_iter()
+            .map(|mut session| {
+                let code = &code;
+                scope.spawn(move || verify(&mut session, code).is_ok())
+            })
+            .collect();
+        tries.into_iter().map(|one| one.join().expect("a session")).filter(|accepted| *accepted).count()
+    });
+    assert_eq!(accepted, 1);
+}
+
+fn a_used_code_stays_used_after_a_crash() {
+    let mut active = Active::new();
+    let code = active.phone("region_chen").code(1);
+    verify(&mut active.school.session("region_chen"), &code).expect("a right code");
+    active.school.kill_9_postmaster();
+    active.school.start();
+    let replayed = settled(|| verify(&mut active.school.session("region_chen"), &code));
+    expect_error(replayed, WRONG, "each code serves once", "");
+    missing(active.school.session("region_chen").batch_execute(IMPORTANT));
+    active.school.restart();
+    expect_error(settled(|| verify(&mut active.school.session("region_chen"), &code)), WRONG, "", "");
+}
+
+/// What the primary saw last may not have reached the standby.
+fn a_used_code_stays_used_after_a_promotion() {
+    let mut active = Active::new();
+    let mut standby = active.school.standby(&[]);
+    let code = active.phone("region_chen").code(0);
+    let on_standby = standby.connect("region_chen", HOME).query("SELECT steward.verify_totp($1)", &[&code]);
+    expect_error(on_standby, NOT_NOW, "used on the primary", "");
+    verify(&mut active.school.session("region_chen"), &code).expect("a right code");
+    active.school.kill_9_postmaster();
+    standby.promote();
+    let replayed = settled(|| verify(&mut standby.connect("region_chen", HOME), &code));
+    expect_error(replayed, WRONG, "each code serves once", "");
+    standby.stop();
+}
+
+fn one_step_of_clock_skew_is_admitted() {
+    let active = Active::new();
+    let phone = active.phone("region_chen");
+    let mut chen = active.school.session("region_chen");
+    for steps in [-2, 2] {
+        wrong(&mut chen, &phone.code(steps));
+    }
+    for steps in [-1, 0, 1] {
+        verify(&mut chen, &phone.code(steps)).unwrap_or_else(|error| panic!("{steps}: {error:?}"));
+    }
+}
+
+fn another_person_s_code_is_wrong() {
+    let active = Active::new();
+    let code = active.phone("region_liu").code(0);
+    wrong(&mut active.school.session("region_chen"), &code);
+    // Not even for a superuser who becomes that person.
+    let mut superuser = active.school.superuser();
+    superuser.batch_execute("SET SESSION AUTHORIZATION region_liu").expect("a superuser may");
+    wrong(&mut superuser, &code);
+    verify(&mut active.school.session("region_liu"), &code).expect("its own");
+}
+
+#[track_caller]
+fn waits(school: &School, login: &str, code: &str) {
+    let refused = settled(|| verify(&mut school.session(login), code));
+    let error = expect_error(refused, NOT_NOW, "may be tried at", "");
+    assert!(error.message().contains("too many wrong codes"), "{error:?}");
+}
+
+fn wrong_codes_are_counted_through_rollbacks_and_reconnects() {
+    let active = Active::new();
+    let phone = active.phone("region_chen");
+    let guess = phone.wrong();
+    let mut chen = active.school.session("region_chen");
+    chen.batch_execute("BEGIN").expect("begin");
+    wrong(&mut chen, &guess);
+    chen.batch_execute("ROLLBACK").expect("rollback");
+    chen.batch_execute(&format!(
+        "DO $$BEGIN FOR i IN 1..2 LOOP BEGIN PERFORM steward.verify_totp('{guess}');
+            EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END$$"
+    ))
+    .expect("the block swallows two");
+    wrong(&mut active.school.session("region_chen"), &guess);
+    chen.batch_execute("BEGIN; SAVEPOINT s").expect("begin");
+    wrong(&mut chen, &guess);
+    chen.batch_execute("ROLLBACK TO s; COMMIT").expect("rollback");
+    waits(&active.school, "region_chen", &phone.code(0));
+    assert_eq!(active.school.records("operation_type = 'VERIFY TOTP' AND result = 'FAILURE'"), 5);
+    assert_eq!(active.school.records("operation_type = 'VERIFY TOTP' AND result = 'DENIED'"), 1);
+    drop(active.stepped_up("region_liu", 0));
+}
+
+fn wrong_codes_are_counted_through_restarts() {
+    let mut active = Active::new();
+    let guess = active.phone("region_chen").wrong();
+    for _ in 0..3 {
+        wrong(&mut active.school.session("region_chen"), &guess);
+    }
+    active.school.kill_9_postmaster();
+    active.school.start();
+    expect_error(settled(|| verify(&mut active.school.session("region_chen"), &guess)), WRONG, "", "");
+    active.school.restart();
+    expect_error(settled(|| verify(&mut active.school.session("region_chen"), &guess)), WRONG, "", "");
+    active.school.stop_immediately();
+    active.school.start();
+    waits(&active.school, "region_chen", &active.phone("region_chen").code(0));
+}
+
+fn a_cancelled_statement_has_used_its_code() {
+    let active = Active::new();
+    let phone = active.phone("region_chen");
+    let mut chen = active.school.session("region_chen");
+    chen.batch_execute("SET statement_timeout = '300ms'").expect("set");
+    for code in [phone.code(0), phone.wrong()] {
+        let call = format!("SELECT steward.verify_totp('{code}'), pg_sleep(10)");
+        db_error(chen.batch_execute(&call));
+    }
+    wrong(&mut active.school.session("region_chen"), &phone.code(0));
+    assert_eq!(active.school.records("operation_type = 'VERIFY TOTP' AND result = 'SUCCESS'"), 1);
+    assert_eq!(active.school.records("operation_type = 'VERIFY TOTP' AND result = 'FAILURE'"), 2);
+}
+
+/// An intruder who keeps the sequencer from its work gains nothing by a restart.
+fn nothing_is_verified_before_the_sequencer_has_caught_up() {
+    let mut active = Active::new();
+    tamper(&mut active.school, "ALTER TABLE steward.spool_offset RENAME TO elsewhere");
+    sleep(Duration::from_millis(600));
+    let early = verify(&mut active.school.session("region_chen"), &active.phone("region_chen").code(0));
+    expect_error(early, NOT_NOW, "has not taken over", "");
+    tamper(&mut active.school, "ALTER TABLE steward.elsewhere RENAME TO spool_offset");
+    let late = settled(|| verify(&mut active.school.session("region_chen"), &active.phone("region_chen").code(0)));
+    late.expect("the sequencer has caught up");
+}
