@@ -12,6 +12,34 @@
 \echo '== 1. The policy is set up and becomes active. From now on it holds for everybody.'
 \echo
 SELECT relation, row_images FROM steward.protected ORDER BY relation::text;
+\set expected 55000
+\set ON_ERROR_STOP off
+SELECT steward.activate();
+\set ON_ERROR_STOP on
+\ir refused.sql
+\echo
+\echo '-- So each of them scans a secret once. region_chen (the others unseen):'
+\connect - region_chen
+SELECT steward.enroll_totp() AS uri \gset
+\echo :uri
+\set scanned `./phone region_chen enrol :'uri'`
+\set login region_liu
+\ir enrol.sql
+\set login reviewer_sun
+\ir enrol.sql
+\set login reviewer_zhou
+\ir enrol.sql
+\set login security_han
+\ir enrol.sql
+\set login ops_wu
+\ir enrol.sql
+\set login ops_zheng
+\ir enrol.sql
+\set login teacher_wang
+\ir enrol.sql
+\set login teacher_li
+\ir enrol.sql
+\connect - postgres
 SELECT steward.activate();
 
 \echo
@@ -55,8 +83,21 @@ $$;
 SELECT count(*) FROM app.student WHERE class_no = 9 AND student_id BETWEEN 101 AND 160;
 
 \echo
-\echo '== 4. So it is requested: region_chen files it and gets its number.'
+\echo '== 4. So it is requested: region_chen types a code, files it and gets its number.'
 \echo
+\set expected 55000
+\set ON_ERROR_STOP off
+SELECT steward.request($s$UPDATE app.student SET class_no = 9 WHERE student_id BETWEEN 101 AND 160$s$, purpose => '并班');
+\set ON_ERROR_STOP on
+\ir refused.sql
+\set code `./phone region_chen`
+SELECT steward.verify_totp(:'code');
+\echo '-- Each code serves once.'
+\set expected 42501
+\set ON_ERROR_STOP off
+SELECT steward.verify_totp(:'code');
+\set ON_ERROR_STOP on
+\ir refused.sql
 SELECT steward.request($s$UPDATE app.student SET class_no = 9 WHERE student_id BETWEEN 101 AND 160$s$,
     purpose => '并班：六十名学生转入九班', expected_rows => 60) AS op_no \gset
 SELECT op_no, tier, status, approvals_needed, approvals_given, script FROM steward.show(:'op_no') \gx
@@ -69,6 +110,8 @@ SELECT steward.approve(:'op_no', :'digest');
 \set ON_ERROR_STOP on
 \ir refused.sql
 \connect - security_han
+\set code `./phone security_han`
+SELECT steward.verify_totp(:'code');
 SELECT steward.request($s$SELECT steward.set_rule('bulk_write', 'normal')$s$, purpose => '放宽批量规则') AS own_op_no \gset
 \set ECHO none
 SELECT digest AS own_digest FROM steward.show(:'own_op_no') \gset
@@ -82,15 +125,21 @@ SELECT steward.approve(:'own_op_no', :'own_digest');
 \echo '== 5. Two other persons: reviewer_sun approves the exact text, region_liu stands by as the second person.'
 \echo
 \connect - reviewer_sun
+\set code `./phone reviewer_sun`
+SELECT steward.verify_totp(:'code');
 SELECT * FROM steward.inbox WHERE op_no = :'op_no' \gx
 SELECT steward.approve(:'op_no', :'digest', '已核对名单');
 \connect - region_liu
+\set code `./phone region_liu`
+SELECT steward.verify_totp(:'code');
 SELECT steward.confirm(:'op_no', :'digest');
 
 \echo
 \echo '== 6. region_chen executes it by its number. It changes its sixty rows, once.'
 \echo
 \connect - region_chen
+\set code `./phone region_chen`
+SELECT steward.verify_totp(:'code');
 SELECT * FROM steward.execute(:'op_no');
 SELECT count(*) AS moved FROM app.student WHERE class_no = 9 AND student_id BETWEEN 101 AND 160;
 \set ECHO none
