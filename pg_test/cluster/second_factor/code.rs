@@ -60,15 +60,15 @@ fn of_many_sessions_one_uses_a_code() {
 
 fn a_used_code_stays_used_after_a_crash() {
     let mut active = Active::new();
-    let code = active.phone("region_chen").code(1);
-    verify(&mut active.school.session("region_chen"), &code).expect("a right code");
+    let code = active.phone("teacher_wang").code(1);
+    verify(&mut active.school.session("teacher_wang"), &code).expect("a right code");
     active.school.kill_9_postmaster();
     active.school.start();
-    let replayed = settled(|| verify(&mut active.school.session("region_chen"), &code));
+    let replayed = settled(|| verify(&mut active.school.session("teacher_wang"), &code));
     expect_error(replayed, WRONG, "each code serves once", "");
-    missing(active.school.session("region_chen").batch_execute(IMPORTANT));
+    missing(active.school.session("teacher_wang").batch_execute(IMPORTANT));
     active.school.restart();
-    expect_error(settled(|| verify(&mut active.school.session("region_chen"), &code)), WRONG, "", "");
+    expect_error(settled(|| verify(&mut active.school.session("teacher_wang"), &code)), WRONG, "", "");
 }
 
 /// What the primary saw last may not have reached the standby.

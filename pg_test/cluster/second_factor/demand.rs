@@ -1,6 +1,6 @@
 //! What a session may do only after a code, and what ends that.
 
-use super::{ACTING, Active, IMPORTANT, Phone, SIXTY, WRONG, demanding, missing, verify};
+use super::{ACTING, Active, IMPORTANT, Phone, REQUEST, SIXTY, WRONG, demanding, missing, verify};
 use crate::expect::{db_error, expect_error, expect_refused};
 use crate::school::{School, execute, request};
 
@@ -60,24 +60,24 @@ fn every_step_of_an_operation_needs_a_code() {
 fn another_identity_is_not_stepped_up() {
     let active = Active::new();
     let mut superuser = active.stepped_up("postgres", 0);
-    superuser.batch_execute(IMPORTANT).expect("stepped up");
+    superuser.batch_execute(REQUEST).expect("stepped up");
     for identity in ["ROLE teacher_wang", "SESSION AUTHORIZATION teacher_wang"] {
         superuser.batch_execute(&format!("SET {identity}")).expect("a superuser may");
-        missing(superuser.batch_execute(IMPORTANT));
+        missing(superuser.batch_execute(REQUEST));
         superuser.batch_execute("RESET ROLE; RESET SESSION AUTHORIZATION").expect("reset");
-        superuser.batch_execute(IMPORTANT).expect("himself again");
+        superuser.batch_execute(REQUEST).expect("himself again");
     }
     superuser.batch_execute("SELECT set_config('role', 'teacher_wang', false)").expect("another way to put it on");
-    missing(superuser.batch_execute(IMPORTANT));
+    missing(superuser.batch_execute(REQUEST));
 }
 
 fn discard_all_ends_it() {
     let active = Active::new();
-    let mut chen = active.stepped_up("region_chen", 0);
-    chen.batch_execute("DISCARD PLANS; DISCARD TEMP").expect("not a new user");
-    chen.batch_execute(IMPORTANT).expect("stepped up");
-    chen.batch_execute("DISCARD ALL").expect("as a pool does");
-    missing(chen.batch_execute(IMPORTANT));
+    let mut teacher = active.stepped_up("teacher_wang", 0);
+    teacher.batch_execute("DISCARD PLANS; DISCARD TEMP").expect("not a new user");
+    teacher.batch_execute(IMPORTANT).expect("stepped up");
+    teacher.batch_execute("DISCARD ALL").expect("as a pool does");
+    missing(teacher.batch_execute(IMPORTANT));
 }
 
 fn a_service_needs_no_code_and_has_none() {

@@ -1,6 +1,6 @@
 //! Who enrols an authenticator, when, and how a lost one is replaced.
 
-use super::{ACTING, Active, IMPORTANT, NOT_NOW, Phone, WRONG, demanding, give_key, verify, wrong};
+use super::{ACTING, Active, NOT_NOW, Phone, REQUEST, WRONG, demanding, give_key, verify, wrong};
 use crate::expect::{expect_error, expect_refused};
 use crate::school::{School, execute, request};
 
@@ -53,7 +53,7 @@ fn a_lost_authenticator_is_replaced_by_an_operation() {
     let active = Active::new();
     let school = &active.school;
     let mut chen = active.stepped_up("region_chen", 0);
-    chen.batch_execute(IMPORTANT).expect("stepped up");
+    chen.batch_execute(REQUEST).expect("stepped up");
     let mut superuser = active.stepped_up("postgres", 0);
     let op_no = request(&mut superuser, "SELECT steward.reset_totp('Chen')", "");
     let digest = school.digest(&op_no);
@@ -63,14 +63,14 @@ fn a_lost_authenticator_is_replaced_by_an_operation() {
     }
     execute(&mut superuser, &op_no).expect("execute");
     // What the lost one had opened is closed, in open sessions too.
-    let error = expect_error(chen.batch_execute(IMPORTANT), NOT_NOW, "missing", "SELECT steward.enroll_totp();");
+    let error = expect_error(chen.batch_execute(REQUEST), NOT_NOW, "missing", "SELECT steward.enroll_totp();");
     assert!(error.message().contains("second factor"), "{error:?}");
     let lost = active.phone("region_chen").code(1);
     expect_error(verify(&mut chen, &lost), NOT_NOW, "", "SELECT steward.enroll_totp();");
     let phone = Phone::enrolled(&mut chen);
     wrong(&mut chen, &lost);
     verify(&mut chen, &phone.code(1)).expect("the new one");
-    chen.batch_execute(IMPORTANT).expect("stepped up");
+    chen.batch_execute(REQUEST).expect("stepped up");
     expect_error(chen.batch_execute("SELECT steward.enroll_totp()"), NOT_NOW, "", "");
     assert_eq!(school.records("operation_type = 'reset_totp' AND op_no IS NOT NULL AND result = 'SUCCESS'"), 1);
     assert_eq!(school.records("operation_type = 'enroll_totp' AND user_id = 'region_chen'"), 2);

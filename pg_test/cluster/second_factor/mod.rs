@@ -21,6 +21,8 @@ const WRONG: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
 const NOT_NOW: &SqlState = &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
 const IMPORTANT: &str = "UPDATE app.student SET id_card = 'ID-new' WHERE id = 7";
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
+/// A step that every post which applies may take alone.
+const REQUEST: &str = "SELECT steward.request('TRUNCATE app.guardian', purpose => 'a test')";
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
 /// Everybody from whom the school's posts demand a second factor.
 const ACTING: [&str; 8] = [

@@ -234,7 +234,7 @@ fn a_copy_without_the_key_verifies_nothing() {
     copy.start();
     let code = active.phone("region_chen").code(1);
     expect_error(verify(&mut copy.connect("region_chen", HOME), &code), NOT_NOW, "steward.key_file is empty", "");
-    missing(copy.connect("region_chen", HOME).batch_execute(IMPORTANT));
+    missing(copy.connect("teacher_wang", HOME).batch_execute(IMPORTANT));
     // With another key the row is nobody's.
     let other = copy.private_file("other.key", &KEY.replace("00", "ff"));
     copy.configure(&[&format!("steward.key_file = '{}'", other.display())]);
