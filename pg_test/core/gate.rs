@@ -4,8 +4,14 @@ use crate::core::gate::{Cover, Decision, Demand, Lack, Situation, decide, step_u
 use crate::core::tier::Tier;
 
 const TIERS: [Tier; 3] = [Tier::Normal, Tier::Important, Tier::Critical];
-const NOTHING: Demand =
-    Demand { approvals: 0, witness: false, operation: false, accompanied: false, second_factor: false, idle_timeout: None };
+const NOTHING: Demand = Demand {
+    approvals: 0,
+    witness: false,
+    operation: false,
+    accompanied: false,
+    second_factor: false,
+    idle_timeout: None,
+};
 
 fn enforced(cover: Option<Cover>) -> Situation {
     Situation { active: true, enforcing: true, cover, idle: 0, stepped_up: false }
@@ -34,8 +40,7 @@ fn nothing_is_refused_before_activation_or_outside_enforce() {
     for (active, enforcing) in [(false, false), (false, true), (true, false)] {
         for (tier, demand) in TIERS.into_iter().flat_map(|tier| demands().map(move |demand| (tier, demand))) {
             for cover in covers().map(Some).chain([None]) {
-                let decision =
-                    decide(tier, demand, Situation { active, enforcing, cover, idle: 0, stepped_up: false });
+                let decision = decide(tier, demand, Situation { active, enforcing, cover, idle: 0, stepped_up: false });
                 assert!(matches!(decision, Decision::Allow | Decision::Tolerate), "{decision:?}");
             }
         }
