@@ -220,6 +220,9 @@ fn unprotect_relation(relation: pg_sys::Oid) -> Outcome<()> {
     changed("unprotect", &name)
 }
 
+/// Commands whose rows are counted: with any other a rule with `min_rows` would never apply.
+const COUNTED: [&str; 6] = ["WRITE", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY FROM"];
+
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
 fn set_rule(
@@ -257,6 +260,12 @@ fn set_rule(
         }
         if let Some(commands) = &commands {
             commands.iter().try_for_each(|command| known_command(command))?;
+            let counted = |command: &String| COUNTED.iter().any(|name| command.eq_ignore_ascii_case(name));
+            if min_rows.is_some() && !commands.iter().any(counted) {
+                return Err(Fault::bad_argument("min_rows counts rows that are written")
+                    .detail(format!("None of the commands {} writes rows.", commands.join(", ")))
+                    .hint("commands => '{WRITE}'"));
+            }
         }
         require_rule_approvals("set_rule", name)?;
         own::run(|client| {

@@ -20,6 +20,7 @@ SELECT steward.set_rule('x', 'extreme');
 SELECT steward.set_rule('x', 'critical', commands => '{FROBNICATE}');
 SELECT steward.set_rule('x', 'critical', relation_pattern => '(');
 SELECT steward.set_rule('x', 'critical', min_rows => 0);
+SELECT steward.set_rule('x', 'critical', commands => '{READ,EXPORT}', min_rows => 5);
 SELECT steward.set_rule('', 'critical');
 SELECT steward.drop_rule('no_such_rule');
 SELECT name, tier, commands[1] AS command, cardinality(commands) AS commands, classes, min_rows FROM steward.rule ORDER BY tier DESC, name;
