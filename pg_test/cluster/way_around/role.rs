@@ -81,13 +81,16 @@ fn set_config_of_the_role() {
 
 /// The vote of an approver is refused in whatever way somebody else has become the approver.
 fn becoming_the_approver_in_every_way() {
+    // Who applies cannot be a member of the approver's role in the first place.
     let school = School::inactive();
-    school.superuser().batch_execute("GRANT reviewer_sun TO region_chen; SELECT steward.activate()").expect("set-up");
+    school.superuser().batch_execute("GRANT reviewer_sun TO region_chen").expect("before the policy is active");
+    let excluded = school.superuser().batch_execute("SELECT steward.activate()");
+    expect_error(excluded, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "exclude each other", "");
+    let school = School::active();
     let op_no = school.request("region_chen", SIXTY);
     let vote = format!("SELECT steward.approve('{op_no}', '{}')", school.digest(&op_no));
     for (who, become_sun) in [
-        ("region_chen", "SET ROLE reviewer_sun"),
-        ("region_chen", "SELECT set_config('role', 'reviewer_sun', false)"),
+        ("postgres", "SELECT set_config('role', 'reviewer_sun', false)"),
         ("postgres", "SET ROLE reviewer_sun"),
         ("postgres", "SET SESSION AUTHORIZATION reviewer_sun"),
         ("postgres", "SELECT set_config('session_authorization', 'reviewer_sun', false)"),
