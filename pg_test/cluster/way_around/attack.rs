@@ -50,7 +50,12 @@ pub fn attack(school: &School, statements: &str, end: End, said: Said) {
 #[track_caller]
 pub fn attack_as(school: &School, who: &str, statements: &str, end: End, said: Said) {
     let mut session = school.session(who);
-    watch(school, who, end, said, || session.batch_execute(statements));
+    watch(school, who, end, said, || {
+        let outcome = session.batch_execute(statements);
+        // A failure is recorded when its transaction ends, which is after the client has the error.
+        session.batch_execute("").expect("nothing always succeeds");
+        outcome
+    });
 }
 
 /// As `attack_as` for any way to try it.
