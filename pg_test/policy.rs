@@ -91,11 +91,6 @@ mod tests {
         Spi::run("SELECT steward.set_rule('bulk_write', 'important', commands => '{WRITE}', min_rows => 100)").unwrap();
     }
 
-    #[pg_test(error = "idle_timeout is not built yet")]
-    fn a_demand_that_is_not_built_cannot_be_switched_on() {
-        Spi::run("SELECT steward.set_tier_policy('critical', idle_timeout => '15 min')").unwrap();
-    }
-
     #[pg_test]
     fn null_keeps_a_tier_policy_and_a_post_inherits_it() {
         Spi::run("SELECT steward.set_tier_policy('critical', approvals => 2)").unwrap();

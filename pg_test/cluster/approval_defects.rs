@@ -107,16 +107,19 @@ fn nobody_to_approve_means_approved() {
 
 /// Bytebase #16915: without a policy a viewer's request for ownership was granted.
 fn a_missing_policy_lets_everything_pass() {
-    let school = School::inactive();
-    let bare =
-        "DELETE FROM steward.tier_policy WHERE tier = 'critical'; DELETE FROM steward.rule; SELECT steward.activate()";
+    let mut school = School::active();
+    school.configure(&["steward.mode = 'off'"]);
+    school.restart();
+    let bare = "DELETE FROM steward.tier_policy WHERE tier = 'critical'; DELETE FROM steward.rule";
     school.superuser().batch_execute(bare).expect("no rule, no demand");
+    school.configure(&["steward.mode = 'enforce'"]);
+    school.restart();
     for statement in ["SELECT * FROM app.student", "UPDATE app.student SET note = 'x' WHERE id = 1"] {
         expect_refused(school.session("teacher_wang").batch_execute(statement));
     }
     expect_refused(school.superuser().batch_execute("GRANT postgres TO clerk_zhao"));
-    let op_no = school.request("postgres", "GRANT clerk_zhao TO region_liu");
-    assert_eq!(school.status(&op_no), "submitted", "not approved by anybody's absence");
+    let filed = "SELECT steward.request('GRANT clerk_zhao TO region_liu', purpose => 'x')";
+    expect_error(school.superuser().batch_execute(filed), NOT_READY, "second factor", "");
 }
 
 /// Bytebase #19172: an administrator's approval took the place of the project owner's.
