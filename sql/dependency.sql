@@ -15,20 +15,22 @@ CREATE VIEW steward.operation_dependency WITH (security_barrier) AS
 COMMENT ON VIEW steward.operation_dependency IS 'What an operation depends on besides its script; a change of any of it ends its approval. Everybody sees what belongs to the operations that they see.';
 GRANT SELECT ON steward.operation_dependency TO PUBLIC;
 
--- Everything outside of system schemas that can run or steer code, as text in which the names of others occur.
+-- Everything outside of system schemas that can run or steer code, as text in which the names of others occur. With the
+-- transactions that wrote functions and views: one that is put back as it was has been another meanwhile.
 CREATE FUNCTION steward._code(OUT title text, OUT name text, OUT text text) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH ours AS (
         SELECT oid, nspname FROM pg_namespace
-        WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'steward', 'pg_toast') AND nspname !~ '^pg_(toast_)?temp_')
+        WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'steward', 'pg_toast')
+            AND (nspname !~ '^pg_(toast_)?temp_' OR oid = pg_my_temp_schema()))
     SELECT 'function ' || p.oid::regprocedure::text, p.proname::text,
-        concat_ws(' ', pg_get_userbyid(p.proowner), CASE WHEN p.prokind = 'a'
+        concat_ws(' ', p.xmin, pg_get_userbyid(p.proowner), CASE WHEN p.prokind = 'a'
             THEN (SELECT a::text FROM pg_aggregate a WHERE a.aggfnoid = p.oid) ELSE pg_get_functiondef(p.oid) END)
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
     UNION ALL
     SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' ELSE 'table ' END || c.oid::regclass::text, c.relname::text,
         concat_ws(E'\n', pg_get_userbyid(c.relowner), c.relrowsecurity, c.relforcerowsecurity,
-            CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+            CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) || (SELECT w.xmin FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.rulename = '_RETURN') END,
             (SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
                     (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum)), ', ' ORDER BY a.attnum)
                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),

@@ -14,6 +14,9 @@ CREATE TABLE steward._second_factor_state (
 );
 COMMENT ON TABLE steward._second_factor_state IS 'The newest used step of each person and when the last wrong codes came (microseconds since 2000-01-01 UTC), written by the sequencer for the next server start. Read by nobody, not dumped.';
 
+-- What ANALYZE would sample, pg_stats would show.
+ALTER TABLE steward._second_factor ALTER sealed SET STATISTICS 0, ALTER enrolled_at SET STATISTICS 0;
+ALTER TABLE steward._second_factor_state ALTER last_step SET STATISTICS 0, ALTER failures SET STATISTICS 0;
 REVOKE ALL ON steward._second_factor, steward._second_factor_state FROM PUBLIC;
 
 CREATE FUNCTION steward.enroll_totp() RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'enroll_totp_wrapper';

@@ -45,7 +45,9 @@ CREATE TABLE steward.table_image (
     copy       text,
     rows       bigint,
     definition text[] NOT NULL,
-    connections text[] NOT NULL,
+    fittings text[] NOT NULL,
+    foreign_keys text[] NOT NULL,
+    rights text[] NOT NULL,
     protected  boolean NOT NULL,
     row_images boolean NOT NULL,
     CHECK ((copy IS NULL) = (rows IS NULL))
@@ -54,7 +56,9 @@ CREATE INDEX ON steward.table_image (op_no, run, id);
 COMMENT ON TABLE steward.table_image IS 'One row for each protected table before a command of an operation changed its structure, emptied or dropped it.';
 COMMENT ON COLUMN steward.table_image.copy IS 'The table with all its rows, where the command takes data away.';
 COMMENT ON COLUMN steward.table_image.definition IS 'Its owner, the command that creates it, and those that give it defaults, keys and indexes once it is filled.';
-COMMENT ON COLUMN steward.table_image.connections IS 'The commands that give it triggers, rules, policies, privileges, labels, comments and foreign keys, its own and those of others to it.';
+COMMENT ON COLUMN steward.table_image.fittings IS 'The commands that give it triggers, rules and policies.';
+COMMENT ON COLUMN steward.table_image.foreign_keys IS 'Its own and those of others to it, each as the table that has the key, the one that it refers to, and the command.';
+COMMENT ON COLUMN steward.table_image.rights IS 'The commands that give it privileges, labels and comments.';
 
 CREATE TABLE steward.pre_image (
     op_no       text NOT NULL,
@@ -138,15 +142,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION steward._definition_of(regclass) IS 'Owner of a table, the command that creates its like, and those that complete it once it is filled. For the pre-images of DROP TABLE.';
 
--- What connects a table with everything else, again in the order in which it can run. A foreign key is written alike for
--- both of its tables, so that one command is known as the same.
-CREATE FUNCTION steward._connections_of(relation regclass) RETURNS text[]
+-- Triggers, rules and policies. Expressions in them may run code of the owner when they are read.
+CREATE FUNCTION steward._fittings_of(relation regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH this AS (
         SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation),
-    attribute AS (
-        SELECT a.*, t.name FROM this t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
     command(step, part, text) AS (
         SELECT 16, g.tgname, pg_get_triggerdef(g.oid) FROM this t JOIN pg_trigger g ON g.tgrelid = t.oid
             WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgfoid <> 'steward._keep_row_image()'::regprocedure
@@ -162,8 +163,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
             FROM this t JOIN pg_policy p ON p.polrelid = t.oid
         UNION ALL SELECT 20, relname, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name) FROM this WHERE relrowsecurity
-        UNION ALL SELECT 21, relname, format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name) FROM this WHERE relforcerowsecurity
-        UNION ALL SELECT 22, t.relname, format('REVOKE ALL ON %s FROM PUBLIC, %I', t.name, pg_get_userbyid(relowner)) FROM this t WHERE t.relacl IS NOT NULL
+        UNION ALL SELECT 21, relname, format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name) FROM this WHERE relforcerowsecurity)
+    SELECT coalesce(array_agg(text ORDER BY step, part), '{}') FROM command
+$$;
+COMMENT ON FUNCTION steward._fittings_of(regclass) IS 'The commands that give a table its triggers, rules and policies. For the pre-images of DROP TABLE.';
+
+-- Written alike for both of its tables, so that one key is known as the same.
+CREATE FUNCTION steward._foreign_keys_of(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(part ORDER BY conname, conrelid::regclass::text, n), '{}') FROM pg_constraint k,
+        unnest(ARRAY[conrelid::regclass::text, confrelid::regclass::text,
+            format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))]) WITH ORDINALITY u(part, n)
+    WHERE contype = 'f' AND conparentid = 0 AND relation IN (conrelid, confrelid)
+$$;
+COMMENT ON FUNCTION steward._foreign_keys_of(regclass) IS 'The foreign keys of a table and to it: the table that has the key, the one referred to, and the command, one after another. For the pre-images of DROP TABLE.';
+
+-- Privileges, labels and comments: nothing that runs code.
+CREATE FUNCTION steward._rights_of(relation regclass) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH this AS (
+        SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation),
+    attribute AS (
+        SELECT a.*, t.name FROM this t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
+    command(step, part, text) AS (
+        SELECT 22, t.relname, format('REVOKE ALL ON %s FROM PUBLIC, %I', t.name, pg_get_userbyid(relowner)) FROM this t WHERE t.relacl IS NOT NULL
         UNION ALL SELECT 23, a.grantee::text || a.privilege_type, format('GRANT %s ON %s TO %s%s', a.privilege_type, t.name,
                 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
             FROM this t, aclexplode(t.relacl) a
@@ -178,13 +202,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL SELECT 26, relname, format('COMMENT ON TABLE %s IS %L', name, obj_description(oid, 'pg_class')) FROM this
             WHERE obj_description(oid, 'pg_class') IS NOT NULL
         UNION ALL SELECT 26, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', a.name, a.attname, col_description(a.attrelid, a.attnum))
-            FROM attribute a WHERE col_description(a.attrelid, a.attnum) IS NOT NULL
-        UNION ALL SELECT 27, k.conname, format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
-            FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND relation IN (k.conrelid, k.confrelid))
+            FROM attribute a WHERE col_description(a.attrelid, a.attnum) IS NOT NULL)
     SELECT coalesce(array_agg(text ORDER BY step, part), '{}') FROM command
 $$;
-COMMENT ON FUNCTION steward._connections_of(regclass) IS 'The commands that connect a table with triggers, policies, privileges and other tables. For the pre-images of DROP TABLE.';
-REVOKE ALL ON FUNCTION steward._definition_of(regclass), steward._connections_of(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION steward._rights_of(regclass) IS 'The commands that give a table its privileges, labels and comments. For the pre-images of DROP TABLE.';
+REVOKE ALL ON FUNCTION steward._definition_of(regclass), steward._fittings_of(regclass), steward._foreign_keys_of(regclass),
+    steward._rights_of(regclass) FROM PUBLIC;
 
 CREATE FUNCTION steward.restore(op_no text, OUT restored bigint, OUT skipped bigint) RETURNS SETOF record
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'restore_wrapper';

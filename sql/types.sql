@@ -1,3 +1,6 @@
+-- A parallel worker would look for the policy while it is being made.
+SET LOCAL max_parallel_workers_per_gather = 0;
+
 -- The schema and the types everything else uses.
 CREATE SCHEMA steward;
 COMMENT ON SCHEMA steward IS 'pg_steward: policy, operations and audit chain. Its tables are written by its functions only.';

@@ -119,7 +119,7 @@ fn a_missing_policy_lets_everything_pass() {
     }
     expect_refused(school.superuser().batch_execute("GRANT postgres TO clerk_zhao"));
     let filed = "SELECT steward.request('GRANT clerk_zhao TO region_liu', purpose => 'x')";
-    expect_error(school.superuser().batch_execute(filed), NOT_READY, "second factor", "");
+    expect_error(school.superuser().batch_execute(filed), NOT_READY, "Second factor", "");
 }
 
 /// Bytebase #19172: an administrator's approval took the place of the project owner's.

@@ -13,7 +13,8 @@ tests! {
     a_vote_on_what_has_changed_is_refused,
     code_that_is_not_reached_may_change,
     a_new_partition_changes_nothing,
-    a_script_may_change_what_it_depends_on_itself,
+    what_a_run_has_changed_itself_is_approved_anew,
+    a_function_that_was_another_for_a_moment_undoes_the_run,
     a_function_replaced_while_it_runs_undoes_the_run,
     the_records_name_the_policy_version,
 }
@@ -22,6 +23,7 @@ const CODE: &str = "CREATE FUNCTION app.helper(note text) RETURNS text LANGUAGE 
     CREATE FUNCTION app.move(upto int) RETURNS void LANGUAGE plpgsql
         AS 'BEGIN UPDATE app.student SET note = app.helper(''moved'') WHERE id <= upto; END';
     CREATE FUNCTION app.other() RETURNS int LANGUAGE sql AS 'SELECT 1';
+    CREATE TABLE app.gate (id int); GRANT ALL ON app.gate TO region_chen;
     CREATE VIEW app.first AS SELECT * FROM app.student WHERE id <= 60";
 
 fn school() -> School {
@@ -133,19 +135,39 @@ fn a_new_partition_changes_nothing() {
     execute(&mut school.session("region_chen"), &op_no).expect("execute");
 }
 
-fn a_script_may_change_what_it_depends_on_itself() {
+fn what_a_run_has_changed_itself_is_approved_anew() {
     let school = school();
     let mut wu = school.superuser();
     let script = "CREATE OR REPLACE FUNCTION app.helper(note text) RETURNS text LANGUAGE sql AS 'SELECT note || clock_timestamp()';
         UPDATE app.student SET note = app.helper('x') WHERE id <= 60";
     let op_no = crate::school::request(&mut wu, script, ", runs => 2");
-    for _ in 0..2 {
-        if school.status(&op_no) == "submitted" {
-            school.vote("reviewer_sun", "approve", &op_no).expect("approve");
-        }
-        school.vote("region_liu", "confirm", &op_no).expect("confirm");
-        execute(&mut wu, &op_no).expect("execute");
-    }
+    school.release(&op_no);
+    execute(&mut wu, &op_no).expect("execute");
+    let again = school.vote("region_liu", "confirm", &op_no);
+    let message = format!("what {op_no} depends on has changed since it was filed");
+    expect_message(again, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+}
+
+fn a_function_that_was_another_for_a_moment_undoes_the_run() {
+    let school = school();
+    let op_no = school.request("region_chen", "LOCK TABLE app.gate; SELECT app.move(60)");
+    school.release(&op_no);
+    let mut attacker = school.superuser();
+    let helper = |body: &str| {
+        format!("CREATE OR REPLACE FUNCTION app.helper(note text) RETURNS text LANGUAGE sql AS 'SELECT {body}'")
+    };
+    attacker.batch_execute("BEGIN; LOCK TABLE app.gate").expect("lock");
+    let mut chen = school.session("region_chen");
+    let run = std::thread::spawn({
+        let op_no = op_no.clone();
+        move || execute(&mut chen, &op_no)
+    });
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'app.gate'::regclass";
+    crate::failover::wait_until(&school, waits);
+    attacker.batch_execute(&format!("{}; COMMIT", helper("''stolen''"))).expect("replace");
+    let message = format!("what {op_no} depends on has changed since it was filed");
+    expect_message(run.join().expect("thread"), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
 }
 
 fn a_function_replaced_while_it_runs_undoes_the_run() {

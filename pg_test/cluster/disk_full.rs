@@ -114,15 +114,15 @@ fn expect_no_space<T>(result: Result<T, postgres::Error>) {
 
 fn a_full_spool_refuses_what_is_more_than_normal_and_nothing_else() {
     let school = school_with_small_spool();
-    let mut region = school.session("region_chen");
     let op_no = school.request("region_chen", "UPDATE app.student SET note = 'approved' WHERE id <= 60");
     school.release(&op_no);
-    // This session has its lane and the reserve in it; the others have none.
+    // This session has its lane since its login, and the reserve in it; the others find no room for one.
     let mut early = school.session("teacher_wang");
     read(&mut early, 1);
-    let mut late = school.session("teacher_wang");
     school.flush_audit();
     school.small_disk().fill();
+    let mut late = school.session("teacher_wang");
+    let mut region = school.session("region_chen");
 
     expect_no_space(late.batch_execute(IMPORTANT));
     // An attempt to execute is itself a record.

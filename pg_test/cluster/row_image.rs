@@ -16,6 +16,7 @@ tests! {
     a_rolled_back_change_keeps_no_image,
     images_are_shown_to_nobody,
     images_are_written_by_nobody_else,
+    a_trigger_of_the_same_name_is_not_taken_for_ours,
     unprotect_takes_the_trigger_off,
     purge_images_ends_their_term,
     a_dump_restores_the_trigger_and_no_image,
@@ -201,8 +202,8 @@ fn images_are_written_by_nobody_else() {
         "DELETE FROM steward.row_image",
         "TRUNCATE steward.row_image",
         "UPDATE steward.pre_image SET images = 0",
-        "INSERT INTO steward.table_image (op_no, run, login, relation, table_name, command, definition, connections, protected, row_images)
-            VALUES ('OP-1', 1, 'x', 0, 'x', 'DROP TABLE', '{}', '{}', true, true)",
+        "INSERT INTO steward.table_image (op_no, run, login, relation, table_name, command, definition, fittings, foreign_keys, rights, protected, row_images)
+            VALUES ('OP-1', 1, 'x', 0, 'x', 'DROP TABLE', '{}', '{}', '{}', '{}', true, true)",
     ] {
         let refused = school.superuser().batch_execute(attack);
         expect_message(refused, &SqlState::INSUFFICIENT_PRIVILEGE, "statement refused: audit records cannot be changed");
@@ -215,6 +216,17 @@ fn images_are_written_by_nobody_else() {
         CREATE TRIGGER t AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION steward._keep_row_image()",
     );
     expect_message(own, &SqlState::INSUFFICIENT_PRIVILEGE, "permission denied for function steward._keep_row_image");
+}
+
+fn a_trigger_of_the_same_name_is_not_taken_for_ours() {
+    let school = School::inactive();
+    let forged = "CREATE TABLE app.sly (id int PRIMARY KEY);
+        CREATE FUNCTION app.noop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER \"RI_steward_row_image\" AFTER INSERT ON app.sly FOR EACH ROW EXECUTE FUNCTION app.noop()";
+    school.superuser().batch_execute(forged).expect("forged");
+    let protect = school.superuser().batch_execute("SELECT steward.protect('app.sly', row_images => true)");
+    let message = "app.sly has a trigger \"RI_steward_row_image\" that is not pg_steward's";
+    expect_message(protect, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
 }
 
 fn unprotect_takes_the_trigger_off() {

@@ -115,7 +115,7 @@ fn rows_raise_the_tier_from_their_threshold_on() {
     let none = columns(&[]);
     let deed = Deed { command: UPDATE, columns: &none, has_role: &|_| false, is_role: &|_| false };
     let limits = |above| {
-        set.row_limits(&relation, &deed, above).iter().map(|limit| (limit.rows, limit.tier)).collect::<Vec<_>>()
+        set.row_limits(&relation, &deed, above, 0).iter().map(|limit| (limit.rows, limit.tier)).collect::<Vec<_>>()
     };
     assert_eq!(limits(Tier::Normal), [(10, Tier::Important), (50, Tier::Critical)]);
     assert_eq!(limits(Tier::Important), [(50, Tier::Critical)]);
@@ -166,6 +166,25 @@ fn the_most_approvals_of_any_matching_rule_count() {
     let deed = Deed { command: UPDATE, columns: &touched, has_role: &|_| false, is_role: &|_| false };
     let verdict = set.judge(&relation, &deed);
     assert_eq!((verdict.tier, set.name(verdict.rule), verdict.approvals), (Tier::Important, "a", 2));
-    let limits = set.row_limits(&relation, &deed, verdict.tier);
+    let limits = set.row_limits(&relation, &deed, verdict.tier, verdict.approvals);
     assert_eq!(limits.iter().map(|limit| (limit.rows, limit.approvals)).collect::<Vec<_>>(), [(50, 4)]);
+}
+
+#[test]
+fn a_row_threshold_asks_for_what_every_rule_up_to_it_does() {
+    let few = Rule { min_rows: Some(10), approvals: 2, ..rule("few", Tier::Normal, &["WRITE"]) };
+    let bulk = Rule { min_rows: Some(50), ..rule("bulk", Tier::Critical, &["WRITE"]) };
+    let mass = Rule { min_rows: Some(50), approvals: 3, ..rule("mass", Tier::Critical, &["WRITE"]) };
+    let set = RuleSet::new(vec![rule("write", Tier::Normal, &["WRITE"]), bulk, few, mass]);
+    let relation = set.for_relation("app.student", &[]);
+    let none = columns(&[]);
+    let deed = Deed { command: UPDATE, columns: &none, has_role: &|_| false, is_role: &|_| false };
+    let limits = |above, approvals| -> Vec<(u64, Tier, u32)> {
+        let limits = set.row_limits(&relation, &deed, above, approvals);
+        limits.iter().map(|limit| (limit.rows, limit.tier, limit.approvals)).collect()
+    };
+    assert_eq!(limits(Tier::Normal, 0), [(10, Tier::Normal, 2), (50, Tier::Critical, 3)]);
+    assert_eq!(limits(Tier::Critical, 0), [(10, Tier::Critical, 2), (50, Tier::Critical, 3)]);
+    assert_eq!(limits(Tier::Critical, 2), [(50, Tier::Critical, 3)]);
+    assert_eq!(limits(Tier::Critical, 3), []);
 }

@@ -134,7 +134,10 @@ pub(super) fn review_all(
 
 /// What the sequencer adds to a record, or does about it.
 fn look(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
-    if record.kind == Kind::Login { login::name_person(client, record) } else { review::on_record(client, record) }
+    if record.kind == Kind::Login && record.person.is_none() {
+        login::name_person(client, record)?;
+    }
+    review::on_record(client, record)
 }
 
 /// Runs `body` in a subtransaction, which an error undoes. Returns the error's message.

@@ -254,15 +254,39 @@ impl RuleSet {
         known.filter(|rule| rule.min_rows.is_none()).map(|rule| rule.approvals).max().unwrap_or(0)
     }
 
-    /// Every row threshold above the deed's own tier, lowest number of rows first.
-    pub fn row_limits(&self, rules: &RelationRules, deed: &Deed<'_>, above: Tier) -> Vec<RowLimit> {
+    /// The row thresholds that ask for more than the deed as such, lowest number of rows first. Each asks for what those
+    /// before it do: the highest tier and the most approvals count, whichever rules say so.
+    pub fn row_limits(&self, rules: &RelationRules, deed: &Deed<'_>, above: Tier, approvals: u32) -> Vec<RowLimit> {
         let limit = |rule: &Compiled| {
-            let Rule { tier, min_rows, approvals, .. } = self.rules[rule.index];
-            min_rows.filter(|_| tier > above).map(|rows| RowLimit { rows, tier, rule: rule.index, approvals })
+            let rule_limit = &self.rules[rule.index];
+            let asks_more = rule_limit.tier > above || rule_limit.approvals > approvals;
+            rule_limit.min_rows.filter(|_| asks_more).map(|rows| RowLimit {
+                rows,
+                tier: rule_limit.tier.max(above),
+                rule: rule.index,
+                approvals: rule_limit.approvals,
+            })
         };
         let mut limits: Vec<RowLimit> = self.matching(rules, deed).filter_map(limit).collect();
         limits.sort_by_key(|limit| (limit.rows, std::cmp::Reverse(limit.tier)));
-        limits
+        let mut merged: Vec<RowLimit> = Vec::with_capacity(limits.len());
+        for mut limit in limits {
+            if let Some(before) = merged.last_mut() {
+                limit.approvals = limit.approvals.max(before.approvals);
+                if before.tier >= limit.tier {
+                    (limit.tier, limit.rule) = (before.tier, before.rule);
+                }
+                if before.rows == limit.rows {
+                    before.approvals = limit.approvals;
+                    continue;
+                }
+                if (before.tier, before.approvals) == (limit.tier, limit.approvals) {
+                    continue;
+                }
+            }
+            merged.push(limit);
+        }
+        merged
     }
 
     fn matching<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Compiled> {

@@ -9,6 +9,7 @@ use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::seal::open;
 use crate::core::totp::{matching_steps, parse_code};
 use crate::error::{Fault, Outcome, answer};
+use crate::watch::statement::client_calls;
 use crate::{own, session};
 use pgrx::prelude::*;
 use serde_json::json;
@@ -30,6 +31,12 @@ fn hide_code() {
 
 fn verify(code: Option<&str>) -> Outcome<()> {
     let person = subject(VERIFY)?;
+    // Somebody else's function could use up the tries of whoever is led to call it.
+    if !cfg!(feature = "pg_test") && !client_calls("verify_totp", "") {
+        return Err(Fault::refused("a code counts only where the client itself gives it")
+            .detail("A call inside a function, view or block does not count.")
+            .hint("SELECT steward.verify_totp('…');"));
+    }
     let code = code.and_then(parse_code).ok_or_else(|| Fault::bad_argument("a code has six digits"))?;
     let key = key::read()?;
     if !memory::settled() {

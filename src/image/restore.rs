@@ -4,7 +4,7 @@
 
 use super::deferred::{self, Statements};
 use super::row_restore::{RowImage, Table};
-use super::table_restore::{TableImage, connect, rebuild, refill};
+use super::table_restore::{TableImage, complete, rebuild, refill};
 use super::{Run, digest, text};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
@@ -40,8 +40,8 @@ fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
     policy::require_configuration("restore")?;
     let op_no = numbered(op_no)?;
     let run = last_run(op_no)?;
-    let (count, connections) = deferred::together(|| undo(&run))?;
-    connect(&connections)?;
+    let (count, returned) = deferred::together(|| undo(&run))?;
+    complete(&returned)?;
     own::run(|client| {
         let done = "UPDATE steward.pre_image SET restored_at = clock_timestamp(), restored_by = $3, restored = $4, skipped = $5
             WHERE op_no = $1 AND run = $2";
@@ -53,10 +53,10 @@ fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
     Ok(count)
 }
 
-/// What was brought back, and what connects the tables that returned.
-fn undo(run: &Run) -> Outcome<(Count, Vec<String>)> {
+/// What was brought back, and the tables that returned.
+fn undo(run: &Run) -> Outcome<(Count, Vec<TableImage>)> {
     let mut count = Count::default();
-    let (mut tables, mut connections) = (HashMap::new(), Vec::new());
+    let (mut tables, mut returned) = (HashMap::new(), Vec::new());
     let mut before = i64::MAX;
     loop {
         // A table that returns from its copy has its rows first, then what the run did to them earlier.
@@ -67,9 +67,11 @@ fn undo(run: &Run) -> Outcome<(Count, Vec<String>)> {
         }
         let Some(image) = next_table else { break };
         before = image.id;
-        restore_table(&image, &mut tables, &mut connections, &mut count)?;
+        if restore_table(&image, &mut tables, &mut count)? {
+            returned.push(image);
+        }
     }
-    Ok((count, connections))
+    Ok((count, returned))
 }
 
 /// The last run of an operation, whose images are as they were when it ended.
@@ -155,7 +157,7 @@ fn restore_rows(
 fn next_table(run: &Run, before: i64) -> Outcome<Option<TableImage>> {
     own::run(|client| {
         let next =
-            "SELECT id, relation, table_name, command, copy, rows, definition, connections, protected, row_images
+            "SELECT id, relation, table_name, command, copy, rows, definition, fittings, foreign_keys, rights, protected, row_images
             FROM steward.table_image WHERE op_no = $1 AND run = $2 AND id < $3 ORDER BY id DESC LIMIT 1";
         let row = own::select(client, next, &[run.op_no.as_str().into(), run.number.into(), before.into()])?.first();
         if row.is_empty() {
@@ -169,41 +171,44 @@ fn next_table(run: &Run, before: i64) -> Outcome<Option<TableImage>> {
             copy: row.get(5)?,
             rows: row.get(6)?.unwrap_or_default(),
             definition: row.get(7)?.unwrap_or_default(),
-            connections: row.get(8)?.unwrap_or_default(),
-            protected: row.get(9)? == Some(true),
-            row_images: row.get(10)? == Some(true),
+            fittings: row.get(8)?.unwrap_or_default(),
+            foreign_keys: row.get(9)?.unwrap_or_default(),
+            rights: row.get(10)?.unwrap_or_default(),
+            protected: row.get(11)? == Some(true),
+            row_images: row.get(12)? == Some(true),
         }))
     })
 }
 
+/// True if the table was dropped and is back.
 fn restore_table(
     image: &TableImage,
     tables: &mut HashMap<pg_sys::Oid, Option<Table>>,
-    connections: &mut Vec<String>,
     count: &mut Count,
-) -> Outcome<()> {
+) -> Outcome<bool> {
     match (image.command.as_str(), &image.copy) {
         ("TRUNCATE", Some(copy)) => {
             let back = refill(image, copy)?;
             count.restored += back;
             count.skipped += image.rows - back;
-            Ok(())
+            Ok(false)
         }
-        ("DROP TABLE", Some(copy)) => {
-            match rebuild(image, copy)? {
-                Some(relation) => {
-                    tables.insert(image.relation, Table::find(relation)?);
-                    connections.extend(image.connections.iter().cloned());
-                    count.restored += image.rows;
-                }
-                None => count.skipped += image.rows,
+        ("DROP TABLE", Some(copy)) => match rebuild(image, copy)? {
+            Some(relation) => {
+                tables.insert(image.relation, Table::find(relation)?);
+                count.restored += image.rows;
+                Ok(true)
             }
-            Ok(())
-        }
-        (command, copy) => {
-            let rows = copy.as_ref().map(|copy| format!(" Its rows are in {copy}.")).unwrap_or_default();
+            None => {
+                count.skipped += image.rows;
+                Ok(false)
+            }
+        },
+        // Nothing was taken away: what is left to say stands in steward.table_image.
+        (_, None) => Ok(false),
+        (command, Some(copy)) => {
             Err(Fault::unsupported(format!("{command} on {} cannot be restored by itself", image.table_name))
-                .detail(format!("What it was like is in steward.table_image, id {}.{rows}", image.id))
+                .detail(format!("What it was like is in steward.table_image, id {}. Its rows are in {copy}.", image.id))
                 .hint("Write the script that brings it back and file it with steward.request(script, purpose)."))
         }
     }

@@ -34,14 +34,20 @@ pub fn install(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
     // Inheriting tables have triggers of their own; partitions get theirs from their root, future ones too.
     let tables = "WITH RECURSIVE tree AS (SELECT $1::oid AS relation
             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation)
-        SELECT format('%I.%I', n.nspname, c.relname), g.oid IS NOT NULL FROM tree t JOIN pg_class c ON c.oid = t.relation
+        SELECT format('%I.%I', n.nspname, c.relname), g.oid IS NOT NULL, g.tgfoid = 'steward._keep_row_image()'::regprocedure
+            AND g.tgtype = 29 AND g.tgqual IS NULL AND g.tgattr = '' AND NOT g.tgdeferrable FROM tree t JOIN pg_class c ON c.oid = t.relation
             JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_trigger g ON g.tgrelid = c.oid AND g.tgname = $2
         WHERE NOT c.relispartition OR c.oid = $1 ORDER BY 1";
     let mut found = Vec::new();
     for row in own::query(client, tables, &[relation.into(), TRIGGER.into()])? {
-        found.push((row.get::<String>(1)?.unwrap_or_default(), row.get::<bool>(2)? == Some(true)));
+        let name = row.get::<String>(1)?.unwrap_or_default();
+        found.push((name, row.get::<bool>(2)? == Some(true), row.get::<bool>(3)? == Some(true)));
     }
-    for (table, exists) in found {
+    for (table, exists, genuine) in found {
+        if exists && !genuine {
+            return Err(Fault::wrong_state(format!("{table} has a trigger \"{TRIGGER}\" that is not pg_steward's"))
+                .hint(format!("DROP TRIGGER \"{TRIGGER}\" ON {table};")));
+        }
         if !exists {
             let create = format!(
                 "CREATE TRIGGER \"{TRIGGER}\" AFTER INSERT OR UPDATE OR DELETE ON {table}
@@ -61,6 +67,7 @@ pub fn remove(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
     let tables = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid
             JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE g.tgfoid = 'steward._keep_row_image()'::regprocedure AND g.tgparentid = 0
+            AND (c.oid = $1 OR NOT EXISTS (SELECT FROM steward.protected p WHERE p.relation = c.oid))
             AND (c.oid = $1 OR c.oid IN (WITH RECURSIVE tree AS (SELECT $1::oid AS relation
                 UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation) SELECT relation FROM tree))";
     let mut found = Vec::new();

@@ -82,8 +82,9 @@ fn keep(client: &mut SpiClient<'_>, run: &Run, login: &str, member: &Member, thr
     let (Some(id), Some(quoted)) = (id, quoted) else { return Err(Fault::unknown(format!("{table} is gone"))) };
     let copied = if threat.takes_data { Some(copy(client, id, relation, &table, &quoted)?) } else { None };
     let insert = "INSERT INTO steward.table_image
-            (id, op_no, run, login, relation, table_name, command, copy, rows, definition, connections, protected, row_images)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, steward._definition_of($5::regclass), steward._connections_of($5::regclass),
+            (id, op_no, run, login, relation, table_name, command, copy, rows, definition, fittings, foreign_keys, rights, protected, row_images)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, steward._definition_of($5::regclass), steward._fittings_of($5::regclass),
+            steward._foreign_keys_of($5::regclass), steward._rights_of($5::regclass),
             p.relation IS NOT NULL, coalesce(p.row_images, false)
         FROM (SELECT) one LEFT JOIN steward.protected p ON p.relation = $5::regclass";
     let (copy, rows) = copied.unzip();

@@ -1,13 +1,14 @@
 //! Tables that were emptied or dropped, back from their copies. What is written into them and the commands that rebuild
 //! them may run code of the table's owner (defaults, checks, computed columns, triggers), so none of it happens with the
 //! rights of own SQL: rows return as the caller's, tables as their owner's.
-//! What cannot run any (triggers, policies, rules, privileges, foreign keys) follows when everything is back.
+//! Triggers, policies, rules and foreign keys follow when everything is back.
 
 use super::deferred::Statements;
 use super::text;
 use crate::error::{Fault, Outcome};
 use crate::{image, own};
 use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
 
 /// An image of a table.
 pub struct TableImage {
@@ -20,7 +21,10 @@ pub struct TableImage {
     pub rows: i64,
     /// The first one creates it.
     pub definition: Vec<String>,
-    pub connections: Vec<String>,
+    pub fittings: Vec<String>,
+    /// Three for each: the table that has the key, the one referred to, the command.
+    pub foreign_keys: Vec<String>,
+    pub rights: Vec<String>,
     pub protected: bool,
     pub row_images: bool,
 }
@@ -36,14 +40,28 @@ pub fn refill(image: &TableImage, copy: &str) -> Outcome<i64> {
     );
     let back = readable(copy, caller, || {
         let back = Spi::connect_mut(|_| Statements::default().run(&refill, &[]))?.rows as i64;
-        // RESTART IDENTITY: what is counted goes on behind the highest number there was.
-        let numbers = image.definition.iter().filter(|command| command.starts_with("SELECT pg_catalog.setval("));
-        for command in numbers {
-            own::run(|client| own::query(client, command, &[]).map(drop))?;
-        }
+        own::run(|client| count_on(client, &image.table_name))?;
         Ok(back)
     })?;
     Ok(back)
+}
+
+/// RESTART IDENTITY: what is counted goes on behind the highest number there is. Nothing is ever counted backwards.
+fn count_on(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {
+    let sequences = "SELECT format('SELECT setval(%L, m) FROM (SELECT max(%I)::int8 FROM %s) t(m) WHERE m > coalesce(pg_sequence_last_value(%L), 0)',
+            d.objid::regclass, a.attname, $1, d.objid::regclass)
+        FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid
+            JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass($1)
+            AND d.deptype IN ('a', 'i') AND q.seqincrement > 0 AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)";
+    let mut commands = Vec::new();
+    for row in own::query(client, sequences, &[table.into()])? {
+        commands.extend(row.get::<String>(1)?);
+    }
+    for command in commands {
+        own::query(client, &command, &[])?;
+    }
+    Ok(())
 }
 
 /// A dropped table is created anew, filled from its copy and completed. None if its name is taken.
@@ -92,17 +110,47 @@ pub fn rebuild(image: &TableImage, copy: &str) -> Outcome<Option<pg_sys::Oid>> {
     })
 }
 
-/// Connects tables that were dropped with everything else again, once all of them are back. A foreign key between two of
-/// them is told by both. None of these commands runs code of an owner.
-pub fn connect(connections: &[String]) -> Outcome<()> {
+/// Completes tables that were dropped, once all of them are back: triggers, rules and policies as their owner's, whose code
+/// may run when an expression is read; foreign keys, of which two tables may tell the same, as the owner's of the table that
+/// has the key; and what runs no code, privileges among it.
+pub fn complete(returned: &[TableImage]) -> Outcome<()> {
+    for image in returned {
+        let owner = owner_of(&image.table_name)?;
+        as_owner(owner, || image.fittings.iter().try_for_each(|command| run(command)))?;
+    }
+    let mut known: Vec<&str> = Vec::new();
+    for key in returned.iter().flat_map(|image| image.foreign_keys.as_chunks::<3>().0) {
+        let [table, referenced, command] = key;
+        if known.contains(&command.as_str()) {
+            continue;
+        }
+        known.push(command);
+        let owner = owner_of(table)?;
+        with_right("REFERENCES", referenced, owner, || as_owner(owner, || run(command)))?;
+    }
     own::run(|client| {
-        for (at, command) in connections.iter().enumerate() {
-            if !connections[..at].contains(command) {
-                own::query(client, command, &[])?;
-            }
+        for command in returned.iter().flat_map(|image| &image.rights) {
+            own::query(client, command, &[])?;
         }
         Ok(())
     })
+}
+
+fn owner_of(table: &str) -> Outcome<pg_sys::Oid> {
+    own::run(|client| {
+        let owner = "SELECT max(relowner::int8)::oid FROM pg_class WHERE oid = to_regclass($1)";
+        let owner = own::select(client, owner, &[table.into()])?.first().get_one::<pg_sys::Oid>()?;
+        owner.ok_or_else(|| Fault::unknown(format!("{table}, which a foreign key connects, is gone")))
+    })
+}
+
+/// Runs `body` while this role has a privilege on a table.
+fn with_right<T>(right: &str, table: &str, role: pg_sys::Oid, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let has = own::run(|client| {
+        let has = "SELECT has_table_privilege($1, to_regclass($2), $3)";
+        Ok(own::select(client, has, &[role.into(), table.into(), right.into()])?.first().get_one::<bool>()?)
+    })?;
+    if has == Some(true) { body() } else { permit("ON", table, right, role, body) }
 }
 
 /// Quoted names of the columns whose values are stored, not computed, as a list. None if there is none.

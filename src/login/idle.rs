@@ -18,6 +18,11 @@ backend_local! {
 
 /// The longest pause of this session up to the statement that begins now, microseconds.
 pub fn longest() -> i64 {
+    // A worker that nobody sits at waits for its work.
+    // Safe: plain backend state.
+    if unsafe { pg_sys::MyProcPort.is_null() } {
+        return 0;
+    }
     // Safe: plain getters.
     let (now, start) = unsafe { (raw::GetCurrentStatementStartTimestamp(), pg_sys::MyStartTimestamp) };
     let before = if ACTIVE_AT.get() == 0 { start } else { ACTIVE_AT.get() };

@@ -191,8 +191,8 @@ const POLICY: &str = "WITH RECURSIVE up(login, ancestor) AS (
         WHERE r.rolcanlogin AND coalesce(r.rolvaliduntil > now(), true))
     SELECT json_build_object(
         'limit', (SELECT json_build_object('failures', failures,
-                'within', (extract(epoch FROM within) * 1000000)::int8,
-                'lock', (extract(epoch FROM lock_for) * 1000000)::int8)
+                'within', (CASE WHEN within IS NOT NULL THEN least(extract(epoch FROM within), 1e9) END * 1000000)::int8,
+                'lock', (CASE WHEN lock_for IS NOT NULL THEN least(extract(epoch FROM lock_for), 1e9) END * 1000000)::int8)
             FROM steward.login_limit WHERE failures IS NOT NULL),
         'administrators', (SELECT coalesce(json_agg(rolname), '[]') FROM standing
             WHERE rolsuper OR 'configure' = ANY (capabilities)),
@@ -201,5 +201,5 @@ const POLICY: &str = "WITH RECURSIVE up(login, ancestor) AS (
                 'addresses', p.addresses::text[], 'tls', p.tls)), '[]')
             FROM steward.login_policy p JOIN up u ON u.ancestor = p.role::oid JOIN pg_roles r ON r.oid = u.login),
         'blocked', (SELECT coalesce(json_agg(json_build_object('address', address::text, 'reason', reason,
-                'until', (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8)), '[]')
+                'until', (extract(epoch FROM nullif(until, 'infinity') - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8)), '[]')
             FROM steward.blocked_address WHERE until IS NULL OR until > now()))::text";

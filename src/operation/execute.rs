@@ -63,8 +63,11 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let policy = own::run(dependency::policy_version)?;
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
-    let done = run(&operation, &executor, run_as, &statements)?;
-    let alters_code = statements.iter().any(|statement| statement.utility && !statement.opaque);
+    // As it begins: what the script makes of the policy concerns the next one.
+    let images = operation.restorable_run();
+    let done = run(&operation, &executor, run_as, &statements, images.clone())?;
+    let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
+    let alters_code = statements.iter().any(|statement| defines(&statement.command));
     if !alters_code {
         // Nor may it have changed while it ran.
         dependency::check(&operation)?;
@@ -73,7 +76,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     // An operation may have removed the extension: then the records alone tell of it.
     let mut pre_image = None;
     if cache::policy_relation().is_some() {
-        pre_image = write_down(&operation, &executor, status, rows)?;
+        pre_image = write_down(&operation, &executor, status, rows, images)?;
     }
     let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows, "policy": policy });
     if let Some((images, sha256)) = pre_image {
@@ -197,7 +200,13 @@ fn read_again(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Stateme
 }
 
 /// Runs every statement under the cover. Guards end in the reverse order of their names, errors included.
-fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements: &[Statement]) -> Outcome<Vec<Done>> {
+fn run(
+    operation: &Operation,
+    executor: &Person,
+    run_as: pg_sys::Oid,
+    statements: &[Statement],
+    images: Option<image::Run>,
+) -> Outcome<Vec<Done>> {
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
@@ -206,7 +215,7 @@ fn run(operation: &Operation, executor: &Person, run_as: pg_sys::Oid, statements
         approvals: operation.approvals_given(),
         witnessed: unconfirmed(operation).is_none(),
     };
-    let cover = cover::begin(&operation.op_no, reach, &executor.name, operation.restorable_run());
+    let cover = cover::begin(&operation.op_no, reach, &executor.name, images);
     let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let mut done = Vec::with_capacity(statements.len());
@@ -271,7 +280,13 @@ fn perform(statement: &CStr) -> Outcome<u64> {
 }
 
 /// What this run leaves in the tables; number and digest of its images, if it had to keep them.
-fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i64) -> Outcome<Option<(i64, [u8; 32])>> {
+fn write_down(
+    operation: &Operation,
+    executor: &Person,
+    status: Status,
+    rows: i64,
+    images: Option<image::Run>,
+) -> Outcome<Option<(i64, [u8; 32])>> {
     // Runs that are left need a confirmation of their own.
     let update = "UPDATE steward._operation SET status = $2, runs_done = runs_done + 1, executed_by = $3,
             executed_at = clock_timestamp(), rows_done = coalesce(rows_done, 0) + $4,
@@ -300,9 +315,7 @@ fn write_down(operation: &Operation, executor: &Person, status: Status, rows: i6
             details: Some(json!({ "rows": rows, "status": status.name() })),
         }
         .write(client)?;
-        // What the run itself has changed is what the next run depends on.
-        dependency::write(client, &operation.op_no, &operation.script)?;
-        operation.restorable_run().map(|run| image::seal(client, &run)).transpose()
+        images.map(|run| image::seal(client, &run)).transpose()
     })
 }
 

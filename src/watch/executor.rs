@@ -290,7 +290,9 @@ pub unsafe fn rows_due(query: *mut pg_sys::QueryDesc) -> u64 {
         };
         LIMITED.with_borrow_mut(|all| {
             all.iter_mut().filter(|limited| limited.query == query).for_each(|limited| {
-                limited.limits.retain(|other| other.rows != limit.rows || other.root.oid != limit.root.oid);
+                limited.limits.retain(|other| {
+                    other.rows != limit.rows || other.root.oid != limit.root.oid || other.approvals > limit.approvals
+                });
             });
         });
         // Safe: the query is running.

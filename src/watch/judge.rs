@@ -93,7 +93,9 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
                 rule: policy.rules.name(Some(limit.rule)).to_owned(),
                 approvals: limit.approvals.max(verdict.approvals),
             };
-            judgement.limits.extend(policy.rules.row_limits(rules, &question, verdict.tier).into_iter().map(name));
+            judgement.limits.extend(
+                policy.rules.row_limits(rules, &question, verdict.tier, verdict.approvals).into_iter().map(name),
+            );
         }
         if first || verdict.tier > judgement.tier {
             first = false;

@@ -182,6 +182,8 @@ unsafe fn begin(
         answer(image::before_command((*statement).utilityStmt, members));
     }
     if facts.loads {
+        let written = facts.deeds.iter().filter_map(|deed| deed.relation.as_ref());
+        answer(image::require_triggers(written));
         let members = facts.deeds.iter().filter_map(|deed| deed.relation.as_ref());
         members.for_each(|member| rows::touching(&member.root));
     }

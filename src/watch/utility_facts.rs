@@ -406,9 +406,6 @@ fn is_ordinary_object(tag: NodeTag) -> bool {
             | T_AlterCollationStmt
             | T_CreateConversionStmt
             | T_CreateTransformStmt
-            | T_CreateOpClassStmt
-            | T_CreateOpFamilyStmt
-            | T_AlterOpFamilyStmt
             | T_AlterTSConfigurationStmt
             | T_AlterTSDictionaryStmt
             | T_AlterObjectDependsStmt
