@@ -1,5 +1,6 @@
 -- A parallel worker would look for the policy while it is being made.
 SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL max_parallel_maintenance_workers = 0;
 
 -- The schema and the types everything else uses.
 CREATE SCHEMA steward;
