@@ -156,7 +156,9 @@ impl Shared {
 pub fn mode() -> Mode {
     let configured = settings::configured_mode();
     let Some(shared) = get() else { return Mode::Off };
-    if configured == Mode::Enforce {
+    // A parallel worker takes its leader's settings over one by one, each from its default, which is `enforce`.
+    // Safe: plain backend state.
+    if configured == Mode::Enforce && unsafe { pg_sys::ParallelWorkerNumber } < 0 {
         shared.enforced.store(true, SeqCst);
     }
     if shared.enforced.load(SeqCst) { Mode::Enforce } else { configured }

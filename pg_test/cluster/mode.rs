@@ -9,6 +9,7 @@ use crate::expect::{expect_bulk_refused, expect_error};
 use crate::school::{HOME, School};
 
 tests! {
+    a_parallel_worker_does_not_end_the_mode_off,
     before_activation_everything_is_recorded_and_nothing_refused,
     before_activation_the_trail_is_closed_already,
     observe_records_and_refuses_nothing,
@@ -137,4 +138,15 @@ fn deactivation_needs_an_operation() {
     expect_error(alone, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     school.operate("postgres", "SELECT steward.deactivate()");
     school.session("teacher_wang").batch_execute(SIXTY).expect("the policy is not active any more");
+}
+
+fn a_parallel_worker_does_not_end_the_mode_off() {
+    let school = School::with("off", &["min_parallel_table_scan_size = 0", "parallel_setup_cost = 0"]);
+    let before: i64 = school.ask("SELECT count(*) FROM steward.audit_log");
+    let built =
+        "CREATE TABLE app.big AS SELECT n FROM generate_series(1, 200000) n; ALTER TABLE app.big ADD PRIMARY KEY (n);
+        SELECT count(*) FROM app.big";
+    school.superuser().batch_execute(built).expect("workers");
+    school.session("teacher_wang").batch_execute("SELECT * FROM app.student").expect("read");
+    assert_eq!(school.records("operation_type = 'SELECT'"), 0);
 }
