@@ -142,7 +142,6 @@ fn deactivation_needs_an_operation() {
 
 fn a_parallel_worker_does_not_end_the_mode_off() {
     let school = School::with("off", &["min_parallel_table_scan_size = 0", "parallel_setup_cost = 0"]);
-    let before: i64 = school.ask("SELECT count(*) FROM steward.audit_log");
     let built =
         "CREATE TABLE app.big AS SELECT n FROM generate_series(1, 200000) n; ALTER TABLE app.big ADD PRIMARY KEY (n);
         SELECT count(*) FROM app.big";
