@@ -3,10 +3,12 @@
 //! Changes reach every open session through relcache invalidation of the policy table in the changing transaction, so
 //! they are transactional and need no lock. Reading happens outside the hot path; deciding never runs SQL.
 
+mod columns;
+
 use crate::backend::{NumberMap, backend_local};
 use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
-use crate::error::Fault;
+use crate::error::{Fault, answer};
 use crate::own;
 use crate::raw;
 use pgrx::pg_sys;
@@ -95,7 +97,7 @@ pub enum OwnKind {
 pub struct Member {
     pub relation: pg_sys::Oid,
     pub root: Rc<Root>,
-    pub columns: Vec<Column>,
+    columns: OnceCell<Vec<Column>>,
     rules: OnceCell<RelationRules>,
 }
 
@@ -110,13 +112,21 @@ pub struct Root {
 }
 
 impl Member {
+    fn new(relation: pg_sys::Oid, root: &Rc<Root>) -> Watched {
+        let root = root.clone();
+        Watched::Protected(Rc::new(Member { relation, root, columns: OnceCell::new(), rules: OnceCell::new() }))
+    }
+    /// Its columns with the classes that the root gives them, looked up at first use.
+    pub fn columns(&self) -> &[Column] {
+        self.columns.get_or_init(|| columns::of(self.relation, self.root.oid))
+    }
     /// The rules that can match this table, resolved at first use.
     pub fn rules(&self, set: &RuleSet) -> &RelationRules {
-        self.rules.get_or_init(|| set.for_relation(&self.root.name, &self.columns))
+        self.rules.get_or_init(|| set.for_relation(&self.root.name, self.columns()))
     }
 }
 
-/// The whole policy.
+/// The whole policy. What few statements ask for is read when one asks: every session pays for the rest when it starts.
 #[derive(Default)]
 pub struct Policy {
     /// Counts the readings of this backend.
@@ -130,12 +140,12 @@ pub struct Policy {
     /// From when on the person of this session may do nothing.
     stops_at: Option<i64>,
     /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
-    commands: Vec<(u32, Command)>,
+    commands: OnceCell<Vec<(u32, Command)>>,
     /// Roles known to be no administrators: everything else counts as one.
-    plain_roles: HashSet<u32>,
+    plain_roles: OnceCell<HashSet<u32>>,
     /// What the rows of protected tables depend on: catalog and oid of user-defined types, owned sequences and functions
     /// of triggers, defaults, checks, indexes and policies, each with its table.
-    parts: HashMap<(u32, u32), u32>,
+    parts: OnceCell<HashMap<(u32, u32), u32>>,
 }
 
 impl Policy {
@@ -150,7 +160,8 @@ impl Policy {
     }
     /// The protected table that a type, sequence or function is part of: changing it changes what the table's rows say.
     pub fn member_with_part(&self, catalog: pg_sys::Oid, object: pg_sys::Oid) -> Option<&Rc<Member>> {
-        self.parts.get(&(catalog.to_u32(), object.to_u32())).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
+        let parts = self.parts.get_or_init(|| answer(self.if_governed(load_parts)));
+        parts.get(&(catalog.to_u32(), object.to_u32())).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
     }
     pub fn roots(&self) -> impl Iterator<Item = &Rc<Member>> {
         self.watched.iter().filter_map(|(oid, watched)| match watched {
@@ -192,7 +203,8 @@ impl Policy {
     }
     /// The command that a plan's reference to a function is, if the function is one of ours.
     pub fn command_of(&self, function_hash: u32) -> Option<Command> {
-        self.commands.iter().find(|(hash, _)| *hash == function_hash).map(|(_, command)| *command)
+        let commands = self.commands.get_or_init(|| answer(self.if_governed(load_commands)));
+        commands.iter().find(|(hash, _)| *hash == function_hash).map(|(_, command)| *command)
     }
     /// Everybody who is registered, once each.
     pub fn everybody(&self) -> Vec<Rc<Person>> {
@@ -201,7 +213,11 @@ impl Policy {
     }
     /// True unless the role is known to be no administrator.
     pub fn is_administrator(&self, role: pg_sys::Oid) -> bool {
-        !self.plain_roles.contains(&role.to_u32())
+        !self.plain_roles.get_or_init(|| answer(self.if_governed(load_plain_roles))).contains(&role.to_u32())
+    }
+    /// What a reading gives in the governed database, and nothing where no policy was read.
+    fn if_governed<T: Default>(&self, load: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        if self.edition == 0 { Ok(T::default()) } else { load() }
     }
 }
 
@@ -278,7 +294,7 @@ pub fn policy() -> Rc<Policy> {
     let _reading = Reading;
     ANCHOR.set(if at_home() { policy_relation() } else { None });
     let fresh = Rc::new(match ANCHOR.get() {
-        Some(_) => crate::error::answer(load()),
+        Some(_) => answer(load()),
         None => Policy::default(),
     });
     POLICY.with(|policy| *policy.borrow_mut() = Some(fresh.clone()));
@@ -318,17 +334,12 @@ fn load() -> Result<Policy, Fault> {
     Ok(Policy {
         edition,
         stops_at: persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at()),
-        commands: load_commands()?,
         cluster_rules: rules.for_cluster(),
         rules,
         watched: load_watched()?,
         tiers: load_tiers()?,
         persons,
-        parts: own::latest_rows(PARTS)
-            .iter()
-            .map(|row| Ok::<_, Fault>(((number(row, 0)?, number(row, 1)?), number(row, 2)?)))
-            .collect::<Result<_, _>>()?,
-        plain_roles: own::latest_rows(PLAIN_ROLES).iter().map(|row| number(row, 0)).collect::<Result<_, _>>()?,
+        ..Policy::default()
     })
 }
 
@@ -358,44 +369,24 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-const MEMBERS: &CStr = c"WITH RECURSIVE member(root, row_images, relation) AS (
-        SELECT relation::oid, row_images, relation::oid FROM steward.protected
-        UNION SELECT m.root, m.row_images, i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.relation)
-    SELECT m.root::text, m.relation::text, n.nspname || '.' || r.relname,
-        (SELECT json_agg(json_build_array(a.attnum, a.attname, l.label))::text FROM pg_attribute a
-            LEFT JOIN pg_attribute ra ON ra.attrelid = m.root AND ra.attname = a.attname AND NOT ra.attisdropped
-            LEFT JOIN pg_seclabel l ON l.objoid = m.root AND l.classoid = 'pg_class'::regclass
-                AND l.objsubid = ra.attnum AND l.provider = 'pg_steward'
-            WHERE a.attrelid = m.relation AND a.attnum > 0 AND NOT a.attisdropped),
-        m.row_images::text, c.reltoastrelid::text
-    FROM member m JOIN pg_class r ON r.oid = m.root JOIN pg_namespace n ON n.oid = r.relnamespace
-        JOIN pg_class c ON c.oid = m.relation
-    ORDER BY 1, 2";
+const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
+    FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
 
 const OWN: &CStr = c"SELECT c.oid::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'steward' AND c.relkind IN ('r','p','v','m','S','f')";
 
 fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
     let mut watched = NumberMap::default();
-    let rows = own::latest_rows(MEMBERS);
-    for tree in rows.chunk_by(|a, b| a[0] == b[0]) {
-        let members = tree.iter().map(|row| number(row, 1).map(pg_sys::Oid::from)).collect::<Result<_, _>>()?;
-        let oid = pg_sys::Oid::from(number(&tree[0], 0)?);
-        let root = Rc::new(Root {
-            oid,
-            name: text(&tree[0], 2)?.to_owned(),
-            members,
-            row_images: text(&tree[0], 4)? == "true",
-        });
-        for row in tree {
-            let relation = pg_sys::Oid::from(number(row, 1)?);
-            let member = Member { relation, root: root.clone(), columns: columns(row, 3)?, rules: OnceCell::new() };
-            watched.insert(number(row, 1)?, Watched::Protected(Rc::new(member)));
+    for row in own::latest_rows(PROTECTED) {
+        let oid = pg_sys::Oid::from(number(&row, 0)?);
+        let members = columns::tree(oid);
+        let root = Root { oid, name: text(&row, 1)?.to_owned(), members, row_images: text(&row, 2)? == "true" };
+        let root = Rc::new(root);
+        for member in &root.members {
+            watched.insert(member.to_u32(), Member::new(*member, &root));
             // Long values lie in a table of their own, which a superuser reads like any other.
-            if let toast @ 1.. = number(row, 5)? {
-                let relation = pg_sys::Oid::from(toast);
-                let part = Member { relation, root: root.clone(), columns: Vec::new(), rules: OnceCell::new() };
-                watched.insert(toast, Watched::Protected(Rc::new(part)));
+            if let Some(toast) = columns::toast_of(*member) {
+                watched.insert(toast.to_u32(), Member::new(toast, &root));
             }
         }
     }
@@ -429,6 +420,13 @@ const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
         JOIN pg_class s ON s.oid = h.objid AND s.relkind = 'S' WHERE h.classid = 'pg_class'::regclass
     UNION SELECT 'pg_proc'::regclass::oid::text, f.refobjid::text, h.relation::text FROM hanging h
         JOIN pg_depend f ON f.classid = h.classid AND f.objid = h.objid AND f.refclassid = 'pg_proc'::regclass";
+
+fn load_parts() -> Result<HashMap<(u32, u32), u32>, Fault> {
+    own::latest_rows(PARTS)
+        .iter()
+        .map(|row| Ok(((number(row, 0)?, number(row, 1)?), number(row, 2)?)))
+        .collect()
+}
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,
     trunc(extract(epoch FROM review_within))::int8::text, pre_image::text,
@@ -512,6 +510,10 @@ const PLAIN_ROLES: &CStr = c"WITH RECURSIVE up(role, ancestor) AS (
             OR b.role IS NULL OR b.administrator)
     SELECT r.oid::text FROM pg_roles r WHERE NOT EXISTS (SELECT FROM powerful p WHERE p.role = r.oid)";
 
+fn load_plain_roles() -> Result<HashSet<u32>, Fault> {
+    own::latest_rows(PLAIN_ROLES).iter().map(|row| number(row, 0)).collect()
+}
+
 fn odd(what: &str) -> Fault {
     Fault::internal(format!("a policy row does not read back: {what}"))
 }
@@ -534,10 +536,4 @@ fn strings(row: &[Option<String>], column: usize) -> Result<Option<Vec<String>>,
 
 fn oids(row: &[Option<String>], column: usize) -> Result<Option<Vec<u32>>, Fault> {
     row[column].as_ref().map(|json| serde_json::from_str(json).map_err(|_| odd("roles"))).transpose()
-}
-
-fn columns(row: &[Option<String>], column: usize) -> Result<Vec<Column>, Fault> {
-    let Some(json) = &row[column] else { return Ok(Vec::new()) };
-    let listed: Vec<(u16, String, Option<String>)> = serde_json::from_str(json).map_err(|_| odd("columns"))?;
-    Ok(listed.into_iter().map(|(number, name, class)| Column { number, name, class }).collect())
 }

@@ -114,11 +114,11 @@ impl CommandSet {
         set
     }
     fn contains(&self, command: Command) -> bool {
-        let named = match command.group {
+        let named = || match command.group {
             Group::Function => self.names_function(command.tag),
             _ => self.tags.iter().any(|tag| tag.eq_ignore_ascii_case(command.tag)),
         };
-        self.groups & command.group as u16 != 0 || named
+        self.groups & command.group as u16 != 0 || named()
     }
     fn names_function(&self, symbol: &str) -> bool {
         self.functions.iter().any(|pattern| function::matches(pattern, symbol))

@@ -49,7 +49,7 @@ pub fn before_commit() {
 /// Which columns the publisher sent is not known here: all count.
 fn deed(member: &Rc<Member>, truncated: bool) -> Deed {
     let mut columns = ColumnSet::default();
-    member.columns.iter().for_each(|column| columns.insert(column.number));
+    member.columns().iter().for_each(|column| columns.insert(column.number));
     let group = if truncated { Group::Ddl } else { Group::Write };
     Deed { command: Command { tag: APPLY, group }, relation: Some(member.clone()), columns }
 }
