@@ -136,6 +136,8 @@ pub struct Policy {
     watched: NumberMap<u32, Watched>,
     /// By tier: what it demands of a post; "" is every post.
     tiers: [Vec<(String, TierPolicy)>; 3],
+    /// The shortest idle term of any tier and post, microseconds.
+    pub shortest_idle: i64,
     persons: NumberMap<u32, Rc<Person>>,
     /// From when on the person of this session may do nothing.
     stops_at: Option<i64>,
@@ -331,13 +333,16 @@ fn load() -> Result<Policy, Fault> {
     let edition = EDITION.get() + 1;
     EDITION.set(edition);
     let persons = load_persons()?;
+    let tiers = load_tiers()?;
+    let terms = tiers.iter().flatten().filter_map(|(_, policy)| policy.idle_timeout);
     Ok(Policy {
         edition,
         stops_at: persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at()),
         cluster_rules: rules.for_cluster(),
         rules,
         watched: load_watched()?,
-        tiers: load_tiers()?,
+        shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
+        tiers,
         persons,
         ..Policy::default()
     })
@@ -422,10 +427,7 @@ const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
         JOIN pg_depend f ON f.classid = h.classid AND f.objid = h.objid AND f.refclassid = 'pg_proc'::regclass";
 
 fn load_parts() -> Result<HashMap<(u32, u32), u32>, Fault> {
-    own::latest_rows(PARTS)
-        .iter()
-        .map(|row| Ok(((number(row, 0)?, number(row, 1)?), number(row, 2)?)))
-        .collect()
+    own::latest_rows(PARTS).iter().map(|row| Ok(((number(row, 0)?, number(row, 1)?), number(row, 2)?))).collect()
 }
 
 const TIERS: &CStr = c"SELECT tier::text, post, approvals::text, witness::text,

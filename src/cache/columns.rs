@@ -4,8 +4,8 @@
 //! Never: a lock. Whoever asks holds one on the table, or is told of a change by invalidation.
 
 use crate::core::rule::Column;
-use pgrx::pg_sys::{self, FormData_pg_attribute, FormData_pg_class, Oid, SysCacheIdentifier};
 use pgrx::PgList;
+use pgrx::pg_sys::{self, FormData_pg_attribute, FormData_pg_class, Oid, SysCacheIdentifier};
 use std::ffi::{CStr, c_int};
 
 const PROVIDER: &CStr = c"pg_steward";

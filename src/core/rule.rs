@@ -7,6 +7,8 @@
 use super::function;
 use super::tier::Tier;
 use regex::Regex;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// The groups of commands of the installed rules (manual 1.1). A rule names a group or a command tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +164,8 @@ struct Compiled {
 #[derive(Clone, Debug, Default)]
 pub struct RelationRules {
     compiled: Vec<Compiled>,
+    /// Which of them speak of a command, worked out when it first comes.
+    of_command: RefCell<Vec<(Command, Rc<[usize]>)>>,
     /// At least one of them demands approvals of its own.
     demanding: bool,
 }
@@ -236,7 +240,7 @@ impl RuleSet {
     fn compiled(&self, rules: impl Iterator<Item = Compiled>) -> RelationRules {
         let compiled: Vec<Compiled> = rules.collect();
         let demanding = compiled.iter().any(|rule| self.rules[rule.index].approvals > 0);
-        RelationRules { compiled, demanding }
+        RelationRules { compiled, of_command: RefCell::default(), demanding }
     }
 
     /// The tier of a deed before any row is counted.
@@ -289,11 +293,23 @@ impl RuleSet {
         merged
     }
 
+    /// Places of the compiled rules that speak of a command.
+    fn speaking(&self, rules: &RelationRules, command: Command) -> Rc<[usize]> {
+        let mut known = rules.of_command.borrow_mut();
+        if let Some((_, speaking)) = known.iter().find(|(known, _)| *known == command) {
+            return speaking.clone();
+        }
+        let speaks = |rule: &Compiled| self.rules[rule.index].commands.as_ref().is_none_or(|set| set.contains(command));
+        let speaking: Rc<[usize]> = (0..rules.compiled.len()).filter(|n| speaks(&rules.compiled[*n])).collect();
+        known.push((command, speaking.clone()));
+        speaking
+    }
+
     fn matching<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Compiled> {
-        rules.compiled.iter().filter(move |compiled| {
+        let speaking = self.speaking(rules, deed.command);
+        (0..speaking.len()).map(move |n| &rules.compiled[speaking[n]]).filter(move |compiled| {
             let rule = &self.rules[compiled.index];
-            rule.commands.as_ref().is_none_or(|commands| commands.contains(deed.command))
-                && compiled.columns.as_ref().is_none_or(|columns| columns.intersects(deed.columns))
+            compiled.columns.as_ref().is_none_or(|columns| columns.intersects(deed.columns))
                 && rule.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| (deed.has_role)(*role)))
                 && !rule.except_roles.iter().any(|role| (deed.is_role)(*role))
         })

@@ -18,7 +18,7 @@ mod text;
 pub use row::{install, remove};
 pub use table::{before_command, require_copy};
 
-use crate::cache::Member;
+use crate::cache::{Member, Root};
 use crate::error::{Fault, Outcome};
 use crate::operation::cover;
 use crate::own;
@@ -40,6 +40,11 @@ pub struct Run {
 /// The run that is under way, if its tier demands a pre-image.
 fn demanded() -> Option<Run> {
     cover::current().and_then(|cover| cover.images.clone())
+}
+
+/// Whether something is kept of each row of a table that is changed now.
+pub fn keeps(root: &Root) -> bool {
+    root.row_images || demanded().is_some()
 }
 
 /// Before rows of these tables are changed by a run that must be restorable: each has its trigger, for all commands and

@@ -48,6 +48,12 @@ pub fn was_interrupted() -> bool {
     unsafe { raw::GetCurrentStatementStartTimestamp() > ACTIVE_AT.get() }
 }
 
+/// Whether no pause so far was as long as a term, with the one that the running statement ended: asked for each message of a
+/// client, hence without the policy.
+pub fn is_within(term: i64) -> bool {
+    longest() < term
+}
+
 /// A statement on record has ended, or goes on until then.
 pub fn active_until(end: i64) {
     ACTIVE_AT.set(ACTIVE_AT.get().max(end));

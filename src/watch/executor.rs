@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{parallel, rows};
+use super::{parallel, row_trigger, rows};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -70,7 +70,7 @@ pub fn init() {
 unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     unsafe {
         let decided = parallel::is_worker() && parallel::starts(query);
-        let counts = !decided && !passes(query) && decide(query, flags);
+        let writes = !decided && !passes(query) && decide(query, flags);
         let mut context = listen();
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut context;
@@ -83,8 +83,8 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
             parallel::started();
         }
         pg_sys::error_context_stack = context.previous;
-        if counts {
-            begin_counting(query);
+        if writes {
+            begin_writing(query);
         }
     }
 }
@@ -100,8 +100,13 @@ unsafe extern "C-unwind" fn run(
         if cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
             stop(query);
         }
-        if buffer::something_runs() && idle::was_interrupted() {
-            resume(query);
+        if buffer::something_runs() && idle::was_interrupted() && buffer::runs(query as usize) {
+            // Most often the client's next message, which says to run what it has just bound.
+            if cache::if_fresh(|policy| idle::is_within(policy.shortest_idle)).unwrap_or(false) {
+                idle::active();
+            } else {
+                resume(query);
+            }
         }
         let mut context = listen();
         if buffer::something_runs() {
@@ -177,7 +182,7 @@ unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
     }
 }
 
-/// Decides a plan. True: its rows must be counted.
+/// Decides a plan. True: it writes what is protected.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
     // Outside home the policy is empty, and only the catalog concerns the cluster.
@@ -225,7 +230,8 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         let written = || facts.deeds.iter().filter(|deed| deed.command.group != Group::Read);
         answer(image::require_triggers(written().filter_map(|deed| deed.relation.as_ref())));
         written().for_each(|deed| deed.relation.iter().for_each(|member| rows::touching(&member.root)));
-        remember_limits(query, judgement.limits)
+        remember_limits(query, judgement.limits);
+        true
     }
 }
 
@@ -251,20 +257,28 @@ fn explain(deeds: &mut [Deed]) {
     }
 }
 
-unsafe fn remember_limits(query: *mut pg_sys::QueryDesc, limits: Vec<RelationLimit>) -> bool {
+unsafe fn remember_limits(query: *mut pg_sys::QueryDesc, limits: Vec<RelationLimit>) {
     if limits.is_empty() {
-        return false;
+        return;
     }
     // Safe: plain getter.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     LIMITED.with_borrow_mut(|limited| limited.push(Limited { query, subtransaction, limits }));
-    true
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn begin_counting(query: *mut pg_sys::QueryDesc) {
+unsafe extern "C-unwind" fn begin_writing(query: *mut pg_sys::QueryDesc) {
     // Safe: ExecutorStart has built the plan state.
-    unsafe { rows::install(query, rows_due(query)) }
+    unsafe {
+        row_trigger::spare(query, &cache::policy());
+        if is_limited(query) {
+            rows::install(query, rows_due(query));
+        }
+    }
+}
+
+fn is_limited(query: *mut pg_sys::QueryDesc) -> bool {
+    LIMITED.with_borrow(|limited| limited.iter().any(|limited| limited.query == query))
 }
 
 /// A statement on record goes on in another message of the client: its session may have been idle.
@@ -345,7 +359,7 @@ fn reached(policy: &cache::Policy, limit: &RelationLimit, touched: u64, source: 
 /// The last exact count: after the AFTER triggers and the data-modifying CTEs have run.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn count_finally(query: *mut pg_sys::QueryDesc) {
-    if LIMITED.with_borrow(|limited| limited.iter().any(|limited| limited.query == query)) {
+    if is_limited(query) {
         // Safe: ExecutorFinish has run, ExecutorEnd has not.
         unsafe { rows_due(query) };
     }

@@ -133,16 +133,20 @@ pub fn subtransaction_aborted(subtransaction: u32) {
 pub unsafe fn install(query: *mut pg_sys::QueryDesc, countdown: u64) {
     // Safe: called right after ExecutorStart: the plan state tree is complete and belongs to this query.
     unsafe {
-        let estate = (*query).estate;
+        for modify in modified(query) {
+            wrap(query, modify, countdown);
+        }
+    }
+}
+
+/// Every ModifyTable of a started query.
+pub unsafe fn modified(query: *mut pg_sys::QueryDesc) -> impl Iterator<Item = *mut pg_sys::PlanState> {
+    // Safe: as above.
+    unsafe {
         let main = (*query).planstate;
-        if is_modify_table(main) {
-            wrap(query, main, countdown);
-        }
-        for auxiliary in super::list::<pg_sys::PlanState>((*estate).es_auxmodifytables) {
-            if auxiliary != main {
-                wrap(query, auxiliary, countdown);
-            }
-        }
+        let first = is_modify_table(main).then_some(main);
+        let auxiliary = super::list::<pg_sys::PlanState>((*(*query).estate).es_auxmodifytables);
+        first.into_iter().chain(auxiliary.filter(move |auxiliary| *auxiliary != main))
     }
 }
 

@@ -1,0 +1,61 @@
+//! The row trigger of protected tables costs nothing where no image is kept: it is taken off the plan, not off the table.
+//!
+//! Queueing its events, and fetching each changed row again to hand it over, would cost every write more than all the rest
+//! of the policy. What of a table is changed on another way than through a started plan (COPY FROM, a partition that a row
+//! is routed to) keeps the trigger, which asks the same question itself.
+
+use super::rows;
+use crate::cache::Policy;
+use crate::image;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// The type of a trigger as the catalog has it: for each row, and its events; neither BEFORE nor INSTEAD OF.
+const ROW: i16 = 1 << 0;
+const BEFORE: i16 = 1 << 1;
+const INSERT: i16 = 1 << 2;
+const DELETE: i16 = 1 << 3;
+const UPDATE: i16 = 1 << 4;
+const INSTEAD: i16 = 1 << 6;
+
+/// Takes the trigger off the tables that a started plan writes, as far as nothing is to be kept of them.
+pub unsafe fn spare(query: *mut pg_sys::QueryDesc, policy: &Policy) {
+    // Safe: called right after ExecutorStart: the plan state is complete and belongs to this query, and so does the copy
+    // of each table's triggers that it has made.
+    unsafe {
+        for modify in rows::modified(query) {
+            let modify = modify.cast::<pg_sys::ModifyTableState>();
+            for nth in 0..(*modify).mt_nrels as usize {
+                let table = (*modify).resultRelInfo.add(nth);
+                let relation = (*(*table).ri_RelationDesc).rd_id;
+                let keeps = policy.protected(relation).is_none_or(|member| image::keeps(&member.root));
+                if !keeps && !(*table).ri_TrigDesc.is_null() && take_off(&mut *(*table).ri_TrigDesc) {
+                    (*table).ri_TrigDesc = std::ptr::null_mut();
+                }
+            }
+        }
+    }
+}
+
+/// True: there is no other trigger.
+unsafe fn take_off(description: &mut pg_sys::TriggerDesc) -> bool {
+    // Safe: as many triggers as the number says, each with a name.
+    unsafe {
+        let count = description.numtriggers as usize;
+        let triggers = std::slice::from_raw_parts_mut(description.triggers, count);
+        // Nobody else's: a table that has another trigger of this name cannot be protected.
+        let is_ours =
+            |trigger: &pg_sys::Trigger| CStr::from_ptr(trigger.tgname).to_bytes() == image::TRIGGER.as_bytes();
+        let Some(place) = triggers.iter().position(is_ours) else { return false };
+        // What the executor keeps for each of them is still empty, so the others may move up.
+        triggers.copy_within(place + 1.., place);
+        description.numtriggers -= 1;
+        let others = &triggers[..count - 1];
+        let fires =
+            |event: i16| others.iter().any(|other| other.tgtype & (ROW | BEFORE | INSTEAD | event) == ROW | event);
+        description.trig_insert_after_row = fires(INSERT);
+        description.trig_update_after_row = fires(UPDATE);
+        description.trig_delete_after_row = fires(DELETE);
+        others.is_empty()
+    }
+}
