@@ -136,6 +136,8 @@ pub struct Policy {
     watched: NumberMap<u32, Watched>,
     /// By tier: what it demands of a post; "" is every post.
     tiers: [Vec<(String, TierPolicy)>; 3],
+    /// The function of the row trigger.
+    pub row_trigger: pg_sys::Oid,
     /// The shortest idle term of any tier and post, microseconds.
     pub shortest_idle: i64,
     persons: NumberMap<u32, Rc<Person>>,
@@ -343,6 +345,7 @@ fn load() -> Result<Policy, Fault> {
         watched: load_watched()?,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
+        row_trigger: pg_sys::Oid::from(number(&own::latest_rows(ROW_TRIGGER).concat(), 0)?),
         persons,
         ..Policy::default()
     })
@@ -373,6 +376,8 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         })
         .collect()
 }
+
+const ROW_TRIGGER: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";

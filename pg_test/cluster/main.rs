@@ -50,6 +50,7 @@ mod record_text;
 mod restore;
 mod retention;
 mod row_image;
+mod row_trigger;
 mod school;
 mod second_factor;
 mod segment;
@@ -104,6 +105,7 @@ fn main() {
         restore::tests(),
         retention::tests(),
         row_image::tests(),
+        row_trigger::tests(),
         segment::tests(),
         second_factor::code::tests(),
         second_factor::demand::tests(),

@@ -8,7 +8,6 @@ use super::rows;
 use crate::cache::Policy;
 use crate::image;
 use pgrx::pg_sys;
-use std::ffi::CStr;
 
 /// The type of a trigger as the catalog has it: for each row, and its events; neither BEFORE nor INSTEAD OF.
 const ROW: i16 = 1 << 0;
@@ -29,7 +28,8 @@ pub unsafe fn spare(query: *mut pg_sys::QueryDesc, policy: &Policy) {
                 let table = (*modify).resultRelInfo.add(nth);
                 let relation = (*(*table).ri_RelationDesc).rd_id;
                 let keeps = policy.protected(relation).is_none_or(|member| image::keeps(&member.root));
-                if !keeps && !(*table).ri_TrigDesc.is_null() && take_off(&mut *(*table).ri_TrigDesc) {
+                if !keeps && !(*table).ri_TrigDesc.is_null() && take_off(&mut *(*table).ri_TrigDesc, policy.row_trigger)
+                {
                     (*table).ri_TrigDesc = std::ptr::null_mut();
                 }
             }
@@ -38,15 +38,12 @@ pub unsafe fn spare(query: *mut pg_sys::QueryDesc, policy: &Policy) {
 }
 
 /// True: there is no other trigger.
-unsafe fn take_off(description: &mut pg_sys::TriggerDesc) -> bool {
-    // Safe: as many triggers as the number says, each with a name.
+unsafe fn take_off(description: &mut pg_sys::TriggerDesc, function: pg_sys::Oid) -> bool {
+    // Safe: as many triggers as the number says.
     unsafe {
         let count = description.numtriggers as usize;
         let triggers = std::slice::from_raw_parts_mut(description.triggers, count);
-        // Nobody else's: a table that has another trigger of this name cannot be protected.
-        let is_ours =
-            |trigger: &pg_sys::Trigger| CStr::from_ptr(trigger.tgname).to_bytes() == image::TRIGGER.as_bytes();
-        let Some(place) = triggers.iter().position(is_ours) else { return false };
+        let Some(place) = triggers.iter().position(|trigger| trigger.tgfoid == function) else { return false };
         // What the executor keeps for each of them is still empty, so the others may move up.
         triggers.copy_within(place + 1.., place);
         description.numtriggers -= 1;
