@@ -39,13 +39,23 @@ CREATE TABLE steward._operation (
     reviewed_by       text REFERENCES steward.person,
     reviewed_at       timestamptz,
     review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
-    CHECK (origin = 'statement' OR run_as IS NOT NULL)
+    CHECK (origin = 'statement' OR run_as IS NOT NULL),
+    -- Ordered steps and standing operations.
+    stepwise          boolean NOT NULL DEFAULT false,
+    confirmed_step    int,
+    rows_touched      bigint NOT NULL DEFAULT 0,
+    every             interval,
+    CHECK (NOT stepwise OR every IS NULL)
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
 COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
 COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
+COMMENT ON COLUMN steward._operation.stepwise IS 'Each run is the next statement of the script, so runs_allowed is their number and runs_done how many are done. Each takes a confirmation of its own.';
+COMMENT ON COLUMN steward._operation.confirmed_step IS 'The run that the last confirmation was for, from 1. The confirmation of a stepwise operation counts for no other.';
+COMMENT ON COLUMN steward._operation.rows_touched IS 'Rows that all runs so far have touched, those of functions and cascades on protected tables included. For a stepwise operation expected_rows limits this sum, else each run.';
+COMMENT ON COLUMN steward._operation.every IS 'A standing operation: what lies at least between the end of a run and the beginning of the next, in hours, minutes and seconds. Approvals count for 365 days; the confirmation counts for every run, as long as enough of the approvals do that were given before it.';
 
 CREATE TABLE steward._operation_event (
     n       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -65,6 +75,16 @@ COMMENT ON SEQUENCE steward._operation_event_n_seq IS 'Order of the steps; a gap
 
 REVOKE ALL ON steward._operation, steward._operation_event, steward.operation_number FROM PUBLIC;
 
+-- The last approval of each person who may approve still. 8760 hours are 365 days in every time zone.
+CREATE VIEW steward._approval AS
+    SELECT e.op_no, e.person, max(e.at) AS at, max(e.at) + interval '8760 hours' AS lapses
+    FROM steward._operation_event e JOIN steward.person p ON p.name = e.person JOIN steward.post t ON t.name = p.post
+    WHERE e.event IN ('APPROVE', 'RENEW') AND 'approve' = ANY (t.capabilities) AND p.suspended_at IS NULL
+        AND coalesce(p.valid_until, 'infinity') > clock_timestamp() AND e.at > coalesce(p.reinstated_at, '-infinity')
+    GROUP BY e.op_no, e.person;
+COMMENT ON VIEW steward._approval IS 'Approvals by persons who may approve still; lapses concerns standing operations. For steward.operation and steward.inbox.';
+REVOKE ALL ON steward._approval FROM PUBLIC;
+
 CREATE VIEW steward.operation WITH (security_barrier) AS
     SELECT o.op_no,
         CASE WHEN o.status NOT IN ('submitted', 'approved', 'failed') OR o.not_after > clock_timestamp() THEN o.status
@@ -72,23 +92,27 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.tier, o.rule, o.purpose, o.impact, o.script, encode(o.digest, 'hex') AS digest, o.expected_rows, o.rollback_plan,
         o.applicant, o.applicant_login, o.run_as, o.origin,
         o.approvals_needed,
-        (SELECT count(*) FROM steward._operation_event e JOIN steward.person p ON p.name = e.person JOIN steward.post t ON t.name = p.post
-            WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND (o.status NOT IN ('submitted', 'approved', 'failed')
-                OR 'approve' = ANY (t.capabilities) AND p.suspended_at IS NULL
-                    AND coalesce(p.valid_until, 'infinity') > clock_timestamp() AND e.at > coalesce(p.reinstated_at, '-infinity')))::int
-            AS approvals_given,
+        CASE WHEN o.status IN ('submitted', 'approved', 'failed')
+            THEN (SELECT count(*) FROM steward._approval a WHERE a.op_no = o.op_no
+                AND (o.every IS NULL OR a.lapses > greatest(clock_timestamp(), o.executed_at)))
+            ELSE (SELECT count(*) FROM steward._operation_event e
+                WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person IS NOT NULL) END::int AS approvals_given,
         o.witness_needed, o.confirmed_by, o.confirmed_at, o.not_before, o.not_after AS expires_at,
         o.runs_allowed, o.runs_done, o.created_at, o.executed_by, o.executed_at, o.rows_done,
         o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict,
         o.status IN ('submitted', 'approved', 'failed') AND NOT EXISTS (SELECT FROM steward.person p
             WHERE p.name = o.applicant AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > clock_timestamp()
-                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen
+                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen,
+        o.stepwise, CASE WHEN o.stepwise THEN o.runs_done END AS steps_done,
+        o.every, o.executed_at + o.every AS next_run,
+        CASE WHEN o.every IS NOT NULL THEN (SELECT a.lapses FROM steward._approval a WHERE a.op_no = o.op_no
+            ORDER BY a.lapses DESC OFFSET greatest(o.approvals_needed, 1) - 1 LIMIT 1) END AS approvals_lapse
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
             OR steward.has_capability('audit') OR steward.has_capability('configure')
             OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. Everybody may read it.';
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. stepwise: each run is the next statement; steps_done of runs_allowed. every: a standing operation; next_run is the end of its last run and this interval later, approvals_lapse when too few approvals will count unless they are renewed. Everybody may read it.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
@@ -96,30 +120,43 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
     FROM steward.operation o
     CROSS JOIN LATERAL (
         SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
-            WHERE (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND o.approvals_given < o.approvals_needed)
+            WHERE (o.status = 'submitted' OR o.every IS NULL AND o.status IN ('approved', 'failed') AND o.approvals_given < o.approvals_needed)
                 AND NOT o.frozen AND (SELECT steward.has_capability('approve'))
                 AND o.applicant <> (SELECT steward.current_person())
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
         UNION ALL
-        SELECT 'confirmation', o.expires_at, 'SELECT steward.confirm(%L, %L);'
+        SELECT 'renewal', o.approvals_lapse, 'SELECT steward.approve(%L, %L);'
+            WHERE o.every IS NOT NULL AND o.status IN ('approved', 'failed') AND NOT o.frozen AND (SELECT steward.has_capability('approve'))
+                AND coalesce(o.approvals_lapse, '-infinity') <= clock_timestamp() + interval '720 hours'
+                AND o.applicant <> (SELECT steward.current_person())
+                AND coalesce(o.confirmed_by, '') <> (SELECT steward.current_person())
+                AND NOT EXISTS (SELECT FROM steward._approval a WHERE a.op_no = o.op_no
+                    AND a.person = (SELECT steward.current_person()) AND a.lapses > clock_timestamp() + interval '720 hours')
+        UNION ALL
+        SELECT 'confirmation', o.expires_at,
+                'SELECT steward.confirm(%L, %L' || CASE WHEN o.stepwise THEN ', ' || (o.steps_done + 1) ELSE '' END || ');'
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.witness_needed AND (SELECT steward.has_capability('witness'))
                 AND o.not_before <= clock_timestamp()
-                AND coalesce(o.confirmed_at, '-infinity') <= clock_timestamp() - interval '10 minutes'
+                AND CASE WHEN o.every IS NULL THEN coalesce(o.confirmed_at, '-infinity') <= clock_timestamp() - interval '10 minutes'
+                    ELSE o.confirmed_at IS NULL OR EXISTS (SELECT FROM steward._approval a WHERE a.op_no = o.op_no AND a.at > o.confirmed_at) END
                 AND o.applicant <> (SELECT steward.current_person())
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
         UNION ALL
         SELECT 'execution', o.expires_at, 'SELECT * FROM steward.execute(%L);'
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
-                AND (NOT o.witness_needed OR o.confirmed_at > clock_timestamp() - interval '10 minutes')
+                AND (NOT o.witness_needed OR o.confirmed_at > CASE WHEN o.every IS NULL THEN clock_timestamp() - interval '10 minutes'
+                    ELSE '-infinity' END)
+                AND coalesce(o.next_run, '-infinity') <= clock_timestamp()
                 AND o.applicant = (SELECT steward.current_person())
         UNION ALL
         SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
-            WHERE o.status = 'executed' AND (SELECT steward.has_capability('approve'))
+            WHERE (o.status = 'executed' OR o.every IS NOT NULL AND o.status IN ('approved', 'failed') AND o.review_due IS NOT NULL)
+                AND (SELECT steward.has_capability('approve'))
                 AND o.applicant <> (SELECT steward.current_person())
                 AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())) w;
-COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
+COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. renewal: approvals of a standing operation lapse within 30 days, or have. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
 
 CREATE VIEW steward.operation_trail WITH (security_barrier) AS
     SELECT e.op_no, e.n, e.at, e.event, e.person, e.login, e.comment, encode(e.digest, 'hex') AS digest, e.details
@@ -131,9 +168,10 @@ GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUB
 
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
-    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL) RETURNS text
+    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL, stepwise boolean DEFAULT false,
+    every interval DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
-COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). stepwise: each call of steward.execute runs the next statement only, in a transaction of its own, after a confirmation of that step. every: a standing operation for a scheduler such as pg_cron: up to runs runs, each at least this long after the end of the one before, counted in seconds (1 second to 366 days; a month is 30 days), so a nightly job asks for 23 hours. It needs an approval whatever its tier, and expected_rows, which limits each run, if it may write; not_after may be years away. Nobody stands by at its runs: the applicant''s login executes it without a code, and the second person confirms it once, after the approvals. These count for 365 days; in the last 30 and later they are given anew, and then confirmed anew. A suspension, a revoked right, a changed dependency or a rejected review stops it. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
 
 CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';
@@ -148,7 +186,7 @@ COMMENT ON FUNCTION steward.show IS 'One operation as an approver reads it, with
 
 CREATE FUNCTION steward.approve(op_no text, digest text, comment text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'approve_wrapper';
-COMMENT ON FUNCTION steward.approve IS 'Approves the script that the caller read. digest: at least 12 leading hexadecimal digits of its SHA-256 as steward.show tells it. Errors: 42501 own operation, second approval by one person, changed digest, no capability; 55000 wrong status or expired; 22023 malformed digest; 42704 unknown number. May be called by persons whose post gives the capability approve.';
+COMMENT ON FUNCTION steward.approve IS 'Approves the script that the caller read. A standing operation is approved anew, by the same person or another, in the last 30 days of an approval''s 365 and after them. digest: at least 12 leading hexadecimal digits of its SHA-256 as steward.show tells it. Errors: 42501 own operation, second approval by one person, changed digest, no capability; 55000 wrong status or expired; 22023 malformed digest; 42704 unknown number. May be called by persons whose post gives the capability approve.';
 
 CREATE FUNCTION steward.reject(op_no text, comment text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'reject_wrapper';
@@ -158,18 +196,18 @@ CREATE FUNCTION steward.cancel(op_no text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'cancel_wrapper';
 COMMENT ON FUNCTION steward.cancel IS 'Takes an operation back. What it already did still waits for its review. Errors: 42501 somebody else''s operation, 55000 wrong status, 42704 unknown number. May be called by the applicant and by persons whose post gives the capability configure.';
 
-CREATE FUNCTION steward.confirm(op_no text, digest text) RETURNS void
+CREATE FUNCTION steward.confirm(op_no text, digest text, step int DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'confirm_wrapper';
-COMMENT ON FUNCTION steward.confirm IS 'Stands by as the second person, from a session of their own: the applicant may execute within 10 minutes, once. digest as for steward.approve. Errors: 42501 own operation, an approver of it, changed digest, no capability; 55000 not approved, expired, or no second person needed; 22023 malformed digest; 42704 unknown number. May be called by persons whose post gives the capability witness.';
+COMMENT ON FUNCTION steward.confirm IS 'Stands by as the second person, from a session of their own: the applicant may execute within 10 minutes, once; for a standing operation as often as it may run, until its approvals have to be renewed, and not before them. digest as for steward.approve. step: of a stepwise operation the next one, from 1, and of no other operation; the confirmation is for this statement alone. Errors: 42501 own operation, an approver of it, changed digest, no capability; 55000 not approved, expired, another step is next, or no second person needed; 22023 malformed digest, a step where there are none or none where there are; 42704 unknown number. May be called by persons whose post gives the capability witness.';
 
 CREATE FUNCTION steward.execute(op_no text)
     RETURNS TABLE (step int, statement text, rows bigint, duration_ms double precision)
     LANGUAGE c AS 'MODULE_PATHNAME', 'execute_wrapper';
-COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Errors: 55000 not approved, not confirmed, no run left, not yet or no longer valid, or already executing; 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
+COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Of a stepwise operation this is the next statement alone; no order is given and none can be. A standing operation takes no code of the second factor and no new confirmation for a run. Errors: 55000 not approved, a run of a standing operation too early (DETAIL says when), not confirmed, no run left, not yet or no longer valid, or already executing; 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
 
 CREATE FUNCTION steward.review(op_no text, verdict text, comment text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'review_wrapper';
-COMMENT ON FUNCTION steward.review IS 'Closes an executed operation after somebody else looked at what it did. verdict: accepted or rejected; rejected needs a comment. Errors: 42501 own work or no capability, 22023 unknown verdict, 55000 nothing to review, 42704 unknown number. May be called by persons whose post gives the capability approve.';
+COMMENT ON FUNCTION steward.review IS 'Closes an executed operation after somebody else looked at what it did. The runs of a standing operation may be reviewed while others are still to come: those up to the review wait for it together, accepted lets it go on, rejected closes it at once. verdict: accepted or rejected; rejected needs a comment. Errors: 42501 own work or no capability, 22023 unknown verdict, 55000 nothing to review, 42704 unknown number. May be called by persons whose post gives the capability approve.';
 
 REVOKE ALL ON FUNCTION steward.request, steward.show, steward.approve, steward.reject, steward.cancel, steward.confirm,
     steward.execute, steward.review, steward._known_operation FROM PUBLIC;

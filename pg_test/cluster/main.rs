@@ -58,7 +58,9 @@ mod separation;
 mod sequencer;
 mod small_disk;
 mod sqlsmith;
+mod standing;
 mod start;
+mod stepwise;
 mod storm;
 mod structure;
 mod torn;
@@ -112,7 +114,9 @@ fn main() {
         second_factor::enrolment::tests(),
         second_factor::secret::tests(),
         separation::tests(),
+        standing::tests(),
         start::tests(),
+        stepwise::tests(),
         sequencer::tests(),
         sqlsmith::tests(),
         structure::tests(),

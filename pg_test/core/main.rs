@@ -11,6 +11,7 @@ mod program;
 mod archive;
 mod attempts;
 mod chain;
+mod course;
 mod frame;
 mod function;
 mod gate;

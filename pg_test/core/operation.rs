@@ -18,6 +18,7 @@ fn events() -> Vec<Event> {
     for past in [Past::Unused, Past::Settled, Past::ReviewOwed] {
         events.extend([Event::Reject(past), Event::Cancel(past), Event::Expire(past)]);
     }
+    events.extend([true, false].map(|accepted| Event::ReviewRuns { accepted }));
     events
 }
 
@@ -99,6 +100,16 @@ fn ending_an_operation_keeps_the_review_it_owes() {
     }
 }
 
+#[test]
+fn a_rejected_review_stops_the_runs_that_are_left() {
+    for status in Status::ALL {
+        let runs = matches!(status, Approved | Failed);
+        let review = |accepted| next(status, Event::ReviewRuns { accepted });
+        assert_eq!(review(true), runs.then_some(status));
+        assert_eq!(review(false), runs.then_some(Closed));
+    }
+}
+
 fn parts() -> Parts {
     Parts {
         applicant: "Chen".into(),
@@ -115,6 +126,8 @@ fn nobody_takes_two_steps() {
         (Step::Approve, "Sun"),
         (Step::Approve, "Zhou"),
         (Step::Approve, "Liu"),
+        (Step::Renew, "Chen"),
+        (Step::Renew, "Liu"),
         (Step::Reject, "Chen"),
         (Step::Confirm, "Chen"),
         (Step::Confirm, "Sun"),
@@ -128,6 +141,7 @@ fn nobody_takes_two_steps() {
     }
     let allowed = [
         (Step::Approve, "Han"),
+        (Step::Renew, "Sun"),
         (Step::Reject, "Sun"),
         (Step::Confirm, "Liu"),
         (Step::Confirm, "Han"),

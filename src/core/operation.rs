@@ -81,6 +81,8 @@ pub enum Event {
     Fail,
     /// Somebody looked at what was done.
     Review,
+    /// Somebody looked at the runs of a standing operation so far.
+    ReviewRuns { accepted: bool },
 }
 
 /// The status after an event; None: not a legal move.
@@ -100,6 +102,8 @@ pub fn next(status: Status, event: Event) -> Option<Status> {
         (Approved | Failed, Event::Execute { left: 0, review: false }) => Some(Closed),
         (Approved | Failed, Event::Fail) => Some(Failed),
         (Executed, Event::Review) => Some(Closed),
+        (Approved | Failed, Event::ReviewRuns { accepted: true }) => Some(status),
+        (Approved | Failed, Event::ReviewRuns { accepted: false }) => Some(Closed),
         _ => None,
     }
 }
@@ -117,6 +121,8 @@ fn end(past: Past, otherwise: Status) -> Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Approve,
+    /// Approving once more what is about to lapse.
+    Renew,
     Reject,
     Confirm,
     Execute,
@@ -140,9 +146,9 @@ pub fn conflict(step: Step, person: &str, parts: &Parts) -> Option<&'static str>
     let witness = parts.witness.as_deref() == Some(person);
     let executor = parts.executor.as_deref() == Some(person);
     match step {
-        Step::Approve if applicant => Some("filed it and cannot approve their own operation"),
+        Step::Approve | Step::Renew if applicant => Some("filed it and cannot approve their own operation"),
         Step::Approve if approver => Some("has approved it already; one person approves once"),
-        Step::Approve if witness => Some("has confirmed it; one person does not fill two steps"),
+        Step::Approve | Step::Renew if witness => Some("has confirmed it; one person does not fill two steps"),
         Step::Reject if applicant => Some("filed it; what is one's own is taken back with steward.cancel"),
         Step::Confirm if applicant => Some("filed it and cannot be the second person"),
         Step::Confirm if approver => Some("has approved it; one person does not fill two steps"),

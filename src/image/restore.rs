@@ -74,14 +74,15 @@ fn undo(run: &Run) -> Outcome<(Count, Vec<TableImage>)> {
     Ok((count, returned))
 }
 
-/// The last run of an operation, whose images are as they were when it ended.
+/// The last run of an operation that nobody has restored yet, whose images are as they were when it ended: runs and steps
+/// are undone one by one, backwards.
 fn last_run(op_no: &str) -> Outcome<Run> {
     own::run(|client| {
         if own::query(client, "SELECT 1 FROM steward._operation WHERE op_no = $1", &[op_no.into()])?.is_empty() {
             return Err(unknown(op_no));
         }
         let last = "SELECT run, images, sha256, restored_at IS NOT NULL, purged_at IS NOT NULL, coalesce(restored_by, 'somebody')
-            FROM steward.pre_image WHERE op_no = $1 ORDER BY run DESC LIMIT 1 FOR UPDATE";
+            FROM steward.pre_image WHERE op_no = $1 ORDER BY restored_at IS NOT NULL, run DESC LIMIT 1 FOR UPDATE";
         let row = own::query(client, last, &[op_no.into()])?.first();
         let Some(number) = (!row.is_empty()).then(|| row.get::<i32>(1)).transpose()?.flatten() else {
             return Err(Fault::wrong_state(format!("{op_no} has no pre-image"))

@@ -19,12 +19,14 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         require_factor("APPROVE", op_no, operation.tier, &approver)?;
         operation.check_digest("APPROVE", digest.unwrap_or(""))?;
-        operation.separate(Step::Approve, "APPROVE", &approver)?;
+        let step = operation.approving(&approver);
+        operation.separate(step, "APPROVE", &approver)?;
         operation.check_frozen()?;
         dependency::check(&operation)?;
-        let given = operation.approvals_given() + 1;
+        let given = operation.approvals_lasting() + 1;
         let status = operation.after(Event::Approve { given, needed: operation.approvals_needed() }, "approved")?;
-        write_down(&operation, "APPROVE", &approver, status, comment, "")
+        let event = if step == Step::Renew { "RENEW" } else { "APPROVE" };
+        write_down(&operation, event, &approver, status, comment, "")
     })())
 }
 
@@ -58,7 +60,7 @@ fn cancel(op_no: Option<&str>) {
 }
 
 #[pg_extern(sql = false)]
-fn confirm(op_no: Option<&str>, digest: Option<&str>) {
+fn confirm(op_no: Option<&str>, digest: Option<&str>, step: Option<i32>) {
     answer((|| {
         let op_no = numbered(op_no)?;
         let witness = actor("CONFIRM", op_no, "witness")?;
@@ -74,13 +76,14 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>) {
             return Err(Fault::wrong_state(format!("{op_no} needs no second person"))
                 .detail(format!("The policy for {} operations demands none.", operation.tier.name())));
         }
+        operation.check_step(step)?;
         write_down(
             &operation,
             "CONFIRM",
             &witness,
             status,
             None,
-            ", confirmed_by = $3, confirmed_at = clock_timestamp()",
+            ", confirmed_by = $3, confirmed_at = clock_timestamp(), confirmed_step = runs_done + 1",
         )
     })())
 }
@@ -94,6 +97,7 @@ fn write_down(
     comment: Option<&str>,
     also: &'static str,
 ) -> Outcome<()> {
+    let told = |details| if event == "CONFIRM" { operation.told(details) } else { details };
     own::run(|client| {
         // Always an update, so that a transaction with an older snapshot notices the step.
         let update =
@@ -110,10 +114,11 @@ fn write_down(
             login: &session::login_name(),
             comment,
             digest: Some(&operation.digest),
-            details: Some(json!({ "status": status.name() })),
+            details: Some(told(json!({ "status": status.name() }))),
         }
         .write(client)
     })?;
-    push(event, operation, json!({ "digest": hex(&operation.digest), "status": status.name(), "comment": comment }));
+    let details = json!({ "digest": hex(&operation.digest), "status": status.name(), "comment": comment });
+    push(event, operation, told(details));
     Ok(())
 }

@@ -65,24 +65,27 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let begun = Instant::now();
     // As it begins: what the script makes of the policy concerns the next one.
     let images = operation.restorable_run();
-    let done = run(&operation, &executor, run_as, &statements, images.clone())?;
+    let (done, touched) = run(&operation, &executor, run_as, &statements, images.clone())?;
     let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
     let alters_code = statements.iter().any(|statement| defines(&statement.command));
     if !alters_code {
         // Nor may it have changed while it ran.
         dependency::check(&operation)?;
+    } else if operation.course.stepwise() && cache::policy_relation().is_some() {
+        // What a step was approved to make is what the next one finds.
+        own::run(|client| dependency::write(client, &operation.op_no, &operation.script))?;
     }
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     // An operation may have removed the extension: then the records alone tell of it.
     let mut pre_image = None;
     if cache::policy_relation().is_some() {
-        pre_image = write_down(&operation, &executor, status, rows, images)?;
+        pre_image = write_down(&operation, &executor, status, rows, touched, images)?;
     }
     let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows, "policy": policy });
     if let Some((images, sha256)) = pre_image {
         details["pre_image"] = json!({ "images": images, "sha256": hex(&sha256) });
     }
-    push("EXECUTE", &operation, details);
+    push("EXECUTE", &operation, operation.told(details));
     attempt.succeeded();
     Ok(done)
 }
@@ -91,7 +94,10 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
 fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
-    require_factor("EXECUTE", op_no, operation.tier, executor)?;
+    // At the runs of a standing operation nobody sits who could type a code: who filed and who approved it did.
+    if !operation.course.standing() {
+        require_factor("EXECUTE", op_no, operation.tier, executor)?;
+    }
     operation.separate(Step::Execute, "EXECUTE", executor)?;
     operation.check_frozen()?;
     check_database(operation)?;
@@ -103,6 +109,7 @@ fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     if let Some(fault) = operation.not_yet() {
         return Err(fault);
     }
+    operation.too_soon()?;
     if operation.approvals_given() < operation.approvals_needed() {
         return Err(approval_missing(operation, operation.approvals_needed()));
     }
@@ -139,11 +146,7 @@ fn check_confirmation(operation: &Operation) -> Outcome<()> {
     let Some(detail) = detail else { return Ok(()) };
     Err(Fault::wrong_state(format!("{} needs the confirmation of a second person", operation.op_no))
         .detail(detail)
-        .hint(format!(
-            "The second person calls, in a session of their own: SELECT steward.confirm('{}', '{}');",
-            operation.op_no,
-            operation.short_digest()
-        )))
+        .hint(format!("The second person calls, in a session of their own: {}", operation.confirm_call())))
 }
 
 /// Why no second person stands by, as a sentence. A confirmation counts while it is fresh and the person could still
@@ -151,7 +154,10 @@ fn check_confirmation(operation: &Operation) -> Outcome<()> {
 fn unconfirmed(operation: &Operation) -> Option<String> {
     Some(match operation.parts.witness.as_deref() {
         None => "Nobody has confirmed this run.".to_owned(),
-        Some(name) if !operation.confirmation_holds => {
+        Some(name) if !operation.confirmation_counts() && operation.course.standing() => {
+            format!("{name} confirmed it before the approvals that count now.")
+        }
+        Some(name) if !operation.confirmation_counts() => {
             format!("The confirmation by {name} is used up or older than {CONFIRMATION_MINUTES} minutes.")
         }
         Some(name) if conflict(Step::Confirm, name, &operation.parts).is_some() => {
@@ -170,7 +176,7 @@ fn unconfirmed(operation: &Operation) -> Option<String> {
 fn read_again(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Statement>> {
     let statements = {
         let _surroundings = Environment::enter(run_as);
-        dry_run::examine(&operation.script)?
+        operation.due(dry_run::examine(&operation.script)?)?
     };
     for statement in &statements {
         if let Err(reason) = &statement.runnable {
@@ -199,14 +205,15 @@ fn read_again(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Stateme
     Ok(statements)
 }
 
-/// Runs every statement under the cover. Guards end in the reverse order of their names, errors included.
+/// Runs these statements under the cover: what each did, and how many rows they touched in all. Guards end in the reverse
+/// order of their names, errors included.
 fn run(
     operation: &Operation,
     executor: &Person,
     run_as: pg_sys::Oid,
     statements: &[Statement],
     images: Option<image::Run>,
-) -> Outcome<Vec<Done>> {
+) -> Outcome<(Vec<Done>, u64)> {
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
@@ -232,12 +239,12 @@ fn run(
     }
     // Nothing that the script deferred may run after the cover has ended.
     perform(c"SET CONSTRAINTS ALL IMMEDIATE")?;
-    match operation.expected_rows {
-        Some(expected) => {
-            check_rows(&operation.op_no, expected, reported, touched().saturating_sub(before)).map(|()| done)
-        }
-        None => Ok(done),
+    // What the statements say, and rows of protected tables: those of functions, CTEs and cascades included.
+    let touched = reported.max(touched().saturating_sub(before));
+    if let Some(expected) = operation.expected_rows {
+        check_rows(&operation.op_no, expected, operation.course.touched() + touched)?;
     }
+    Ok((done, touched))
 }
 
 /// To the microsecond: more digits would be noise.
@@ -245,9 +252,7 @@ fn milliseconds(begun: Instant) -> f64 {
     begun.elapsed().as_micros() as f64 / 1000.0
 }
 
-/// `reported`: what the statements say; `counted`: rows of protected tables, those of functions, CTEs and cascades included.
-fn check_rows(op_no: &str, expected: i64, reported: u64, counted: u64) -> Outcome<()> {
-    let touched = reported.max(counted);
+fn check_rows(op_no: &str, expected: i64, touched: u64) -> Outcome<()> {
     if touched <= expected as u64 {
         return Ok(());
     }
@@ -285,13 +290,15 @@ fn write_down(
     executor: &Person,
     status: Status,
     rows: i64,
+    touched: u64,
     images: Option<image::Run>,
 ) -> Outcome<Option<(i64, [u8; 32])>> {
-    // Runs that are left need a confirmation of their own.
+    // Runs that are left need a confirmation of their own, unless nobody could give it.
     let update = "UPDATE steward._operation SET status = $2, runs_done = runs_done + 1, executed_by = $3,
             executed_at = clock_timestamp(), rows_done = coalesce(rows_done, 0) + $4,
             review_due = coalesce(review_due, clock_timestamp() + make_interval(secs => $5)),
-            confirmed_at = CASE WHEN runs_done + 1 < runs_allowed THEN NULL ELSE confirmed_at END
+            confirmed_at = CASE WHEN every IS NULL AND runs_done + 1 < runs_allowed THEN NULL ELSE confirmed_at END,
+            rows_touched = rows_touched + $6
         WHERE op_no = $1 AND status IN ('approved', 'failed') AND runs_done < runs_allowed RETURNING op_no";
     let within = operation.review_within_s().map(|seconds| seconds as f64);
     own::run(|client| {
@@ -301,6 +308,7 @@ fn write_down(
             executor.name.as_str().into(),
             rows.into(),
             within.into(),
+            (touched as i64).into(),
         ];
         if own::query(client, update, &arguments)?.is_empty() {
             return Err(Fault::wrong_state(format!("{} was changed by its own script", operation.op_no)));
@@ -312,7 +320,7 @@ fn write_down(
             login: &session::login_name(),
             comment: None,
             digest: Some(&operation.digest),
-            details: Some(json!({ "rows": rows, "status": status.name() })),
+            details: Some(operation.told(json!({ "rows": rows, "status": status.name() }))),
         }
         .write(client)?;
         images.map(|run| image::seal(client, &run)).transpose()

@@ -4,14 +4,22 @@
 use super::{Operation, person_named};
 use crate::cache::Person;
 use crate::error::{Fault, Outcome};
+use std::collections::BTreeSet;
 
 impl Operation {
     /// Approvals by persons who may still approve: a right that was taken away takes its votes along.
     pub fn approvals_given(&self) -> u32 {
-        self.approvals().filter(|(name, at)| self.vote_is_void(name, *at).is_none()).count() as u32
+        self.approvals_when(|_| true)
     }
 
-    fn approvals(&self) -> impl Iterator<Item = (&String, i64)> {
+    /// Those of them that were given at such a moment. A person counts once.
+    pub(super) fn approvals_when(&self, wanted: impl Fn(i64) -> bool) -> u32 {
+        let counting = self.approvals().filter(|(name, at)| wanted(*at) && self.vote_is_void(name, *at).is_none());
+        counting.map(|(name, _)| name).collect::<BTreeSet<_>>().len() as u32
+    }
+
+    /// Who approved, and when; whoever did so again stands here twice.
+    pub(super) fn approvals(&self) -> impl Iterator<Item = (&String, i64)> {
         self.parts.approvers.iter().zip(self.approved_at.iter().copied())
     }
 
@@ -22,14 +30,16 @@ impl Operation {
             _ if name == self.parts.applicant => Some(format!("{name} filed it.")),
             Some(person) if !person.usable() => Some(format!("{name} is suspended or past valid_until.")),
             Some(person) if !person.stands_by(at) => Some(format!("{name} was suspended after that.")),
-            Some(person) if person.may("approve") => None,
+            Some(person) if person.may("approve") => self.lapse(name, at),
             _ => Some(format!("{name} may no longer approve.")),
         }
     }
 
     /// Why approvals that were given do not count; empty if all do.
     pub fn void_approvals(&self) -> String {
-        let why = self.approvals().filter_map(|(name, at)| self.vote_is_void(name, at));
+        let again = |name: &str, at: i64| self.approvals().any(|(other, later)| other == name && later > at);
+        let last = self.approvals().filter(|(name, at)| !again(name, *at));
+        let why = last.filter_map(|(name, at)| self.vote_is_void(name, at));
         why.map(|why| format!(" One approval does not count: {why}")).collect()
     }
 

@@ -3,6 +3,7 @@
 //!
 //! A record is stamped with the role that acts, so none is made inside `own::run`.
 
+pub mod course;
 pub mod cover;
 pub mod decide;
 pub mod dependency;
@@ -11,10 +12,12 @@ pub mod execute;
 mod frozen;
 pub mod request;
 pub mod review;
+mod standing;
 
 use crate::audit::lane::Durability;
 use crate::audit::{buffer, note::note};
 use crate::cache::{self, Person};
+use crate::core::course::Course;
 use crate::core::operation::{Event, Parts, Past, Status, Step, conflict, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::script::{Shown, compare, digest, hex};
@@ -47,6 +50,7 @@ pub struct Operation {
     pub system_identifier: String,
     pub runs_allowed: u32,
     pub runs_done: u32,
+    pub course: Course,
     /// What the tier demanded when it was filed; see `approvals_needed` for what it demands now.
     approvals_filed: u32,
     witness_filed: bool,
@@ -57,8 +61,8 @@ pub struct Operation {
     not_before: String,
     not_after: String,
     review_owed: bool,
-    /// The confirmation is not older than `CONFIRMATION_MINUTES`.
-    pub confirmation_holds: bool,
+    /// The confirmation is not older than `CONFIRMATION_MINUTES`; see `confirmation_counts`.
+    confirmation_holds: bool,
     /// When each part was taken, in microseconds since 2000: what was said before a suspension does not count.
     filed_at: i64,
     confirmed_at: Option<i64>,
@@ -75,9 +79,9 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
         coalesce(to_char(not_after AT TIME ZONE $2, 'YYYY-MM-DD HH24:MI:SS ') || $2, not_after::text),
         review_due IS NOT NULL, coalesce(confirmed_at > clock_timestamp() - make_interval(mins => $3), false),
         applicant, confirmed_by, executed_by,
-        ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event = 'APPROVE' AND person IS NOT NULL ORDER BY n),
+        ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
         ARRAY(SELECT (extract(epoch FROM e.at - of_time) * 1000000)::int8 FROM steward._operation_event e
-            WHERE e.op_no = o.op_no AND event = 'APPROVE' AND person IS NOT NULL ORDER BY n),
+            WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
         (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8
     FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
@@ -88,6 +92,7 @@ impl Operation {
             if own::query(client, LOCK, &[op_no.into()])?.is_empty() {
                 return Err(unknown(op_no));
             }
+            let course = course::read(client, op_no)?;
             let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
             let row = own::query(client, READ, &arguments)?.first();
             let tier: String = value(&row, 3)?;
@@ -103,6 +108,7 @@ impl Operation {
                 system_identifier: value(&row, 7)?,
                 runs_allowed: number(&row, 8)?,
                 runs_done: number(&row, 9)?,
+                course,
                 approvals_filed: number(&row, 10)?,
                 witness_filed: value(&row, 11)?,
                 status: Status::from_name(&status).ok_or_else(|| odd("status"))?,

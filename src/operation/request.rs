@@ -1,5 +1,6 @@
 //! Filing an operation: what it is, how risky it is, and whether anybody could agree to it.
 
+use super::course::Wish;
 use super::environment::Environment;
 use super::{Entry, actor, denied, dependency, next_number, require_factor, step_record};
 use crate::activation::candidates;
@@ -13,6 +14,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, optional, required};
 use crate::watch::dry_run::{self, Step};
 use crate::{own, session, settings};
+use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
@@ -33,6 +35,7 @@ struct Form<'a> {
     run_as: pg_sys::Oid,
     /// As many as the applicant asks for; the policy may demand more.
     approvals: i32,
+    course: Wish,
 }
 
 #[pg_extern(sql = false)]
@@ -48,11 +51,14 @@ fn request(
     runs: Option<i32>,
     run_as: Option<pg_sys::Oid>,
     approvals: Option<i32>,
+    stepwise: Option<bool>,
+    every: Option<Interval>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
         // Safe: the role that SET ROLE chose, whatever function calls us.
         let run_as = run_as.unwrap_or_else(|| unsafe { pg_sys::GetOuterUserId() });
+        let runs = runs.unwrap_or(1);
         let form = Form {
             script: script.unwrap_or(""),
             purpose: required("purpose", purpose)?,
@@ -61,9 +67,10 @@ fn request(
             rollback_plan,
             not_before,
             not_after,
-            runs: runs.unwrap_or(1),
+            runs,
             run_as,
             approvals: approvals.unwrap_or(0),
+            course: Wish::new(stepwise, every, runs)?,
         };
         check(&form)?;
         check_membership("REQUEST", "", run_as)?;
@@ -127,10 +134,12 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
     let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
     require_factor("REQUEST", "", tier, applicant)?;
     let demands = cache::policy().tier_policy(tier, &applicant.post);
-    let approvals = approvals.max(demands.approvals.max(0) as u32).max(form.approvals as u32);
+    let asked = form.course.approvals().max(form.approvals as u32);
+    let approvals = approvals.max(demands.approvals.max(0) as u32).max(asked);
     // What cannot be seen from here may change something.
     let changes = steps.iter().any(|step| step.changes || step.opaque || step.decision == "unknown");
-    let witness = demands.witness || changes && applicant.never_alone();
+    form.course.check_limit(changes, form.expected_rows)?;
+    let witness = demands.witness || form.course.witness() || changes && applicant.never_alone();
     if let Some(what) = missing(&applicant.name, approvals, witness, &candidates(&cache::policy().everybody())) {
         return Err(Fault::wrong_state(format!("nobody could approve this {} operation", tier.name()))
             .detail(format!("Besides {} there is not {what}.", applicant.name))
@@ -143,7 +152,7 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
         false => Some(Status::Submitted),
     };
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
-    let filed = Filed { form, applicant, tier, rule, approvals, witness, status };
+    let filed = Filed { form, applicant, steps: steps.len(), tier, rule, approvals, witness, status };
     let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
     filed.record(&op_no, &policy);
     Ok(op_no)
@@ -215,6 +224,7 @@ fn risk(steps: &[Step], expected_rows: Option<i64>) -> Risk {
 struct Filed<'a> {
     form: &'a Form<'a>,
     applicant: &'a Person,
+    steps: usize,
     tier: Tier,
     rule: String,
     approvals: u32,
@@ -279,6 +289,7 @@ impl Filed<'_> {
             details: Some(json!({ "tier": self.tier.name(), "rule": self.rule })),
         };
         filed.write(client)?;
+        form.course.write(client, &op_no, self.steps)?;
         dependency::write(client, &op_no, form.script)?;
         if self.status == Status::Approved {
             let comment = Some("its tier demands no approval before it runs");
@@ -298,6 +309,7 @@ impl Filed<'_> {
             "expected_rows": self.form.expected_rows,
             "run_as": *session::role_name(self.form.run_as),
             "runs": self.form.runs,
+            "course": self.form.course.told(),
             "status": self.status.name(),
             "policy": policy,
         });

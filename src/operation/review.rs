@@ -35,9 +35,10 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         require_factor("REVIEW", op_no, operation.tier, &reviewer)?;
         operation.separate(Step::Review, "REVIEW", &reviewer)?;
-        let status = operation.after(Event::Review, "reviewed")?;
+        let status = operation.after(operation.reviewing(verdict == "accepted")?, "reviewed")?;
         own::run(|client| {
-            let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4
+            let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4,
+                    review_due = CASE WHEN $2 IN ('approved', 'failed') THEN NULL ELSE review_due END
                 WHERE op_no = $1";
             own::execute(
                 client,
@@ -51,11 +52,11 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
                 login: &session::login_name(),
                 comment,
                 digest: Some(&operation.digest),
-                details: Some(json!({ "verdict": verdict })),
+                details: Some(json!({ "verdict": verdict, "runs": operation.runs_done })),
             }
             .write(client)
         })?;
-        push("REVIEW", &operation, json!({ "verdict": verdict, "comment": comment }));
+        push("REVIEW", &operation, json!({ "verdict": verdict, "comment": comment, "runs": operation.runs_done }));
         Ok(())
     })())
 }

@@ -7,6 +7,7 @@ use crate::school::{School, execute, request};
 tests! {
     important_work_needs_a_code_in_the_session,
     every_step_of_an_operation_needs_a_code,
+    a_run_of_a_standing_operation_needs_no_code,
     another_identity_is_not_stepped_up,
     discard_all_ends_it,
     a_service_needs_no_code_and_has_none,
@@ -55,6 +56,23 @@ fn every_step_of_an_operation_needs_a_code() {
     let steps = format!("SELECT string_agg(operation_type, ' ' ORDER BY id) FROM steward.audit_log WHERE {denied}");
     school.flush_audit();
     assert_eq!(school.ask::<String>(&steps), "REQUEST APPROVE CONFIRM EXECUTE REVIEW");
+}
+
+/// Nobody sits there at night; but who files, approves and confirms it does.
+fn a_run_of_a_standing_operation_needs_no_code() {
+    let active = Active::new();
+    let school = &active.school;
+    let standing = ", runs => 9, every => '1 hour', expected_rows => 60";
+    let call = format!("SELECT steward.request('{}', purpose => 'x'{standing})", SIXTY.replace('\'', "''"));
+    missing(school.session("region_chen").query(&call, &[]));
+    let op_no = request(&mut active.stepped_up("region_chen", 0), SIXTY, standing);
+    let digest = school.digest(&op_no);
+    for (login, step) in [("reviewer_sun", "approve"), ("region_liu", "confirm")] {
+        missing(school.vote(login, step, &op_no));
+        let vote = format!("SELECT steward.{step}('{op_no}', '{digest}')");
+        active.stepped_up(login, 0).batch_execute(&vote).expect("with a code");
+    }
+    assert_eq!(execute(&mut school.session("region_chen"), &op_no).expect("by a scheduler"), 60);
 }
 
 fn another_identity_is_not_stepped_up() {
