@@ -10,6 +10,7 @@ tests! {
     a_function_behind_a_function_counts,
     a_view_redefined_after_the_approval_ends_it,
     a_trigger_added_after_the_approval_ends_it,
+    an_old_snapshot_hides_no_change,
     a_vote_on_what_has_changed_is_refused,
     code_that_is_not_reached_may_change,
     a_new_partition_changes_nothing,
@@ -91,6 +92,23 @@ fn a_trigger_added_after_the_approval_ends_it() {
     let refused = execute(&mut school.session("region_chen"), &op_no);
     let error = expect_message(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
     assert_eq!(error.detail(), Some("table app.student was changed; function app.t() is new."));
+}
+
+/// The trigger would fire: which there are is not asked of the transaction's snapshot.
+fn an_old_snapshot_hides_no_change() {
+    let school = school();
+    let mut wu = school.superuser();
+    let script = "INSERT INTO app.scratch VALUES (1, 'x'); UPDATE app.student SET note = 'moved' WHERE id <= 60";
+    let op_no = crate::school::request(&mut wu, script, "");
+    school.release(&op_no);
+    wu.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM app.scratch")
+        .expect("an old snapshot");
+    let trigger = "CREATE FUNCTION app.t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.guardian; RETURN NULL; END';
+        CREATE TRIGGER t AFTER INSERT ON app.scratch FOR EACH ROW EXECUTE FUNCTION app.t()";
+    school.superuser().batch_execute(trigger).expect("an unprotected table");
+    let message = format!("what {op_no} depends on has changed since it was filed");
+    let error = expect_message(execute(&mut wu, &op_no), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+    assert_eq!(error.detail(), Some("table app.scratch was changed; function app.t() is new."));
 }
 
 fn a_vote_on_what_has_changed_is_refused() {

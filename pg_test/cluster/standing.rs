@@ -22,6 +22,7 @@ tests! {
     runs_are_reviewed_while_others_are_to_come,
     a_rejected_review_stops_it,
     who_left_between_two_runs_does_not_count,
+    a_second_person_who_left_is_replaced,
     a_suspended_applicant_freezes_it,
     approvals_lapse_after_a_year,
     a_renewal_is_confirmed_anew,
@@ -232,6 +233,19 @@ fn who_left_between_two_runs_does_not_count() {
     // He approved what the second person did not see approved.
     expect_error(execute(&mut chen, &op_no), NOT_NOW, "Liu confirmed it before the approvals that count now.", "");
     school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    execute(&mut chen, &op_no).expect("a run");
+    assert_eq!(runs(&school), 2);
+}
+
+/// The second person stands by for years, so somebody else must take over.
+fn a_second_person_who_left_is_replaced() {
+    let school = School::active();
+    let (mut chen, op_no) = standing(&school, SIXTY, OFTEN);
+    execute(&mut chen, &op_no).expect("a run");
+    school.operate_by_witness("region_chen", "SELECT steward.suspend_person('Liu', 'left')");
+    sleep(Duration::from_millis(2100));
+    expect_error(execute(&mut chen, &op_no), NOT_NOW, "Liu is suspended", "confirm");
+    school.vote("postgres", "confirm", &op_no).expect("another one");
     execute(&mut chen, &op_no).expect("a run");
     assert_eq!(runs(&school), 2);
 }

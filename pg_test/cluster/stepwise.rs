@@ -6,6 +6,7 @@ use postgres::Client;
 use postgres::error::SqlState;
 
 use crate::expect::{expect_error, expect_message};
+use crate::failover::wait_until;
 use crate::school::{School, ask, execute, request};
 
 tests! {
@@ -16,6 +17,8 @@ tests! {
     two_sessions_at_once_run_one_step,
     a_table_changed_between_two_steps_ends_them,
     a_step_may_make_what_the_next_one_uses,
+    what_others_change_while_a_step_defines_something_is_not_adopted,
+    a_table_is_held_while_a_step_defines_something,
     a_failed_step_is_repeated,
     what_was_done_before_a_cancellation_is_reviewed,
     steps_are_restored_backwards,
@@ -179,11 +182,66 @@ fn a_table_changed_between_two_steps_ends_them() {
 fn a_step_may_make_what_the_next_one_uses() {
     let school = School::active();
     let mut superuser = school.superuser();
-    let script = "ALTER TABLE app.student ADD COLUMN grade int; UPDATE app.student SET grade = 1 WHERE id <= 60";
+    let script = "ALTER TABLE app.student ADD COLUMN grade int;
+        CREATE FUNCTION app.grade(id int) RETURNS int LANGUAGE sql AS 'SELECT id % 6';
+        UPDATE app.student SET grade = app.grade(id) WHERE id <= 60; DROP FUNCTION app.grade(int)";
     let op_no = approved(&school, &mut superuser, script, "");
-    step(&school, &mut superuser, &op_no, 1).expect("the first step");
-    assert_eq!(step(&school, &mut superuser, &op_no, 2).expect("the second step"), 60);
+    let rows = [1, 2, 3, 4].map(|number| step(&school, &mut superuser, &op_no, number).expect("a step"));
+    assert_eq!(rows, [0, 0, 60, 0]);
     assert_eq!(school.status(&op_no), "executed");
+    school.flush_audit();
+    let made = format!(
+        "SELECT string_agg(details::json ->> 'changes', ' ' ORDER BY id) FROM steward.audit_log
+        WHERE op_no = '{op_no}' AND operation_type = 'EXECUTE'"
+    );
+    let made: String = school.ask(&made);
+    assert_eq!(
+        made,
+        r#"["table app.student was changed"] ["function app.grade(integer) is new"] ["function app.grade(integer) is gone"]"#
+    );
+}
+
+/// A school with a table that nobody protects and a function, both of which the second of two steps uses; the first one
+/// waits for a lock of the attacker's while he acts.
+fn while_a_step_waits(attack: impl FnOnce(&mut Client)) -> (School, String, Result<i64, postgres::Error>) {
+    let school = School::inactive();
+    let code = "CREATE FUNCTION app.helper() RETURNS text LANGUAGE sql AS 'SELECT ''good''';
+        CREATE FUNCTION app.fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; SELECT steward.activate()";
+    school.superuser().batch_execute(code).expect("code");
+    let mut superuser = school.superuser();
+    let script = "ALTER TABLE app.student ADD COLUMN grade int; INSERT INTO app.scratch VALUES (1, app.helper())";
+    let op_no = approved(&school, &mut superuser, script, "");
+    confirm(&school, "region_liu", &op_no, 1).expect("confirm");
+    let mut holder = school.session("teacher_wang");
+    holder.batch_execute("BEGIN; SELECT count(*) FROM app.student").expect("lock");
+    let run = spawn({
+        let op_no = op_no.clone();
+        move || execute(&mut superuser, &op_no)
+    });
+    wait_until(&school, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'app.student'::regclass");
+    attack(&mut school.superuser());
+    holder.batch_execute("COMMIT").expect("commit");
+    (school, op_no, run.join().expect("no panic"))
+}
+
+fn what_others_change_while_a_step_defines_something_is_not_adopted() {
+    let (school, op_no, run) = while_a_step_waits(|attacker| {
+        let replace = "CREATE OR REPLACE FUNCTION app.helper() RETURNS text LANGUAGE sql AS 'SELECT ''stolen'''";
+        attacker.batch_execute(replace).expect("replace");
+    });
+    expect_error(run, NOT_NOW, "function app.helper() was changed", "steward.request");
+    assert_eq!(steps_done(&school, &op_no), 0);
+}
+
+fn a_table_is_held_while_a_step_defines_something() {
+    let (school, op_no, run) = while_a_step_waits(|attacker| {
+        let trigger = "CREATE TRIGGER t AFTER INSERT ON app.scratch FOR EACH ROW EXECUTE FUNCTION app.fires()";
+        attacker.batch_execute("SET lock_timeout = '1s'").expect("set");
+        expect_error(attacker.batch_execute(trigger), &SqlState::LOCK_NOT_AVAILABLE, "", "");
+    });
+    run.expect("the first step");
+    let mut superuser = school.superuser();
+    step(&school, &mut superuser, &op_no, 2).expect("the second step");
 }
 
 fn a_failed_step_is_repeated() {
@@ -220,7 +278,9 @@ fn steps_are_restored_backwards() {
     let school = School::active();
     let mut chen = school.session("region_chen");
     let op_no = approved(&school, &mut chen, THREE, "");
-    (1..=3).for_each(|number| drop(step(&school, &mut chen, &op_no, number).expect("a step")));
+    for number in 1..=3 {
+        step(&school, &mut chen, &op_no, number).expect("a step");
+    }
     for left in ["12", "1", ""] {
         school.operate("region_chen", &format!("SELECT steward.restore('{op_no}')"));
         assert_eq!(note(&school), left);

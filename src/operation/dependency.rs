@@ -16,60 +16,71 @@ const NAMED: usize = 5;
 /// Each object with its digest.
 type Dependencies = BTreeMap<String, Vec<u8>>;
 
-fn now(client: &mut SpiClient<'_>, script: &str) -> Outcome<Dependencies> {
+/// By the newest snapshot: what runs finds the triggers of today, however old the snapshot of its transaction is.
+fn now(script: &str) -> Dependencies {
     let (mut titles, mut objects) = (Vec::new(), Vec::new());
-    for row in own::query(client, "SELECT title, name, text FROM steward._code()", &[])? {
-        titles.push(row.get::<String>(1)?.unwrap_or_default());
-        objects.push(Object {
-            name: row.get::<String>(2)?.unwrap_or_default(),
-            text: row.get::<String>(3)?.unwrap_or_default(),
-        });
+    for row in own::latest_rows(c"SELECT title, name, text FROM steward._code()") {
+        let mut values = row.into_iter().map(Option::unwrap_or_default);
+        titles.push(values.next().unwrap_or_default());
+        objects.push(Object { name: values.next().unwrap_or_default(), text: values.next().unwrap_or_default() });
     }
     let digest = |index: usize| (titles[index].clone(), Sha256::digest(objects[index].text.as_bytes()).to_vec());
-    Ok(reached(script, &objects).into_iter().map(digest).collect())
+    reached(script, &objects).into_iter().map(digest).collect()
 }
 
 /// Writes down what a script depends on now, in place of what was written before.
 pub fn write(client: &mut SpiClient<'_>, op_no: &str, script: &str) -> Outcome<()> {
     own::execute(client, "DELETE FROM steward._operation_dependency WHERE op_no = $1", &[op_no.into()])?;
     let insert = "INSERT INTO steward._operation_dependency (op_no, object, digest) VALUES ($1, $2, $3)";
-    for (object, digest) in now(client, script)? {
+    for (object, digest) in now(script) {
         own::execute(client, insert, &[op_no.into(), object.as_str().into(), digest.into()])?;
     }
     Ok(())
 }
 
+/// What became of an object that is not there any more.
+pub const GONE: &str = "is gone";
+
 /// Refuses if anything that the operation depends on is not what it was when it was filed.
 pub fn check(operation: &Operation) -> Outcome<()> {
+    let changed = changed(operation)?;
+    if changed.is_empty() { Ok(()) } else { Err(refusal(&operation.op_no, &changed)) }
+}
+
+/// What is not as it was written down, and what became of it.
+pub fn changed(operation: &Operation) -> Outcome<Vec<(String, &'static str)>> {
     let op_no = operation.op_no.as_str();
-    let (then, now) = own::run(|client| {
+    let then = own::run(|client| {
         let mut then = Dependencies::new();
         let stored = "SELECT object, digest FROM steward._operation_dependency WHERE op_no = $1";
         for row in own::query(client, stored, &[op_no.into()])? {
             then.insert(row.get::<String>(1)?.unwrap_or_default(), row.get::<Vec<u8>>(2)?.unwrap_or_default());
         }
-        Ok((then, now(client, &operation.script)?))
+        Ok(then)
     })?;
-    let changed: Vec<String> = then
+    let now = now(&operation.script);
+    let changed = then
         .keys()
         .chain(now.keys().filter(|object| !then.contains_key(*object)))
         .filter(|object| then.get(*object) != now.get(*object))
         .map(|object| match (then.get(object), now.get(object)) {
-            (Some(_), None) => format!("{object} is gone"),
-            (None, _) => format!("{object} is new"),
-            _ => format!("{object} was changed"),
+            (Some(_), None) => (object.clone(), GONE),
+            (None, _) => (object.clone(), "is new"),
+            _ => (object.clone(), "was changed"),
         })
         .collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let mut named = changed.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    Ok(changed)
+}
+
+pub fn refusal(op_no: &str, changed: &[(String, &str)]) -> Fault {
+    let named = changed.iter().take(NAMED).map(|(object, how)| format!("{object} {how}"));
+    let mut named = named.collect::<Vec<_>>().join("; ");
     if changed.len() > NAMED {
         named.push_str(&format!("; and {} more", changed.len() - NAMED));
     }
-    Err(Fault::wrong_state(format!("what {op_no} depends on has changed since it was filed"))
+    Fault::wrong_state(format!("what {op_no} depends on has changed since it was filed"))
         .detail(format!("{named}."))
-        .hint("File it again with steward.request(script, purpose)."))
+        .hint("File it again with steward.request(script, purpose).")
 }
 
 /// A short name of rules, tier policies and protected tables as they are, for the records of an operation.

@@ -4,7 +4,7 @@
 use super::environment::Environment;
 use super::request::check_membership;
 use super::{
-    CONFIRMATION_MINUTES, Entry, Operation, actor, cover, denied, dependency, numbered, person_named, push,
+    CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, numbered, person_named, push,
     require_factor, step_record,
 };
 use crate::audit::lane::Durability;
@@ -61,19 +61,23 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let run_as = operation.run_as.ok_or_else(|| Fault::wrong_state(format!("{op_no} has no script to run")))?;
     let statements = read_again(&operation, run_as)?;
     let policy = own::run(dependency::policy_version)?;
+    let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
+    let alters_code = statements.iter().any(|statement| defines(&statement.command));
+    let adopts = alters_code && operation.course.stepwise();
+    if adopts {
+        adoption::hold(&operation)?;
+    }
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
     // As it begins: what the script makes of the policy concerns the next one.
     let images = operation.restorable_run();
     let (done, touched) = run(&operation, &executor, run_as, &statements, images.clone())?;
-    let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
-    let alters_code = statements.iter().any(|statement| defines(&statement.command));
+    let mut adopted = None;
     if !alters_code {
         // Nor may it have changed while it ran.
         dependency::check(&operation)?;
-    } else if operation.course.stepwise() && cache::policy_relation().is_some() {
-        // What a step was approved to make is what the next one finds.
-        own::run(|client| dependency::write(client, &operation.op_no, &operation.script))?;
+    } else if adopts && cache::policy_relation().is_some() {
+        adopted = Some(adoption::adopt(&operation)?);
     }
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     // An operation may have removed the extension: then the records alone tell of it.
@@ -84,6 +88,9 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows, "policy": policy });
     if let Some((images, sha256)) = pre_image {
         details["pre_image"] = json!({ "images": images, "sha256": hex(&sha256) });
+    }
+    if let Some(changes) = adopted {
+        details["changes"] = json!(changes);
     }
     push("EXECUTE", &operation, operation.told(details));
     attempt.succeeded();

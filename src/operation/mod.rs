@@ -3,6 +3,7 @@
 //!
 //! A record is stamped with the role that acts, so none is made inside `own::run`.
 
+mod adoption;
 pub mod course;
 pub mod cover;
 pub mod decide;
