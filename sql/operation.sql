@@ -28,7 +28,7 @@ CREATE TABLE steward._operation (
     approvals_needed  int NOT NULL CHECK (approvals_needed >= 0),
     witness_needed    boolean NOT NULL,
     status            text NOT NULL CHECK (status IN
-        ('submitted', 'approved', 'executed', 'closed', 'rejected', 'cancelled', 'expired', 'failed')),
+        ('submitted', 'approved', 'executed', 'closed', 'rejected', 'cancelled', 'expired', 'failed', 'armed')),
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     confirmed_by      text REFERENCES steward.person,
     confirmed_at      timestamptz,
@@ -39,12 +39,19 @@ CREATE TABLE steward._operation (
     reviewed_by       text REFERENCES steward.person,
     reviewed_at       timestamptz,
     review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
-    CHECK (origin = 'statement' OR run_as IS NOT NULL)
+    CHECK (origin = 'statement' OR run_as IS NOT NULL),
+    -- Armed sessions.
+    needs_arm         boolean NOT NULL DEFAULT false,
+    data_digests      text[],
+    armed_in          text
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
 COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
+COMMENT ON COLUMN steward._operation.needs_arm IS 'Some of its statements cannot run inside steward.execute: it runs with steward.arm.';
+COMMENT ON COLUMN steward._operation.data_digests IS 'SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script.';
+COMMENT ON COLUMN steward._operation.armed_in IS 'While status is armed: which life of the server the armed session belongs to.';
 COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
 
 CREATE TABLE steward._operation_event (
@@ -82,13 +89,14 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict,
         o.status IN ('submitted', 'approved', 'failed') AND NOT EXISTS (SELECT FROM steward.person p
             WHERE p.name = o.applicant AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > clock_timestamp()
-                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen
+                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen,
+        o.needs_arm, o.data_digests
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
             OR steward.has_capability('audit') OR steward.has_capability('configure')
             OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. Everybody may read it.';
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again), armed (a session runs its statements one by one). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. needs_arm: it runs with steward.arm. data_digests: SHA-256 of the data of each COPY FROM STDIN. Everybody may read it.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
@@ -110,7 +118,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
         UNION ALL
-        SELECT 'execution', o.expires_at, 'SELECT * FROM steward.execute(%L);'
+        SELECT 'execution', o.expires_at, CASE WHEN o.needs_arm THEN 'SELECT steward.arm(%L);' ELSE 'SELECT * FROM steward.execute(%L);' END
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
                 AND (NOT o.witness_needed OR o.confirmed_at > clock_timestamp() - interval '10 minutes')
                 AND o.applicant = (SELECT steward.current_person())
@@ -131,9 +139,9 @@ GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUB
 
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
-    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL) RETURNS text
+    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL, data_digests text[] DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
-COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). data_digests: SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script. What cannot run inside a function is filed too and runs with steward.arm. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past, a COPY FROM STDIN without digest; 42601 and the like where the script does not parse; 0A000 what no operation runs, such as transaction control; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
 
 CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';
@@ -165,7 +173,7 @@ COMMENT ON FUNCTION steward.confirm IS 'Stands by as the second person, from a s
 CREATE FUNCTION steward.execute(op_no text)
     RETURNS TABLE (step int, statement text, rows bigint, duration_ms double precision)
     LANGUAGE c AS 'MODULE_PATHNAME', 'execute_wrapper';
-COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Errors: 55000 not approved, not confirmed, no run left, not yet or no longer valid, or already executing; 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
+COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Errors: 55000 not approved, not confirmed, no run left, not yet or no longer valid, or already executing; 0A000 a statement that cannot run inside a function (the HINT names steward.arm); 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
 
 CREATE FUNCTION steward.review(op_no text, verdict text, comment text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'review_wrapper';
