@@ -28,7 +28,7 @@ CREATE TABLE steward._operation (
     approvals_needed  int NOT NULL CHECK (approvals_needed >= 0),
     witness_needed    boolean NOT NULL,
     status            text NOT NULL CHECK (status IN
-        ('submitted', 'approved', 'executed', 'closed', 'rejected', 'cancelled', 'expired', 'failed')),
+        ('submitted', 'approved', 'executed', 'closed', 'rejected', 'cancelled', 'expired', 'failed', 'armed')),
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     confirmed_by      text REFERENCES steward.person,
     confirmed_at      timestamptz,
@@ -45,12 +45,20 @@ CREATE TABLE steward._operation (
     confirmed_step    int,
     rows_touched      bigint NOT NULL DEFAULT 0,
     every             interval,
-    CHECK (NOT stepwise OR every IS NULL)
+    CHECK (NOT stepwise OR every IS NULL),
+    -- Armed sessions.
+    needs_arm         boolean NOT NULL DEFAULT false,
+    data_digests      text[],
+    armed_in          text,
+    CHECK (NOT needs_arm OR NOT stepwise AND every IS NULL)
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
 COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
+COMMENT ON COLUMN steward._operation.needs_arm IS 'Some of its statements cannot run inside steward.execute: it runs with steward.arm.';
+COMMENT ON COLUMN steward._operation.data_digests IS 'SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script.';
+COMMENT ON COLUMN steward._operation.armed_in IS 'While status is armed: which life of the server the armed session belongs to.';
 COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
 COMMENT ON COLUMN steward._operation.stepwise IS 'Each run is the next statement of the script, so runs_allowed is their number and runs_done how many are done. Each takes a confirmation of its own.';
 COMMENT ON COLUMN steward._operation.confirmed_step IS 'The run that the last confirmation was for, from 1. The confirmation of a stepwise operation counts for no other.';
@@ -106,13 +114,14 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.stepwise, CASE WHEN o.stepwise THEN o.runs_done END AS steps_done,
         o.every, o.executed_at + o.every AS next_run,
         CASE WHEN o.every IS NOT NULL THEN (SELECT a.lapses FROM steward._approval a WHERE a.op_no = o.op_no
-            ORDER BY a.lapses DESC OFFSET greatest(o.approvals_needed, 1) - 1 LIMIT 1) END AS approvals_lapse
+            ORDER BY a.lapses DESC OFFSET greatest(o.approvals_needed, 1) - 1 LIMIT 1) END AS approvals_lapse,
+        o.needs_arm, o.data_digests
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
             OR steward.has_capability('audit') OR steward.has_capability('configure')
             OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. stepwise: each run is the next statement; steps_done of runs_allowed. every: a standing operation; next_run is the end of its last run and this interval later, approvals_lapse when too few approvals will count unless they are renewed. Everybody may read it.';
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again), armed (a session runs its statements one by one). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. stepwise: each run is the next statement; steps_done of runs_allowed. every: a standing operation; next_run is the end of its last run and this interval later, approvals_lapse when too few approvals will count unless they are renewed. needs_arm: it runs with steward.arm. data_digests: SHA-256 of the data of each COPY FROM STDIN. Everybody may read it.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
@@ -144,7 +153,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
         UNION ALL
-        SELECT 'execution', o.expires_at, 'SELECT * FROM steward.execute(%L);'
+        SELECT 'execution', o.expires_at, CASE WHEN o.needs_arm THEN 'SELECT steward.arm(%L);' ELSE 'SELECT * FROM steward.execute(%L);' END
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
                 AND (NOT o.witness_needed OR o.confirmed_at > CASE WHEN o.every IS NULL THEN clock_timestamp() - interval '10 minutes'
                     ELSE '-infinity' END)
@@ -169,9 +178,9 @@ GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUB
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
     runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL, stepwise boolean DEFAULT false,
-    every interval DEFAULT NULL) RETURNS text
+    every interval DEFAULT NULL, data_digests text[] DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
-COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). stepwise: each call of steward.execute runs the next statement only, in a transaction of its own, after a confirmation of that step. every: a standing operation for a scheduler such as pg_cron: up to runs runs, each at least this long after the end of the one before, counted in seconds (1 second to 366 days; a month is 30 days), so a nightly job asks for 23 hours. It needs an approval whatever its tier, and expected_rows, which limits each run, if it may write; not_after may be years away. Nobody stands by at its runs: the applicant''s login executes it without a code, and the second person confirms it once, after the approvals. These count for 365 days; in the last 30 and later they are given anew, and then confirmed anew. A suspension, a revoked right, a changed dependency or a rejected review stops it. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). stepwise: each call of steward.execute runs the next statement only, in a transaction of its own, after a confirmation of that step. every: a standing operation for a scheduler such as pg_cron: up to runs runs, each at least this long after the end of the one before, counted in seconds (1 second to 366 days; a month is 30 days), so a nightly job asks for 23 hours. It needs an approval whatever its tier, and expected_rows, which limits each run, if it may write; not_after may be years away. Nobody stands by at its runs: the applicant''s login executes it without a code, and the second person confirms it once, after the approvals. These count for 365 days; in the last 30 and later they are given anew, and then confirmed anew. A suspension, a revoked right, a changed dependency or a rejected review stops it. data_digests: SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script. What cannot run inside a function is filed too and runs with steward.arm; such a script is neither stepwise nor standing. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past, a COPY FROM STDIN without digest; 42601 and the like where the script does not parse; 0A000 what no operation runs, such as transaction control; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
 
 CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';
@@ -203,7 +212,7 @@ COMMENT ON FUNCTION steward.confirm IS 'Stands by as the second person, from a s
 CREATE FUNCTION steward.execute(op_no text)
     RETURNS TABLE (step int, statement text, rows bigint, duration_ms double precision)
     LANGUAGE c AS 'MODULE_PATHNAME', 'execute_wrapper';
-COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Of a stepwise operation this is the next statement alone; no order is given and none can be. A standing operation takes no code of the second factor and no new confirmation for a run. Errors: 55000 not approved, a run of a standing operation too early (DETAIL says when), not confirmed, no run left, not yet or no longer valid, or already executing; 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
+COMMENT ON FUNCTION steward.execute IS 'Runs the approved script in this transaction, as its run_as role and with fixed settings; everything is checked again before. One row for each statement: rows it reports (rows of a query are counted, not shown) and its duration in milliseconds. An error of a statement passes through as it is and undoes the run; the failed attempt stays on record and the operation may run again. Of a stepwise operation this is the next statement alone; no order is given and none can be. A standing operation takes no code of the second factor and no new confirmation for a run. Errors: 55000 not approved, a run of a standing operation too early (DETAIL says when), not confirmed, no run left, not yet or no longer valid, or already executing; 0A000 a statement that cannot run inside a function (the HINT names steward.arm); 42501 not the applicant, no membership any more, more rows than expected_rows. May be called by the person who filed the operation.';
 
 CREATE FUNCTION steward.review(op_no text, verdict text, comment text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'review_wrapper';

@@ -66,6 +66,18 @@ impl Fault {
         Self::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, message)
             .hint("This is a bug in pg_steward; please report it.")
     }
+    /// 08006: the client has gone.
+    pub fn connection_lost(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE, message)
+    }
+    /// 08P01: the client sends what does not belong here.
+    pub fn protocol_violated(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_PROTOCOL_VIOLATION, message)
+    }
+    /// 57014: the client has given up.
+    pub fn cancelled(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_QUERY_CANCELED, message)
+    }
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self

@@ -16,6 +16,7 @@ macro_rules! tests {
 
 mod account;
 mod approval_defects;
+mod armed;
 mod attack;
 mod bulk;
 mod chain;
@@ -76,6 +77,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let subjects = [
         approval_defects::tests(),
+        armed::tests(),
         attack::tests(),
         bulk::tests(),
         chain::tests(),

@@ -12,7 +12,7 @@ pub mod plan;
 pub mod role;
 pub mod session;
 pub mod setting;
-mod wire;
+pub mod wire;
 
 use crate::expect::{db_error, expect_error, expect_refused};
 use crate::school::{School, request};

@@ -25,7 +25,10 @@ fn events() -> Vec<Event> {
 #[test]
 fn names_are_the_documented_ones_and_read_back() {
     let names: Vec<&str> = Status::ALL.iter().map(|status| status.name()).collect();
-    assert_eq!(names, ["submitted", "approved", "executed", "closed", "rejected", "cancelled", "expired", "failed"]);
+    assert_eq!(
+        names,
+        ["submitted", "approved", "executed", "closed", "rejected", "cancelled", "expired", "failed", "armed"]
+    );
     for status in Status::ALL {
         assert_eq!(Status::from_name(status.name()), Some(status));
     }
@@ -107,6 +110,27 @@ fn a_rejected_review_stops_the_runs_that_are_left() {
         let review = |accepted| next(status, Event::ReviewRuns { accepted });
         assert_eq!(review(true), runs.then_some(status));
         assert_eq!(review(false), runs.then_some(Closed));
+    }
+}
+
+#[test]
+fn an_armed_run_ends_as_far_as_it_got() {
+    let ends = |done, left, review| next(Armed, Event::Disarm { done, left, review });
+    assert_eq!(ends(true, 1, true), Some(Approved));
+    assert_eq!(ends(false, 1, true), Some(Failed));
+    for done in [true, false] {
+        assert_eq!(ends(done, 0, true), Some(Executed), "what ran is reviewed, all of it or not");
+        assert_eq!(ends(done, 0, false), Some(Closed));
+    }
+    assert_eq!(next(Armed, Event::Reject(Past::ReviewOwed)), Some(Executed));
+    assert_eq!(next(Armed, Event::Cancel(Past::Settled)), Some(Closed));
+    for status in Status::ALL {
+        assert_eq!(next(status, Event::Arm), matches!(status, Approved | Failed).then_some(Armed));
+        let disarm = Event::Disarm { done: true, left: 0, review: true };
+        assert_eq!(next(status, disarm).is_some(), status == Armed);
+    }
+    for event in [APPROVAL, Event::Confirm, Event::Fail, Event::Review, runs(0, true), Event::Expire(Past::Settled)] {
+        assert_eq!(next(Armed, event), None, "{event:?}");
     }
 }
 

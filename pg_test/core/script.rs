@@ -1,6 +1,8 @@
 //! The script of an operation as bytes and characters.
 
-use crate::core::script::{Shown, compare, digest, hex, hidden_character, holds_password, number, uses_cursor};
+use crate::core::script::{
+    Shown, bare, compare, digest, hex, hidden_character, holds_password, is_sha256, number, uses_cursor,
+};
 
 #[test]
 fn the_digest_is_sha_256_of_the_bytes() {
@@ -96,4 +98,26 @@ fn numbers_have_at_least_four_digits() {
     assert_eq!(number("20261121", 1), "OP-20261121-0001");
     assert_eq!(number("20261121", 9999), "OP-20261121-9999");
     assert_eq!(number("20261121", 10_000), "OP-20261121-10000");
+}
+
+#[test]
+fn white_space_and_semicolons_around_a_statement_do_not_matter() {
+    for same in ["VACUUM a", " VACUUM a;", "\n;; VACUUM a ;\t; \n"] {
+        assert_eq!(bare(same.as_bytes()), b"VACUUM a", "{same:?}");
+    }
+    for nothing in ["", " ", ";", " ; "] {
+        assert_eq!(bare(nothing.as_bytes()), b"", "{nothing:?}");
+    }
+    for other in ["VACUUM  a", "VACUUM a -- b", "/**/VACUUM a", "VACUUM a; VACUUM a", "\u{a0}VACUUM a"] {
+        assert_ne!(bare(other.as_bytes()), b"VACUUM a", "{other:?}");
+    }
+}
+
+#[test]
+fn a_sha_256_has_sixty_four_hexadecimal_digits() {
+    assert!(is_sha256(&hex(&digest("x"))));
+    assert!(is_sha256(&hex(&digest("x")).to_uppercase()));
+    for other in ["", "ab", &"g".repeat(64), &"a".repeat(63), &"a".repeat(65), &"é".repeat(32)] {
+        assert!(!is_sha256(other), "{other:?}");
+    }
 }

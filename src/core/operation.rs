@@ -19,10 +19,12 @@ pub enum Status {
     Expired,
     /// The last attempt failed and changed nothing; may be tried again.
     Failed,
+    /// A session runs its statements one by one; the run is used up.
+    Armed,
 }
 
 impl Status {
-    pub const ALL: [Status; 8] = [
+    pub const ALL: [Status; 9] = [
         Status::Submitted,
         Status::Approved,
         Status::Executed,
@@ -31,6 +33,7 @@ impl Status {
         Status::Cancelled,
         Status::Expired,
         Status::Failed,
+        Status::Armed,
     ];
 
     pub fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Status {
             Status::Cancelled => "cancelled",
             Status::Expired => "expired",
             Status::Failed => "failed",
+            Status::Armed => "armed",
         }
     }
 
@@ -79,6 +83,10 @@ pub enum Event {
     Execute { left: u32, review: bool },
     /// One run failed.
     Fail,
+    /// A session begins a run whose statements come one by one.
+    Arm,
+    /// Such a run has ended: all of it was `done`, or what came before stays. `left` more are allowed.
+    Disarm { done: bool, left: u32, review: bool },
     /// Somebody looked at what was done.
     Review,
     /// Somebody looked at the runs of a standing operation so far.
@@ -101,6 +109,13 @@ pub fn next(status: Status, event: Event) -> Option<Status> {
         (Approved | Failed, Event::Execute { left: 0, review: true }) => Some(Executed),
         (Approved | Failed, Event::Execute { left: 0, review: false }) => Some(Closed),
         (Approved | Failed, Event::Fail) => Some(Failed),
+        (Approved | Failed, Event::Arm) => Some(Armed),
+        (Armed, Event::Reject(past)) => Some(end(past, Rejected)),
+        (Armed, Event::Cancel(past)) => Some(end(past, Cancelled)),
+        (Armed, Event::Disarm { done: true, left: 1.., .. }) => Some(Approved),
+        (Armed, Event::Disarm { done: false, left: 1.., .. }) => Some(Failed),
+        (Armed, Event::Disarm { left: 0, review: true, .. }) => Some(Executed),
+        (Armed, Event::Disarm { left: 0, review: false, .. }) => Some(Closed),
         (Executed, Event::Review) => Some(Closed),
         (Approved | Failed, Event::ReviewRuns { accepted: true }) => Some(status),
         (Approved | Failed, Event::ReviewRuns { accepted: false }) => Some(Closed),

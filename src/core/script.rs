@@ -14,6 +14,19 @@ pub fn digest(script: &str) -> [u8; 32] {
     Sha256::digest(script.as_bytes()).into()
 }
 
+/// A statement without the white space and semicolons around it: what a client may send more or less of.
+pub fn bare(statement: &[u8]) -> &[u8] {
+    let outside = |byte: &u8| byte.is_ascii_whitespace() || *byte == b';';
+    let from = statement.iter().position(|byte| !outside(byte)).unwrap_or(statement.len());
+    let to = statement.iter().rposition(|byte| !outside(byte)).map_or(from, |last| last + 1);
+    &statement[from..to]
+}
+
+/// Whether this is a SHA-256 in hexadecimal.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

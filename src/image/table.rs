@@ -46,6 +46,8 @@ unsafe fn threat(node: *mut pg_sys::Node) -> Option<Threat> {
     unsafe {
         match (*node).type_ {
             NodeTag::T_TruncateStmt => Some(Threat { name: "TRUNCATE", takes_data: true }),
+            // An index, which loses nothing; and it must be the first thing that its transaction does.
+            NodeTag::T_DropStmt if (*node.cast::<pg_sys::DropStmt>()).concurrent => None,
             NodeTag::T_DropStmt => {
                 let drops_tables = (*node.cast::<pg_sys::DropStmt>()).removeType == pg_sys::ObjectType::OBJECT_TABLE;
                 let name = if drops_tables { "DROP TABLE" } else { "ALTER TABLE" };

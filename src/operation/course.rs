@@ -58,6 +58,15 @@ impl Wish {
             .hint("expected_rows => 5000"))
     }
 
+    /// A scheduler arms no session, and the order of an armed run is the script's anyway.
+    pub fn check_arm(&self, needs_arm: bool) -> Outcome<()> {
+        if !needs_arm || !self.stepwise && self.every.is_none() {
+            return Ok(());
+        }
+        Err(Fault::unsupported("what runs with steward.arm can be neither stepwise nor standing")
+            .hint("Leave out stepwise and every."))
+    }
+
     /// For the record of the request.
     pub fn told(&self) -> String {
         match self.every {

@@ -43,6 +43,11 @@ pub fn begin(op_no: &str, reach: gate::Cover, person: &str, images: Option<Run>)
     })
 }
 
+/// A cover that comes and goes with the calls of one statement of an armed session; see `armed`.
+pub fn lay(cover: Option<Rc<Cover>>) {
+    COVER.with_borrow_mut(|standing| *standing = cover);
+}
+
 /// The standing cover.
 pub fn current() -> Option<Rc<Cover>> {
     COVER.with_borrow(Clone::clone)

@@ -1,9 +1,9 @@
 //! The surroundings in which a script is judged and run: as its `run_as` role and with settings that the session cannot
-//! choose, since they change what the approved bytes mean.
+//! choose, since they change what the approved bytes mean. An armed session keeps them as its own until its run has ended.
 
 use crate::settings;
 use pgrx::pg_sys;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// Settings that alter the meaning of a script; the time zone of the policy comes on top.
 const FIXED: &[(&str, &str)] = &[
@@ -42,18 +42,63 @@ impl Environment {
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
             let nest_level = pg_sys::NewGUCNestLevel();
-            for (name, value) in FIXED {
-                fix(name, value);
+            for (name, value) in wanted() {
+                fix(name, &value, pg_sys::GucAction::GUC_ACTION_SAVE);
             }
-            fix("TimeZone", &settings::time_zone());
             pg_sys::SetUserIdAndSecContext(run_as, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
             Environment { user, context, nest_level }
         }
     }
 }
 
-/// Sets one value at the current nest level.
-unsafe fn fix(name: &str, value: &str) {
+fn wanted() -> impl Iterator<Item = (&'static str, String)> {
+    let fixed = FIXED.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    fixed.chain(std::iter::once(("TimeZone", settings::time_zone())))
+}
+
+/// The same settings as those of a session, which it may change, and then nothing more is covered.
+pub struct Kept {
+    before: Vec<(&'static str, String)>,
+    values: Vec<(&'static str, String)>,
+}
+
+impl Kept {
+    /// Sets them as SET does: they stay once this transaction has committed.
+    pub fn set() -> Kept {
+        let before = wanted().map(|(name, _)| (name, value_of(name))).collect();
+        for (name, value) in wanted() {
+            // Safe: inside a transaction.
+            unsafe { fix(name, &value, pg_sys::GucAction::GUC_ACTION_SET) };
+        }
+        let values = wanted().map(|(name, _)| (name, value_of(name))).collect();
+        Kept { before, values }
+    }
+
+    /// A setting that is another now.
+    pub fn deviating(&self) -> Option<&'static str> {
+        self.values.iter().find(|(name, value)| value_of(name) != *value).map(|(name, _)| *name)
+    }
+
+    /// Sets what was set before, in a transaction that commits.
+    pub fn restore(&self) {
+        for (name, value) in &self.before {
+            // Safe: inside a transaction.
+            unsafe { fix(name, value, pg_sys::GucAction::GUC_ACTION_SET) };
+        }
+    }
+}
+
+fn value_of(name: &str) -> String {
+    let name = CString::new(name).unwrap_or_default();
+    // Safe: a setting that the server has; its value is copied.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        if value.is_null() { String::new() } else { CStr::from_ptr(value).to_string_lossy().into_owned() }
+    }
+}
+
+/// Sets one value: at the current nest level, or for the session.
+unsafe fn fix(name: &str, value: &str, action: pg_sys::GucAction::Type) {
     let (name, value) = (CString::new(name).unwrap_or_default(), CString::new(value).unwrap_or_default());
     // Safe: both strings live through the call, which copies them; an unknown name or value is an ERROR.
     unsafe {
@@ -62,7 +107,7 @@ unsafe fn fix(name: &str, value: &str) {
             value.as_ptr(),
             pg_sys::GucContext::PGC_SUSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
+            action,
             true,
             0,
             false,

@@ -59,7 +59,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let operation = Operation::lock(op_no)?;
     let status = check(&operation, &executor)?;
     let run_as = operation.run_as.ok_or_else(|| Fault::wrong_state(format!("{op_no} has no script to run")))?;
-    let statements = read_again(&operation, run_as)?;
+    let statements = read_again(&operation, run_as, false)?;
     let policy = own::run(dependency::policy_version)?;
     let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
     let alters_code = statements.iter().any(|statement| defines(&statement.command));
@@ -98,7 +98,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
 }
 
 /// Everything an approval is bound to, as it is now. The status after the run.
-fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
+pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
     // At the runs of a standing operation nobody sits who could type a code: who filed and who approved it did.
@@ -137,7 +137,7 @@ fn check_database(operation: &Operation) -> Outcome<()> {
         .detail(format!("It belongs to database {} of system {}.", operation.database, operation.system_identifier)))
 }
 
-fn approval_missing(operation: &Operation, needed: u32) -> Fault {
+pub fn approval_missing(operation: &Operation, needed: u32) -> Fault {
     let given = operation.approvals_given();
     Fault::wrong_state(format!("{} is not approved", operation.op_no))
         .detail(format!("Approvals that count: {given} of {needed}.{}", operation.void_approvals()))
@@ -158,7 +158,7 @@ fn check_confirmation(operation: &Operation) -> Outcome<()> {
 
 /// Why no second person stands by, as a sentence. A confirmation counts while it is fresh and the person could still
 /// give it.
-fn unconfirmed(operation: &Operation) -> Option<String> {
+pub fn unconfirmed(operation: &Operation) -> Option<String> {
     Some(match operation.parts.witness.as_deref() {
         None => "Nobody has confirmed this run.".to_owned(),
         Some(name) if !operation.confirmation_counts() && operation.course.standing() => {
@@ -179,16 +179,18 @@ fn unconfirmed(operation: &Operation) -> Option<String> {
     })
 }
 
-/// Splits the stored script and judges it by the policy of today.
-fn read_again(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Statement>> {
+/// Splits the stored script and judges it by the policy of today. `armed`: its statements come one by one.
+pub fn read_again(operation: &Operation, run_as: pg_sys::Oid, armed: bool) -> Outcome<Vec<Statement>> {
     let statements = {
         let _surroundings = Environment::enter(run_as);
         operation.due(dry_run::examine(&operation.script)?)?
     };
     for statement in &statements {
-        if let Err(reason) = &statement.runnable {
-            return Err(Fault::unsupported(format!("step {} cannot run in an operation", statement.number))
-                .detail(format!("{reason}.")));
+        if let Err(reason) = if armed { &statement.armable } else { &statement.runnable } {
+            let fault = Fault::unsupported(format!("step {} cannot run this way", statement.number));
+            let fault = fault.detail(format!("{reason}."));
+            let other = statement.armable.is_ok();
+            return Err(if other { fault.hint(format!("SELECT steward.arm('{}');", operation.op_no)) } else { fault });
         }
         // What could not be judged yet is judged by the hooks when it runs.
         if statement.tier > operation.tier && statement.decision != "unknown" {

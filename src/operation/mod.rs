@@ -4,6 +4,8 @@
 //! A record is stamped with the role that acts, so none is made inside `own::run`.
 
 mod adoption;
+pub mod arm;
+pub mod armed;
 pub mod course;
 pub mod cover;
 pub mod decide;
@@ -158,6 +160,7 @@ impl Operation {
                     Status::Executed => "It has run; nothing but its review is left.".to_owned(),
                     Status::Submitted => "It waits for its approval.".to_owned(),
                     Status::Approved | Status::Failed => "It has the approvals it needs.".to_owned(),
+                    Status::Armed => "A session runs its statements one by one.".to_owned(),
                     _ => "That is final.".to_owned(),
                 })
                 .hint(format!("SELECT * FROM steward.operation_trail WHERE op_no = '{}' ORDER BY n;", self.op_no))

@@ -2,7 +2,7 @@
 
 use super::course::Wish;
 use super::environment::Environment;
-use super::{Entry, actor, denied, dependency, next_number, require_factor, step_record};
+use super::{Entry, actor, arm, denied, dependency, next_number, require_factor, step_record};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
@@ -53,6 +53,7 @@ fn request(
     approvals: Option<i32>,
     stepwise: Option<bool>,
     every: Option<Interval>,
+    data_digests: Option<Vec<Option<String>>>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
@@ -74,7 +75,7 @@ fn request(
         };
         check(&form)?;
         check_membership("REQUEST", "", run_as)?;
-        file(&form, &applicant)
+        file(&form, &applicant, data_digests)
     })())
 }
 
@@ -125,12 +126,14 @@ pub fn check_membership(step: &str, op_no: &str, run_as: pg_sys::Oid) -> Outcome
     .detail("A script runs as a role that its applicant may put on."))
 }
 
-fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
+fn file(form: &Form<'_>, applicant: &Person, data_digests: Option<Vec<Option<String>>>) -> Outcome<String> {
     let steps = {
         let _surroundings = Environment::enter(form.run_as);
         dry_run::examine(form.script)?
     };
     check_steps(&steps)?;
+    let needs = arm::needs(&steps, data_digests)?;
+    form.course.check_arm(needs.arm)?;
     let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
     require_factor("REQUEST", "", tier, applicant)?;
     let demands = cache::policy().tier_policy(tier, &applicant.post);
@@ -152,13 +155,13 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
         false => Some(Status::Submitted),
     };
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
-    let filed = Filed { form, applicant, steps: steps.len(), tier, rule, approvals, witness, status };
+    let filed = Filed { form, applicant, steps: steps.len(), tier, rule, approvals, witness, status, needs };
     let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
     filed.record(&op_no, &policy);
     Ok(op_no)
 }
 
-/// Everything must be able to run inside a function, and must have been understood.
+/// Everything must be able to run, by itself at least, and must have been understood.
 fn check_steps(steps: &[Step]) -> Outcome<()> {
     if steps.is_empty() {
         return Err(Fault::bad_argument("script must not be empty"));
@@ -166,16 +169,9 @@ fn check_steps(steps: &[Step]) -> Outcome<()> {
     // What an earlier step may create cannot be looked up yet.
     let mut may_create = false;
     for step in steps {
-        if let Err(reason) = &step.runnable {
-            let fault = Fault::unsupported(format!("step {} cannot run in an operation", step.number))
-                .detail(format!("{reason}."));
-            // What no operation can cover has no other way either.
-            let no_way = step.rule == "audit";
-            return Err(if no_way {
-                fault
-            } else {
-                fault.hint("Sessions that run such statements one by one are not built yet.")
-            });
+        if let (Err(_), Err(reason)) = (&step.runnable, &step.armable) {
+            return Err(Fault::unsupported(format!("step {} cannot run in an operation", step.number))
+                .detail(format!("{reason}.")));
         }
         if step.decision == "unknown" && !may_create {
             return Err(Fault::bad_argument(format!("step {} cannot be judged", step.number))
@@ -230,6 +226,7 @@ struct Filed<'a> {
     approvals: u32,
     witness: bool,
     status: Status,
+    needs: arm::Needs,
 }
 
 /// 22023 where the term is over before it begins.
@@ -290,6 +287,7 @@ impl Filed<'_> {
         };
         filed.write(client)?;
         form.course.write(client, &op_no, self.steps)?;
+        self.needs.write(client, &op_no)?;
         dependency::write(client, &op_no, form.script)?;
         if self.status == Status::Approved {
             let comment = Some("its tier demands no approval before it runs");
@@ -312,6 +310,8 @@ impl Filed<'_> {
             "course": self.form.course.told(),
             "status": self.status.name(),
             "policy": policy,
+            "needs_arm": self.needs.arm,
+            "data_digests": self.needs.digests,
         });
         record.details = Some(details.to_string());
         buffer::push(record);

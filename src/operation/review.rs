@@ -1,7 +1,7 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
-use super::{Entry, Operation, actor, next_number, numbered, own_act, push, require_factor};
+use super::{Entry, Operation, actor, arm, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
@@ -67,6 +67,7 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()>
     match (record.kind, record.operation_type.as_str(), record.outcome) {
         (Kind::Operation, "EXECUTE", Ending::Failure) => follow(client, record, "FAIL", |_| Event::Fail),
         (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
+        (Kind::Operation, arm::DISARM, Ending::Failure) => arm::on_record(client, record),
         (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
         (Kind::Login, factor::VERIFY, _) => factor::keep::on_record(client, record),
         (Kind::Statement, _, Ending::Success)

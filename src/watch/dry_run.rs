@@ -42,6 +42,10 @@ pub struct Step {
     pub utility: bool,
     /// Why it cannot run inside `steward.execute`, if it cannot.
     pub runnable: Result<(), String>,
+    /// Why it cannot be a statement of an armed session, if it cannot.
+    pub armable: Result<(), String>,
+    /// COPY FROM STDIN: its rows are not in the text.
+    pub loads_data: bool,
 }
 
 /// What a step becomes from so many rows on.
@@ -79,7 +83,7 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
     unsafe {
         let node = (*raw).stmt;
         let command = utility::tag_of(node).to_owned();
-        let runnable = runnable(node);
+        let (runnable, armable, loads_data) = (runnable(node), armable(node), loads_data(node));
         let policy = cache::policy();
         let blank = Step {
             number,
@@ -97,11 +101,16 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
             utility: !is_plannable(node),
             runnable,
+            armable,
+            loads_data,
         };
-        if is_plannable(node) {
-            return match plan(raw, script) {
+        let copied = copied_query(raw);
+        if is_plannable(node) || copied.is_some() {
+            let exports = copied.is_some();
+            let mut query = copied.unwrap_or(*raw);
+            return match plan(&mut query, script) {
                 Ok((planned, functions)) => {
-                    let mut facts = facts::of_plan(planned, &policy, false);
+                    let mut facts = facts::of_plan(planned, &policy, exports);
                     facts.deeds.extend(functions);
                     facts.deeds.extend(own_commands(planned, &policy));
                     let opaque = calls_unknown_functions(planned);
@@ -135,6 +144,7 @@ fn own(blank: Step, name: &str) -> Step {
         decision: "refuse".to_owned(),
         reason: format!("{name} belongs to pg_steward; no operation can cover it"),
         runnable: Err(format!("{name} is changed by the functions of schema steward only")),
+        armable: Err(format!("{name} is changed by the functions of schema steward only")),
         ..blank
     }
 }
@@ -184,6 +194,20 @@ unsafe fn is_plannable(node: *mut pg_sys::Node) -> bool {
     use NodeTag::*;
     // Safe: reads the tag.
     matches!(unsafe { (*node).type_ }, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
+}
+
+/// The query of COPY (…) TO STDOUT: what it does is what leaves.
+unsafe fn copied_query(raw: *mut pg_sys::RawStmt) -> Option<pg_sys::RawStmt> {
+    // Safe: cast after the tag; the parser's own query in the place of the command.
+    unsafe {
+        let node = (*raw).stmt;
+        if (*node).type_ != NodeTag::T_CopyStmt {
+            return None;
+        }
+        let copy = &*node.cast::<pg_sys::CopyStmt>();
+        let sends = !copy.query.is_null() && copy.filename.is_null() && !copy.is_program;
+        sends.then(|| pg_sys::RawStmt { stmt: copy.query, ..*raw })
+    }
 }
 
 /// A plan, and the watched functions in it.
@@ -270,7 +294,7 @@ unsafe fn runnable(node: *mut pg_sys::Node) -> Result<(), String> {
     // Safe: casts follow the tags.
     let reason = unsafe {
         match (*node).type_ {
-            T_TransactionStmt => "transaction control belongs to steward.execute",
+            T_TransactionStmt => "transaction control belongs to steward.execute and steward.arm",
             T_VacuumStmt if (*node.cast::<pg_sys::VacuumStmt>()).is_vacuumcmd => "VACUUM cannot run inside a function",
             T_AlterSystemStmt => "ALTER SYSTEM cannot run inside a function",
             T_CreatedbStmt | T_DropdbStmt => "CREATE and DROP DATABASE cannot run inside a function",
@@ -303,6 +327,38 @@ unsafe fn runnable(node: *mut pg_sys::Node) -> Result<(), String> {
         }
     };
     Err(reason.to_owned())
+}
+
+/// Why the client cannot send a statement itself between `steward.arm` and `steward.disarm`, in the words of a DETAIL.
+unsafe fn armable(node: *mut pg_sys::Node) -> Result<(), String> {
+    use NodeTag::*;
+    // Safe: casts follow the tags.
+    let reason = unsafe {
+        match (*node).type_ {
+            T_TransactionStmt => "transaction control belongs to steward.execute and steward.arm",
+            T_PrepareStmt | T_ExecuteStmt | T_DeallocateStmt => {
+                "prepared statements do not belong in a script: write the statement itself"
+            }
+            T_LoadStmt => "LOAD is not supported in an operation",
+            T_DeclareCursorStmt => "a cursor would be read by statements that nobody approved",
+            tag if utility::sets_only_the_session(tag) => "what only concerns the session ends its being armed",
+            T_CopyStmt if loads_data(node) && !(*node.cast::<pg_sys::CopyStmt>()).whereClause.is_null() => {
+                "COPY FROM STDIN WHERE is not supported: its data is bound as a whole"
+            }
+            _ => return Ok(()),
+        }
+    };
+    Err(reason.to_owned())
+}
+
+unsafe fn loads_data(node: *mut pg_sys::Node) -> bool {
+    // Safe: cast after the tag.
+    unsafe {
+        (*node).type_ == NodeTag::T_CopyStmt && {
+            let copy = &*node.cast::<pg_sys::CopyStmt>();
+            copy.is_from && copy.filename.is_null() && !copy.is_program
+        }
+    }
 }
 
 unsafe fn reindexes_concurrently(reindex: &pg_sys::ReindexStmt) -> bool {

@@ -17,6 +17,7 @@ use crate::core::rule::{ColumnSet, Command, Group};
 use crate::core::tier::Tier;
 use crate::error::answer;
 use crate::login::idle;
+use crate::operation::armed;
 use crate::{image, raw};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -69,6 +70,10 @@ pub fn init() {
 
 unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     unsafe {
+        if armed::is_armed() {
+            super::armed::query_starts(query);
+        }
+        let covered = armed::enter(query as usize);
         let decided = parallel::is_worker() && parallel::starts(query);
         let writes = !decided && !passes(query) && decide(query, flags);
         let mut context = listen();
@@ -86,6 +91,9 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         if writes {
             begin_writing(query);
         }
+        if covered {
+            armed::leave();
+        }
     }
 }
 
@@ -96,6 +104,8 @@ unsafe extern "C-unwind" fn run(
     once: bool,
 ) {
     unsafe {
+        let covered = armed::enter(query as usize);
+        let count = if armed::is_entered() { super::armed::most_rows(query, count, covered) } else { count };
         // A cursor or portal goes on without a new start.
         if cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
             stop(query);
@@ -117,11 +127,16 @@ unsafe extern "C-unwind" fn run(
             None => core_run(query, direction, count, once),
         }
         pg_sys::error_context_stack = context.previous;
+        if covered {
+            super::armed::query_ran(query);
+            armed::leave();
+        }
     }
 }
 
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
     unsafe {
+        let covered = armed::enter(query as usize);
         let mut context = listen();
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut context;
@@ -134,11 +149,16 @@ unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
         if buffer::something_runs() {
             count_finally(query);
         }
+        if covered {
+            super::armed::query_finished(query);
+            armed::leave();
+        }
     }
 }
 
 unsafe extern "C-unwind" fn end(query: *mut pg_sys::QueryDesc) {
     unsafe {
+        armed::ended(query as usize);
         if buffer::something_runs() {
             complete(query);
         }

@@ -12,6 +12,7 @@ use crate::backend::backend_local;
 use crate::error::Fault;
 use crate::login::attempt::{self, Failure};
 use crate::login::{self, Attempt, failures, policy::LoginPolicy};
+use crate::operation::armed;
 use crate::{raw, session};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -169,6 +170,7 @@ pub fn denied() {
 unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
     let phase = PHASE.get();
     PHASE.set(Phase::Over);
+    armed::end("the session has ended");
     SESSION.with_borrow(|session| {
         let Some(session) = session else { return };
         match phase {

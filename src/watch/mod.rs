@@ -2,8 +2,10 @@
 //! nowhere else. Turns what the server is about to do into deeds, has them judged, and counts rows.
 
 pub mod apply;
+pub mod armed;
 pub mod called;
 pub mod catalog;
+pub mod copy_data;
 pub mod dry_run;
 pub mod executor;
 pub mod facts;

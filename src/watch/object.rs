@@ -7,6 +7,7 @@ use super::{catalog, function, judge, standing_aside, utility};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::error::answer;
+use crate::operation::armed;
 use crate::{image, raw};
 use pgrx::pg_sys::{self, ObjectAccessType, Oid};
 use std::ffi::{CStr, c_int, c_void};
@@ -32,7 +33,11 @@ unsafe extern "C-unwind" fn object_access(
         if let Some(next) = NEXT {
             next(access, class, object, part, argument);
         }
-        let harmless = access == ObjectAccessType::OAT_FUNCTION_EXECUTE && function::is_harmless(object);
+        let runs = access == ObjectAccessType::OAT_FUNCTION_EXECUTE;
+        if runs && armed::is_armed() {
+            super::armed::function_starts();
+        }
+        let harmless = runs && function::is_harmless(object);
         if !harmless {
             decide(access, class, object, part);
         }

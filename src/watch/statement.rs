@@ -32,6 +32,11 @@ impl Source<'_> {
         Source { text: text.trim_ascii(), top_level }
     }
 
+    /// Its bytes, in the server's encoding.
+    pub fn bytes(&self) -> &[u8] {
+        self.text
+    }
+
     /// With every constant replaced, as records keep it.
     pub fn redacted(&self) -> Option<String> {
         if self.text.is_empty() {
@@ -146,14 +151,34 @@ unsafe fn is_client_text(text: *const c_char) -> bool {
     }
 }
 
+/// Whether a procedural language has connected to SPI.
+pub fn inside_language() -> bool {
+    // Safe: taking a relation out of SPI that is not there changes nothing; what it answers tells whether anybody has
+    // connected.
+    unsafe { pg_sys::SPI_unregister_relation(c"pg_steward".as_ptr()) != pg_sys::SPI_ERROR_UNCONNECTED }
+}
+
+/// Whether the client runs a statement that it has prepared and named.
+pub fn is_prepared() -> bool {
+    // Safe: null or the portal that is being run.
+    unsafe { !pg_sys::ActivePortal.is_null() && !(*pg_sys::ActivePortal).prepStmtName.is_null() }
+}
+
+/// The client's own message, whole; empty in a fastpath call.
+pub fn client_message<'a>() -> &'a [u8] {
+    // Safe: null or a live C string while a message is being served.
+    unsafe {
+        let message = pg_sys::debug_query_string;
+        if message.is_null() { b"" } else { CStr::from_ptr(message).to_bytes() }
+    }
+}
+
 /// Whether the client's own message calls this function of schema steward on this operation (or on a parameter), and the
 /// call is not made by a procedural language.
 pub fn client_calls(function: &str, op_no: &str) -> bool {
-    // Safe: the client's message is null or a live C string. Taking a relation out of SPI that is not there changes
-    // nothing; what it answers tells whether a procedural language has connected.
+    // Safe: the client's message is null or a live C string.
     unsafe {
-        let inside = pg_sys::SPI_unregister_relation(c"pg_steward".as_ptr()) != pg_sys::SPI_ERROR_UNCONNECTED;
-        if inside || pg_sys::debug_query_string.is_null() {
+        if inside_language() || pg_sys::debug_query_string.is_null() {
             return false;
         }
         let message = CStr::from_ptr(pg_sys::debug_query_string).to_string_lossy();

@@ -8,6 +8,7 @@ use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::backend::backend_local;
 use crate::core::record::{Kind, Record};
+use crate::operation::armed;
 use crate::raw;
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
@@ -63,7 +64,7 @@ pub fn concern() {
 
 /// A transaction that holds nothing ends without further ado: a plain frame, before any guard.
 unsafe extern "C-unwind" fn on_transaction(event: pg_sys::XactEvent::Type, argument: *mut c_void) {
-    if CONCERNED.get() || apply::is_worker() {
+    if CONCERNED.get() || apply::is_worker() || armed::is_armed() {
         // Safe: as the server calls it.
         unsafe { end(event, argument) }
     }
@@ -99,12 +100,14 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT => {
             super::login::committed();
             buffer::after_commit();
+            armed::after_commit();
             crate::activation::after_commit();
             crate::person::leaver::after_commit();
             ended();
         }
         XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => {
             buffer::after_abort();
+            armed::after_abort();
             crate::activation::after_abort();
             crate::person::leaver::after_abort();
             super::utility::transaction_aborted();
@@ -117,6 +120,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
 fn before_commit() {
     crate::activation::before_commit();
     rows::carry();
+    armed::before_commit();
     buffer::before_commit();
 }
 

@@ -9,15 +9,16 @@ use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::text;
-use super::{executor, rows, standing_aside, transaction};
+use super::{copy_data, executor, rows, standing_aside, transaction};
 use crate::audit::buffer;
 use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::operation::{armed, cover};
 use crate::person::separation;
 use crate::raw;
-use crate::{cache, image, operation::cover, settings, shared};
+use crate::{cache, image, settings, shared};
 use pgrx::pg_sys::{self, NodeTag};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
@@ -76,12 +77,16 @@ unsafe extern "C-unwind" fn process_utility(
     completion: *mut pg_sys::QueryCompletion,
 ) {
     unsafe {
+        let armed = armed::is_armed() && super::armed::command_starts(statement, source, context);
         let watched = decide(statement, source, context);
         let mut callback = listen();
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut callback;
         }
         match NEXT {
+            _ if armed && copy_data::is_bound((*statement).utilityStmt) => {
+                copy_data::load((*statement).utilityStmt.cast(), source, environment, completion)
+            }
             Some(next) => {
                 next(statement, source, read_only_tree, context, parameters, environment, destination, completion)
             }
@@ -99,6 +104,9 @@ unsafe extern "C-unwind" fn process_utility(
         pg_sys::error_context_stack = callback.previous;
         if watched {
             complete(statement, source, completion);
+        }
+        if armed {
+            super::armed::command_ends(completion);
         }
     }
 }
@@ -267,7 +275,7 @@ pub fn subtransaction_aborted(subtransaction: u32) {
 }
 
 /// Statements that change nothing but the session or its transaction: no catalog is looked at for them.
-fn sets_only_the_session(tag: NodeTag) -> bool {
+pub fn sets_only_the_session(tag: NodeTag) -> bool {
     use NodeTag::*;
     matches!(
         tag,
