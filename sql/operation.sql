@@ -39,6 +39,9 @@ CREATE TABLE steward._operation (
     reviewed_by       text REFERENCES steward.person,
     reviewed_at       timestamptz,
     review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
+    -- Who must approve and when it may run depend on the rules that match; when an overdue review was told.
+    matched_rules     text[] NOT NULL DEFAULT '{}',
+    review_alerted_at timestamptz,
     CHECK (origin = 'statement' OR run_as IS NOT NULL)
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
@@ -46,6 +49,8 @@ CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
 COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
 COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
+COMMENT ON COLUMN steward._operation.matched_rules IS 'Every rule that matched the script when it was filed, from however many rows on.';
+COMMENT ON COLUMN steward._operation.review_alerted_at IS 'When steward.check_reviews() told that the review is overdue.';
 
 CREATE TABLE steward._operation_event (
     n       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -82,13 +87,19 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict,
         o.status IN ('submitted', 'approved', 'failed') AND NOT EXISTS (SELECT FROM steward.person p
             WHERE p.name = o.applicant AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > clock_timestamp()
-                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen
+                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen,
+        CASE WHEN o.status IN ('submitted', 'approved', 'failed') AND (EXISTS (SELECT FROM steward.approval_rule)
+                OR EXISTS (SELECT FROM steward._operation_approval a WHERE a.op_no = o.op_no))
+            THEN steward._approvals_open(o.op_no) ELSE '{}' END AS approvals_open
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
             OR steward.has_capability('audit') OR steward.has_capability('configure')
-            OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. Everybody may read it.';
+            OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper))
+        OR (SELECT EXISTS (SELECT FROM steward.approval_rule r WHERE r.capability <> 'approve')
+            OR EXISTS (SELECT FROM steward._operation_approval a WHERE a.capability <> 'approve'))
+            AND o.status IN ('submitted', 'approved', 'failed') AND steward._may_sign(o.op_no);
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; those that wait for their signature; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. approvals_open: rows of steward.approval_rule whose signature is missing. Everybody may read it.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
@@ -96,8 +107,11 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
     FROM steward.operation o
     CROSS JOIN LATERAL (
         SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
-            WHERE (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND o.approvals_given < o.approvals_needed)
-                AND NOT o.frozen AND (SELECT steward.has_capability('approve'))
+            WHERE (o.status = 'submitted' OR o.status IN ('approved', 'failed')
+                    AND (o.approvals_given < o.approvals_needed OR o.approvals_open <> '{}'))
+                AND NOT o.frozen
+                AND CASE WHEN o.approvals_open = '{}' THEN (SELECT steward.has_capability('approve'))
+                    ELSE steward._may_sign(o.op_no) END
                 AND o.applicant <> (SELECT steward.current_person())
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))

@@ -16,6 +16,7 @@ macro_rules! tests {
 
 mod account;
 mod approval_defects;
+mod approval_rule;
 mod attack;
 mod bulk;
 mod chain;
@@ -49,6 +50,7 @@ mod policy;
 mod record_text;
 mod restore;
 mod retention;
+mod review_queue;
 mod row_image;
 mod row_trigger;
 mod school;
@@ -66,6 +68,7 @@ mod traffic;
 mod trail;
 mod waiting;
 mod way_around;
+mod window;
 mod witness;
 mod write_out;
 
@@ -74,6 +77,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let subjects = [
         approval_defects::tests(),
+        approval_rule::tests(),
         attack::tests(),
         bulk::tests(),
         chain::tests(),
@@ -104,6 +108,7 @@ fn main() {
         record_text::tests(),
         restore::tests(),
         retention::tests(),
+        review_queue::tests(),
         row_image::tests(),
         row_trigger::tests(),
         segment::tests(),
@@ -131,6 +136,7 @@ fn main() {
         way_around::role::tests(),
         way_around::session::tests(),
         way_around::setting::tests(),
+        window::tests(),
         witness::tests(),
         write_out::tests(),
     ];

@@ -4,11 +4,18 @@
 use super::{Operation, person_named};
 use crate::cache::Person;
 use crate::error::{Fault, Outcome};
+use std::rc::Rc;
 
 impl Operation {
     /// Approvals by persons who may still approve: a right that was taken away takes its votes along.
     pub fn approvals_given(&self) -> u32 {
         self.approvals().filter(|(name, at)| self.vote_is_void(name, *at).is_none()).count() as u32
+    }
+
+    /// Everybody who has approved and stands by it, once each, whatever their posts let them sign.
+    pub fn signers(&self) -> Vec<Rc<Person>> {
+        let stand = self.approvals().filter(|(name, _)| **name != self.parts.applicant);
+        stand.filter_map(|(name, at)| person_named(name).filter(|person| person.stands_by(at))).collect()
     }
 
     fn approvals(&self) -> impl Iterator<Item = (&String, i64)> {
@@ -27,9 +34,10 @@ impl Operation {
         }
     }
 
-    /// Why approvals that were given do not count; empty if all do.
-    pub fn void_approvals(&self) -> String {
-        let why = self.approvals().filter_map(|(name, at)| self.vote_is_void(name, at));
+    /// Why approvals that were given do not count; empty if all do, those of who signs for a row included.
+    pub fn void_approvals(&self, signing: &[String]) -> String {
+        let counted = self.approvals().filter(|(name, _)| !signing.contains(name));
+        let why = counted.filter_map(|(name, at)| self.vote_is_void(name, at));
         why.map(|why| format!(" One approval does not count: {why}")).collect()
     }
 
