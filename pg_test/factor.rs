@@ -23,6 +23,8 @@ mod tests {
             valid_until: None,
             reinstated_at: None,
             enrolled_at,
+            department: None,
+            supervisor: None,
         }
     }
 

@@ -50,7 +50,10 @@ CREATE TABLE steward._operation (
     needs_arm         boolean NOT NULL DEFAULT false,
     data_digests      text[],
     armed_in          text,
-    CHECK (NOT needs_arm OR NOT stepwise AND every IS NULL)
+    CHECK (NOT needs_arm OR NOT stepwise AND every IS NULL),
+    -- Who must approve and when it may run depend on the rules that match; when an overdue review was told.
+    matched_rules     text[] NOT NULL DEFAULT '{}',
+    review_alerted_at timestamptz
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
@@ -64,6 +67,8 @@ COMMENT ON COLUMN steward._operation.stepwise IS 'Each run is the next statement
 COMMENT ON COLUMN steward._operation.confirmed_step IS 'The run that the last confirmation was for, from 1. The confirmation of a stepwise operation counts for no other.';
 COMMENT ON COLUMN steward._operation.rows_touched IS 'Rows that all runs so far have touched, those of functions and cascades on protected tables included. For a stepwise operation expected_rows limits this sum, else each run.';
 COMMENT ON COLUMN steward._operation.every IS 'A standing operation: what lies at least between the end of a run and the beginning of the next, in hours, minutes and seconds. Approvals count for 365 days; the confirmation counts for every run, as long as enough of the approvals do that were given before it.';
+COMMENT ON COLUMN steward._operation.matched_rules IS 'Every rule that matched the script when it was filed, from however many rows on.';
+COMMENT ON COLUMN steward._operation.review_alerted_at IS 'When steward.check_reviews() told that the review is overdue.';
 
 CREATE TABLE steward._operation_event (
     n       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -115,13 +120,19 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.every, o.executed_at + o.every AS next_run,
         CASE WHEN o.every IS NOT NULL THEN (SELECT a.lapses FROM steward._approval a WHERE a.op_no = o.op_no
             ORDER BY a.lapses DESC OFFSET greatest(o.approvals_needed, 1) - 1 LIMIT 1) END AS approvals_lapse,
-        o.needs_arm, o.data_digests
+        o.needs_arm, o.data_digests,
+        CASE WHEN o.status IN ('submitted', 'approved', 'failed') AND (EXISTS (SELECT FROM steward.approval_rule)
+                OR EXISTS (SELECT FROM steward._operation_approval a WHERE a.op_no = o.op_no))
+            THEN steward._approvals_open(o.op_no) ELSE '{}' END AS approvals_open
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
             OR steward.has_capability('audit') OR steward.has_capability('configure')
-            OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again), armed (a session runs its statements one by one). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. stepwise: each run is the next statement; steps_done of runs_allowed. every: a standing operation; next_run is the end of its last run and this interval later, approvals_lapse when too few approvals will count unless they are renewed. needs_arm: it runs with steward.arm. data_digests: SHA-256 of the data of each COPY FROM STDIN. Everybody may read it.';
+            OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper))
+        OR (SELECT EXISTS (SELECT FROM steward.approval_rule r WHERE r.capability <> 'approve')
+            OR EXISTS (SELECT FROM steward._operation_approval a WHERE a.capability <> 'approve'))
+            AND o.status IN ('submitted', 'approved', 'failed') AND steward._may_sign(o.op_no);
+COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; those that wait for their signature; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again), armed (a session runs its statements one by one). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. stepwise: each run is the next statement; steps_done of runs_allowed. every: a standing operation; next_run is the end of its last run and this interval later, approvals_lapse when too few approvals will count unless they are renewed. needs_arm: it runs with steward.arm. data_digests: SHA-256 of the data of each COPY FROM STDIN. approvals_open: rows of steward.approval_rule whose signature is missing. Everybody may read it.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
@@ -129,8 +140,11 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
     FROM steward.operation o
     CROSS JOIN LATERAL (
         SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
-            WHERE (o.status = 'submitted' OR o.every IS NULL AND o.status IN ('approved', 'failed') AND o.approvals_given < o.approvals_needed)
-                AND NOT o.frozen AND (SELECT steward.has_capability('approve'))
+            WHERE (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND (o.approvals_open <> '{}'
+                    OR o.every IS NULL AND o.approvals_given < o.approvals_needed))
+                AND NOT o.frozen
+                AND CASE WHEN o.approvals_open = '{}' THEN (SELECT steward.has_capability('approve'))
+                    ELSE steward._may_sign(o.op_no) END
                 AND o.applicant <> (SELECT steward.current_person())
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))

@@ -7,6 +7,7 @@ use crate::core::operation::{Candidate, missing};
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
+use crate::operation::requirement;
 use crate::person::{separation, texts};
 use crate::{audit::buffer, factor, own, policy, session, shared, state_file};
 use pgrx::prelude::*;
@@ -99,6 +100,7 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
         {
             lacks.push(format!("For operations of {} there is not {what}.", person.name));
         }
+        lacks.extend(requirement::unfillable(&policy, person, &everybody));
     }
     if !everybody.iter().any(|person| person.may("audit")) {
         lacks.push("There is no auditor.".to_owned());

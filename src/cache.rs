@@ -6,6 +6,7 @@
 mod columns;
 
 use crate::backend::{NumberMap, backend_local};
+use crate::core::approval::{Kin, Row};
 use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
@@ -32,9 +33,31 @@ pub struct Person {
     pub reinstated_at: Option<i64>,
     /// When the second factor was enrolled, in the same way; None: there is none.
     pub enrolled_at: Option<i64>,
+    pub department: Option<String>,
+    pub supervisor: Option<String>,
 }
 
 impl Person {
+    /// Somebody who is not registered, or no longer: without any right or relation.
+    pub fn stranger(name: &str) -> Person {
+        Person {
+            name: name.to_owned(),
+            post: String::new(),
+            capabilities: Vec::new(),
+            suspended: true,
+            valid_until: None,
+            reinstated_at: None,
+            enrolled_at: None,
+            department: None,
+            supervisor: None,
+        }
+    }
+
+    /// As far as relations go.
+    pub fn kin(&self) -> Kin<'_> {
+        let (department, supervisor) = (self.department.as_deref(), self.supervisor.as_deref());
+        Kin { name: &self.name, post: &self.post, department, supervisor }
+    }
     pub fn usable(&self) -> bool {
         // Safe: reads the clock.
         !self.suspended && self.valid_until.is_none_or(|until| until > unsafe { raw::GetCurrentTimestamp() })
@@ -77,6 +100,38 @@ pub struct TierPolicy {
     pub second_factor: bool,
 }
 
+/// The rows of `steward.approval_rule`.
+#[derive(Default)]
+pub struct Signatures {
+    pub rows: Vec<Row>,
+    /// Rules that demand no approvals of their own: they count as demanding one, so that nothing they match runs without
+    /// an operation.
+    raised: HashSet<String>,
+}
+
+impl Signatures {
+    fn over(rules: &mut [Rule], rows: Vec<Row>) -> Signatures {
+        let mut raised = HashSet::new();
+        for rule in rules.iter_mut().filter(|rule| rule.approvals == 0) {
+            if rows.iter().any(|row| row.rule.as_ref() == Some(&rule.name)) {
+                rule.approvals = 1;
+                raised.insert(rule.name.clone());
+            }
+        }
+        Signatures { rows, raised }
+    }
+
+    /// Whether everything of a tier needs a signature.
+    pub fn concern(&self, tier: Tier) -> bool {
+        self.rows.iter().any(|row| row.concerns(tier, &[]))
+    }
+
+    /// The number of approvals that a rule demands beside its rows.
+    pub fn number(&self, rule: &Rule) -> u32 {
+        if self.raised.contains(&rule.name) { 0 } else { rule.approvals }
+    }
+}
+
 /// A relation that a statement can be stopped at.
 pub enum Watched {
     /// A protected table or one of its partitions.
@@ -112,7 +167,7 @@ pub struct Root {
 }
 
 impl Member {
-    fn new(relation: pg_sys::Oid, root: &Rc<Root>) -> Watched {
+    fn watched(relation: pg_sys::Oid, root: &Rc<Root>) -> Watched {
         let root = root.clone();
         Watched::Protected(Rc::new(Member { relation, root, columns: OnceCell::new(), rules: OnceCell::new() }))
     }
@@ -143,6 +198,8 @@ pub struct Policy {
     persons: NumberMap<u32, Rc<Person>>,
     /// From when on the person of this session may do nothing.
     stops_at: Option<i64>,
+    /// Who must approve, by relation.
+    pub signatures: Signatures,
     /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
     commands: OnceCell<Vec<(u32, Command)>>,
     /// Roles known to be no administrators: everything else counts as one.
@@ -331,7 +388,9 @@ impl Drop for Reading {
 }
 
 fn load() -> Result<Policy, Fault> {
-    let rules = RuleSet::new(load_rules()?);
+    let mut listed = load_rules()?;
+    let signatures = Signatures::over(&mut listed, crate::policy::approval::load()?);
+    let rules = RuleSet::new(listed);
     let edition = EDITION.get() + 1;
     EDITION.set(edition);
     let persons = load_persons()?;
@@ -342,6 +401,7 @@ fn load() -> Result<Policy, Fault> {
         stops_at: persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at()),
         cluster_rules: rules.for_cluster(),
         rules,
+        signatures,
         watched: load_watched()?,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
@@ -393,10 +453,10 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
         let root = Root { oid, name: text(&row, 1)?.to_owned(), members, row_images: text(&row, 2)? == "true" };
         let root = Rc::new(root);
         for member in &root.members {
-            watched.insert(member.to_u32(), Member::new(*member, &root));
+            watched.insert(member.to_u32(), Member::watched(*member, &root));
             // Long values lie in a table of their own, which a superuser reads like any other.
             if let Some(toast) = columns::toast_of(*member) {
-                watched.insert(toast.to_u32(), Member::new(toast, &root));
+                watched.insert(toast.to_u32(), Member::watched(toast, &root));
             }
         }
     }
@@ -463,7 +523,8 @@ const PERSONS: &CStr = c"SELECT l.role::oid::text, p.name, p.post, array_to_json
     (p.suspended_at IS NOT NULL)::text,
     (extract(epoch FROM p.valid_until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text,
     (extract(epoch FROM p.reinstated_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text,
-    (extract(epoch FROM f.enrolled_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text
+    (extract(epoch FROM f.enrolled_at - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8::text,
+    p.department, p.supervisor
     FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post
     LEFT JOIN steward._second_factor f ON f.person = p.name";
 
@@ -478,6 +539,8 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
             valid_until: row[5].as_ref().map(|time| time.parse().map_err(|_| odd("valid_until"))).transpose()?,
             reinstated_at: row[6].as_ref().map(|time| time.parse().map_err(|_| odd("reinstated_at"))).transpose()?,
             enrolled_at: row[7].as_ref().map(|time| time.parse().map_err(|_| odd("enrolled_at"))).transpose()?,
+            department: row[8].clone(),
+            supervisor: row[9].clone(),
         };
         persons.insert(number(&row, 0)?, Rc::new(person));
     }

@@ -39,8 +39,11 @@ extension_sql_file!("../sql/person.sql", name = "person", requires = ["policy"])
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["person"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["audit"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["verify"]);
-extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["archive"]);
-extension_sql_file!("../sql/armed.sql", name = "armed", requires = ["operation"]);
+extension_sql_file!("../sql/approval.sql", name = "approval", requires = ["archive"]);
+extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["approval"]);
+extension_sql_file!("../sql/review.sql", name = "review", requires = ["operation"]);
+extension_sql_file!("../sql/window.sql", name = "window", requires = ["review"]);
+extension_sql_file!("../sql/armed.sql", name = "armed", requires = ["window"]);
 extension_sql_file!("../sql/image.sql", name = "image", requires = ["armed"]);
 extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);

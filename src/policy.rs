@@ -3,6 +3,9 @@
 //! Before `activate()` the owner and persons who may configure call them freely; afterwards each call is itself a
 //! critical statement (requirement 4): it runs inside an approved operation or is refused and recorded.
 
+pub mod approval;
+mod window;
+
 use crate::audit::buffer;
 use crate::cache;
 use crate::core::record::{Kind, Record};
@@ -10,7 +13,7 @@ use crate::core::rule::{ColumnSet, Command};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::cover;
-use crate::watch::{dry_run, facts::Deed, judge, statement::Source, utility};
+use crate::watch::{dry_run, facts::Deed, judge, named_rule, statement::Source, utility};
 use crate::{image, own, session, shared};
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
@@ -66,6 +69,9 @@ fn require_rule_approvals(function: &str, rule: &str) -> Outcome<()> {
         let approvals = "SELECT approvals FROM steward.rule WHERE name = $1";
         Ok(own::query(client, approvals, &[rule.into()])?.next().map(|row| row.get::<i32>(1)).transpose()?.flatten())
     })?;
+    if let Some(cover) = cover::current() {
+        named_rule::refuse_change(&cover, function, rule);
+    }
     let demanded = demanded.unwrap_or(0) as u32;
     let given = cover::current().map_or(0, |cover| cover.reach.approvals);
     if given >= demanded || !shared::active() || shared::mode() != crate::settings::Mode::Enforce {

@@ -9,6 +9,7 @@ use crate::school::{HOME, School, settings};
 
 tests! {
     a_restored_dump_is_set_up_but_not_active,
+    signatures_windows_and_the_review_block_are_restored,
     an_approved_drop_extension_leaves_the_server_committing,
     a_new_ledger_reads_what_was_recorded_before_it_began,
     the_extension_needs_preloading,
@@ -64,6 +65,26 @@ fn a_restored_dump_is_set_up_but_not_active() {
     superuser.batch_execute("SELECT steward.flush_audit()").expect("flush_audit");
     let verdict = superuser.query_one("SELECT ok FROM steward.verify_chain()", &[]);
     assert!(verdict.expect("verify_chain").get::<_, bool>(0));
+}
+
+fn signatures_windows_and_the_review_block_are_restored() {
+    let school = School::inactive();
+    let calls = "SELECT steward.set_approval('critical', 1, '{post:reviewer,person:Sun}', rule => 'structure');
+        SELECT steward.set_window('night', 'critical', '{1,7}', '22:00', '24:00');
+        SELECT steward.set_review_block(3)";
+    school.superuser().batch_execute(calls).expect("policy");
+    let policy = "SELECT concat((SELECT a::text FROM steward.approval_rule a), (SELECT w::text FROM steward.maintenance_window w),
+        (SELECT b::text FROM steward.review_block b))";
+    let rows: String = school.ask(policy);
+    let [roles, database] = dump(&school);
+    let settings = settings("enforce");
+    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    copy.psql_file("postgres", "postgres", &roles);
+    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
+    copy.psql_file("postgres", HOME, &database);
+    let mut superuser = copy.connect("postgres", HOME);
+    assert_eq!(superuser.query_one(policy, &[]).expect("policy").get::<_, String>(0), rows);
+    superuser.batch_execute("SELECT steward.activate()").expect("the restored policy is complete");
 }
 
 fn an_approved_drop_extension_leaves_the_server_committing() {

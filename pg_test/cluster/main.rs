@@ -16,6 +16,7 @@ macro_rules! tests {
 
 mod account;
 mod approval_defects;
+mod approval_rule;
 mod armed;
 mod attack;
 mod bulk;
@@ -50,6 +51,7 @@ mod policy;
 mod record_text;
 mod restore;
 mod retention;
+mod review_queue;
 mod row_image;
 mod row_trigger;
 mod school;
@@ -69,6 +71,7 @@ mod traffic;
 mod trail;
 mod waiting;
 mod way_around;
+mod window;
 mod witness;
 mod write_out;
 
@@ -77,6 +80,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let subjects = [
         approval_defects::tests(),
+        approval_rule::tests(),
         armed::tests(),
         attack::tests(),
         bulk::tests(),
@@ -108,6 +112,7 @@ fn main() {
         record_text::tests(),
         restore::tests(),
         retention::tests(),
+        review_queue::tests(),
         row_image::tests(),
         row_trigger::tests(),
         segment::tests(),
@@ -137,6 +142,7 @@ fn main() {
         way_around::role::tests(),
         way_around::session::tests(),
         way_around::setting::tests(),
+        window::tests(),
         witness::tests(),
         write_out::tests(),
     ];

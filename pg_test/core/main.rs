@@ -8,6 +8,7 @@ mod core;
 #[cfg(feature = "witness")]
 mod program;
 
+mod approval;
 mod archive;
 mod attempts;
 mod chain;

@@ -215,6 +215,16 @@ impl RuleSet {
         rule.and_then(|index| self.rules.get(index)).map_or("unmatched", |rule| rule.name.as_str())
     }
 
+    /// Every rule, highest tier first.
+    pub fn all_rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule of this name.
+    pub fn named(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.name == name)
+    }
+
     /// Whether any rule names a function by its C symbol.
     pub fn names_function(&self, symbol: &str) -> bool {
         self.rules.iter().filter_map(|rule| rule.commands.as_ref()).any(|commands| commands.names_function(symbol))
@@ -303,6 +313,11 @@ impl RuleSet {
         let speaking: Rc<[usize]> = (0..rules.compiled.len()).filter(|n| speaks(&rules.compiled[*n])).collect();
         known.push((command, speaking.clone()));
         speaking
+    }
+
+    /// Every rule that knows a deed, from however many rows on.
+    pub fn all<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Rule> {
+        self.matching(rules, deed).map(|rule| &self.rules[rule.index])
     }
 
     fn matching<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Compiled> {

@@ -4,12 +4,11 @@
 use super::armed::{self, Armed, Statement};
 use super::cover::{self, Cover};
 use super::environment::Kept;
-use super::execute::{check, read_again, unconfirmed};
+use super::execute::{check, check_rules, reach, read_again};
 use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, step_record};
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::core::course::Course;
-use crate::core::gate;
 use crate::core::operation::{Event, Status, next};
 use crate::core::record::{Outcome as Ending, Record};
 use crate::core::script::{hex, is_sha256};
@@ -110,12 +109,8 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     let images = operation.restorable_run();
     let policy = own::run(dependency::policy_version)?;
     let left = operation.runs_allowed.saturating_sub(operation.runs_done + 1);
-    let reach = gate::Cover {
-        tier: operation.tier,
-        approvals: operation.approvals_given(),
-        witnessed: unconfirmed(&operation).is_none(),
-    };
-    let cover = Cover { op_no: op_no.to_owned(), reach, person: executor.name.clone(), images: images.clone() };
+    let (reach, closed) = reach(&operation)?;
+    let cover = Cover { op_no: op_no.to_owned(), reach, person: executor.name.clone(), images: images.clone(), closed };
     use_up(&operation, &executor.name)?;
     push("ARM", &operation, json!({ "digest": hex(&operation.digest), "policy": policy, "left": left }));
     let settings = Kept::set();
@@ -142,6 +137,7 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
 
 fn statements(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Statement>> {
     let steps = read_again(operation, run_as, true)?;
+    check_rules(operation, &steps)?;
     let stored = "SELECT coalesce(data_digests, '{}') FROM steward._operation WHERE op_no = $1";
     let op_no = operation.op_no.as_str();
     let digests =

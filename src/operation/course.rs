@@ -86,13 +86,14 @@ impl Wish {
     }
 }
 
-/// Of an operation whose row is locked.
-pub fn read(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Course> {
+/// Of an operation whose row is locked; or of one that a view `looks` at, without a transaction id.
+pub fn read(client: &mut SpiClient<'_>, op_no: &str, looks: bool) -> Outcome<Course> {
     let read = "SELECT stepwise, confirmed_step, rows_touched, (extract(epoch FROM every) * 1000000)::int8,
             (extract(epoch FROM executed_at - of_time) * 1000000)::int8,
             (extract(epoch FROM clock_timestamp() - of_time) * 1000000)::int8
         FROM steward._operation, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
-    let row = own::query(client, read, &[op_no.into()])?.first();
+    let ask = if looks { own::select } else { own::query };
+    let row = ask(client, read, &[op_no.into()])?.first();
     if super::value::<bool>(&row, 1)? {
         let confirmed = row.get::<i32>(2)?.map(|_| number(&row, 2)).transpose()?;
         let touched = super::value::<i64>(&row, 3)?.try_into().map_err(|_| odd("rows"))?;

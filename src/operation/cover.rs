@@ -4,6 +4,7 @@
 use crate::backend::backend_local;
 use crate::core::gate;
 use crate::image::Run;
+use crate::watch::named_rule::Closed;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -16,6 +17,8 @@ pub struct Cover {
     pub person: String,
     /// The run, if what it changes must be restorable.
     pub images: Option<Run>,
+    /// Rules whose deeds it must not do: their signatures are missing, or their maintenance window is shut.
+    pub closed: Vec<Closed>,
 }
 
 backend_local! {
@@ -33,12 +36,18 @@ impl Drop for CoverGuard {
 }
 
 /// Starts the cover of an operation. None if one stands already: covers do not nest.
-pub fn begin(op_no: &str, reach: gate::Cover, person: &str, images: Option<Run>) -> Option<CoverGuard> {
+pub fn begin(
+    op_no: &str,
+    reach: gate::Cover,
+    person: &str,
+    images: Option<Run>,
+    closed: Vec<Closed>,
+) -> Option<CoverGuard> {
     COVER.with_borrow_mut(|cover| {
         if cover.is_some() {
             return None;
         }
-        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), reach, person: person.to_owned(), images }));
+        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), reach, person: person.to_owned(), images, closed }));
         Some(CoverGuard(()))
     })
 }

@@ -1,6 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
-use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, require_factor};
+use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, require_factor, signer};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
@@ -14,7 +14,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
     answer((|| {
         let op_no = numbered(op_no)?;
         legible("comment", comment.unwrap_or(""))?;
-        let approver = actor("APPROVE", op_no, "approve")?;
+        let approver = signer::approver(op_no)?;
         own_act("APPROVE", op_no)?;
         let operation = Operation::lock(op_no)?;
         require_factor("APPROVE", op_no, operation.tier, &approver)?;
@@ -23,8 +23,9 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         operation.separate(step, "APPROVE", &approver)?;
         operation.check_frozen()?;
         dependency::check(&operation)?;
-        let given = operation.approvals_lasting() + 1;
-        let status = operation.after(Event::Approve { given, needed: operation.approvals_needed() }, "approved")?;
+        let vote = operation.vote(&approver)?;
+        let status = operation.after(vote.event, "approved")?;
+        vote.check(&operation, &approver)?;
         let event = if step == Step::Renew { "RENEW" } else { "APPROVE" };
         write_down(&operation, event, &approver, status, comment, "")
     })())

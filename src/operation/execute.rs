@@ -5,17 +5,18 @@ use super::environment::Environment;
 use super::request::check_membership;
 use super::{
     CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, numbered, person_named, push,
-    require_factor, step_record,
+    require_factor, requirement, review_queue, step_record, window,
 };
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
 use crate::cache::{self, Person};
-use crate::core::gate::Cover;
+use crate::core::gate;
 use crate::core::operation::{Event, Status, Step, conflict};
 use crate::core::record::{Outcome as Ending, Record};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
 use crate::watch::dry_run::{self, Step as Statement};
+use crate::watch::named_rule::Closed;
 use crate::watch::rows;
 use crate::{image, own, session};
 use pgrx::prelude::*;
@@ -60,6 +61,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let status = check(&operation, &executor)?;
     let run_as = operation.run_as.ok_or_else(|| Fault::wrong_state(format!("{op_no} has no script to run")))?;
     let statements = read_again(&operation, run_as, false)?;
+    check_rules(&operation, &statements)?;
     let policy = own::run(dependency::policy_version)?;
     let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
     let alters_code = statements.iter().any(|statement| defines(&statement.command));
@@ -97,6 +99,25 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     Ok(done)
 }
 
+/// Which statements a run covers, and the rules that are closed to it.
+pub fn reach(operation: &Operation) -> Outcome<(gate::Cover, Vec<Closed>)> {
+    let mut closed = operation.unsigned_rules()?;
+    closed.extend(window::shut_rules(operation)?);
+    let reach = gate::Cover {
+        tier: operation.tier,
+        approvals: operation.covering_approvals(&mut closed),
+        witnessed: unconfirmed(operation).is_none(),
+    };
+    Ok((reach, closed))
+}
+
+/// What the rules that match the script ask: their signatures, and their windows.
+pub fn check_rules(operation: &Operation, statements: &[Statement]) -> Outcome<()> {
+    let rules = requirement::rules(statements, operation.expected_rows);
+    operation.check_signed(&rules, statements.iter().map(|statement| statement.approvals).max().unwrap_or(0))?;
+    window::check_open(operation, &rules)
+}
+
 /// Everything an approval is bound to, as it is now. The status after the run.
 pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
@@ -108,6 +129,7 @@ pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     operation.separate(Step::Execute, "EXECUTE", executor)?;
     operation.check_frozen()?;
     check_database(operation)?;
+    review_queue::check_applicant("EXECUTE", op_no, operation.tier, executor)?;
     if operation.standing() == Status::Submitted {
         return Err(approval_missing(operation, operation.approvals_needed()));
     }
@@ -139,8 +161,16 @@ fn check_database(operation: &Operation) -> Outcome<()> {
 
 pub fn approval_missing(operation: &Operation, needed: u32) -> Fault {
     let given = operation.approvals_given();
+    let rows = match operation.row_standing() {
+        Ok(rows) => rows,
+        Err(fault) => return fault,
+    };
+    let open = if rows.open.is_empty() { String::new() } else { format!(" Still open: {}.", rows.open.join("; ")) };
     Fault::wrong_state(format!("{} is not approved", operation.op_no))
-        .detail(format!("Approvals that count: {given} of {needed}.{}", operation.void_approvals()))
+        .detail(format!(
+            "Approvals that count: {given} of {needed}.{open}{}",
+            operation.void_approvals(&rows.filled_by)
+        ))
         .hint(format!(
             "An approver reads steward.show('{0}') and calls: SELECT steward.approve('{0}', '{1}');",
             operation.op_no,
@@ -226,12 +256,8 @@ fn run(
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
-    let reach = Cover {
-        tier: operation.tier,
-        approvals: operation.approvals_given(),
-        witnessed: unconfirmed(operation).is_none(),
-    };
-    let cover = cover::begin(&operation.op_no, reach, &executor.name, images);
+    let (reach, closed) = reach(operation)?;
+    let cover = cover::begin(&operation.op_no, reach, &executor.name, images, closed);
     let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let mut done = Vec::with_capacity(statements.len());

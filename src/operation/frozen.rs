@@ -5,6 +5,7 @@ use super::{Operation, person_named};
 use crate::cache::Person;
 use crate::error::{Fault, Outcome};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 impl Operation {
     /// Approvals by persons who may still approve: a right that was taken away takes its votes along.
@@ -16,6 +17,26 @@ impl Operation {
     pub(super) fn approvals_when(&self, wanted: impl Fn(i64) -> bool) -> u32 {
         let counting = self.approvals().filter(|(name, at)| wanted(*at) && self.vote_is_void(name, *at).is_none());
         counting.map(|(name, _)| name).collect::<BTreeSet<_>>().len() as u32
+    }
+
+    /// Everybody who has approved and stands by it, once each, whatever their posts let them sign.
+    pub fn signers(&self) -> Vec<Rc<Person>> {
+        self.signers_when(|at| !self.course.lapsed(at))
+    }
+
+    /// Those of them who approved at such a moment.
+    pub(super) fn signers_when(&self, wanted: impl Fn(i64) -> bool) -> Vec<Rc<Person>> {
+        let mut signers: Vec<Rc<Person>> = Vec::new();
+        for (name, _) in self.approvals().filter(|(name, at)| **name != self.parts.applicant && wanted(*at)) {
+            if signers.iter().all(|signer| signer.name != *name) {
+                signers.extend(person_named(name).filter(|person| self.stands(person, &wanted)));
+            }
+        }
+        signers
+    }
+
+    fn stands(&self, person: &Person, wanted: impl Fn(i64) -> bool) -> bool {
+        self.approvals().any(|(name, at)| *name == person.name && wanted(at) && person.stands_by(at))
     }
 
     /// Who approved, and when; whoever did so again stands here twice.
@@ -35,10 +56,10 @@ impl Operation {
         }
     }
 
-    /// Why approvals that were given do not count; empty if all do.
-    pub fn void_approvals(&self) -> String {
+    /// Why approvals that were given do not count; empty if all do, those of who signs for a row included.
+    pub fn void_approvals(&self, signing: &[String]) -> String {
         let again = |name: &str, at: i64| self.approvals().any(|(other, later)| other == name && later > at);
-        let last = self.approvals().filter(|(name, at)| !again(name, *at));
+        let last = self.approvals().filter(|(name, at)| !again(name, *at) && !signing.contains(name));
         let why = last.filter_map(|(name, at)| self.vote_is_void(name, at));
         why.map(|why| format!(" One approval does not count: {why}")).collect()
     }

@@ -14,8 +14,12 @@ pub mod environment;
 pub mod execute;
 mod frozen;
 pub mod request;
+pub mod requirement;
 pub mod review;
+mod review_queue;
+mod signer;
 mod standing;
+mod window;
 
 use crate::audit::lane::Durability;
 use crate::audit::{buffer, note::note};
@@ -95,42 +99,58 @@ impl Operation {
             if own::query(client, LOCK, &[op_no.into()])?.is_empty() {
                 return Err(unknown(op_no));
             }
-            let course = course::read(client, op_no)?;
+            let course = course::read(client, op_no, false)?;
             let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
-            let row = own::query(client, READ, &arguments)?.first();
-            let tier: String = value(&row, 3)?;
-            let status: String = value(&row, 12)?;
-            Ok(Operation {
-                op_no: op_no.to_owned(),
-                script: value(&row, 1)?,
-                digest: value(&row, 2)?,
-                tier: Tier::from_name(&tier).ok_or_else(|| odd("tier"))?,
-                expected_rows: row.get(4)?,
-                run_as: row.get(5)?,
-                database: value(&row, 6)?,
-                system_identifier: value(&row, 7)?,
-                runs_allowed: number(&row, 8)?,
-                runs_done: number(&row, 9)?,
-                course,
-                approvals_filed: number(&row, 10)?,
-                witness_filed: value(&row, 11)?,
-                status: Status::from_name(&status).ok_or_else(|| odd("status"))?,
-                too_early: value(&row, 13)?,
-                too_late: value(&row, 14)?,
-                not_before: value(&row, 15)?,
-                not_after: value(&row, 16)?,
-                review_owed: value(&row, 17)?,
-                confirmation_holds: value(&row, 18)?,
-                approved_at: value(&row, 23)?,
-                filed_at: value(&row, 24)?,
-                confirmed_at: row.get(25)?,
-                parts: Parts {
-                    applicant: value(&row, 19)?,
-                    witness: row.get(20)?,
-                    executor: row.get(21)?,
-                    approvers: value(&row, 22)?,
-                },
-            })
+            Operation::read(op_no, course, own::query(client, READ, &arguments)?.first())
+        })
+    }
+
+    /// Reads without a lock, for a view: nothing may be decided by it. 42704 if there is no such number.
+    pub fn look(op_no: &str) -> Outcome<Operation> {
+        own::run(|client| {
+            let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
+            let found = own::select(client, READ, &arguments)?;
+            if found.is_empty() {
+                return Err(unknown(op_no));
+            }
+            let course = course::read(client, op_no, true)?;
+            Operation::read(op_no, course, found.first())
+        })
+    }
+
+    fn read(op_no: &str, course: Course, row: SpiTupleTable<'_>) -> Outcome<Operation> {
+        let tier: String = value(&row, 3)?;
+        let status: String = value(&row, 12)?;
+        Ok(Operation {
+            op_no: op_no.to_owned(),
+            script: value(&row, 1)?,
+            digest: value(&row, 2)?,
+            tier: Tier::from_name(&tier).ok_or_else(|| odd("tier"))?,
+            expected_rows: row.get(4)?,
+            run_as: row.get(5)?,
+            database: value(&row, 6)?,
+            system_identifier: value(&row, 7)?,
+            runs_allowed: number(&row, 8)?,
+            runs_done: number(&row, 9)?,
+            course,
+            approvals_filed: number(&row, 10)?,
+            witness_filed: value(&row, 11)?,
+            status: Status::from_name(&status).ok_or_else(|| odd("status"))?,
+            too_early: value(&row, 13)?,
+            too_late: value(&row, 14)?,
+            not_before: value(&row, 15)?,
+            not_after: value(&row, 16)?,
+            review_owed: value(&row, 17)?,
+            confirmation_holds: value(&row, 18)?,
+            approved_at: value(&row, 23)?,
+            filed_at: value(&row, 24)?,
+            confirmed_at: row.get(25)?,
+            parts: Parts {
+                applicant: value(&row, 19)?,
+                witness: row.get(20)?,
+                executor: row.get(21)?,
+                approvers: value(&row, 22)?,
+            },
         })
     }
 

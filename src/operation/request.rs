@@ -2,7 +2,8 @@
 
 use super::course::Wish;
 use super::environment::Environment;
-use super::{Entry, actor, arm, denied, dependency, next_number, require_factor, step_record};
+use super::requirement::{self, Requirement};
+use super::{Entry, actor, arm, denied, dependency, next_number, require_factor, review_queue, step_record, window};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
@@ -143,22 +144,43 @@ fn file(form: &Form<'_>, applicant: &Person, data_digests: Option<Vec<Option<Str
     let changes = steps.iter().any(|step| step.changes || step.opaque || step.decision == "unknown");
     form.course.check_limit(changes, form.expected_rows)?;
     let witness = demands.witness || form.course.witness() || changes && applicant.never_alone();
-    if let Some(what) = missing(&applicant.name, approvals, witness, &candidates(&cache::policy().everybody())) {
-        return Err(Fault::wrong_state(format!("nobody could approve this {} operation", tier.name()))
-            .detail(format!("Besides {} there is not {what}.", applicant.name))
-            .hint("SELECT steward.register_person(name, post, roles => '{login}');"));
-    }
+    let rules = requirement::rules(&steps, form.expected_rows);
+    let policy = cache::policy();
+    let required = Requirement::today(&policy, tier, &rules, approvals);
+    check_people(&required, tier, approvals, applicant, witness)?;
     // Nothing to approve is approved at once, by the policy itself.
-    let automatic = approvals == 0;
+    let automatic = required.places() == 0;
     let status = match automatic {
         true => next(Status::Submitted, Event::Approve { given: 0, needed: 0 }),
         false => Some(Status::Submitted),
     };
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
-    let filed = Filed { form, applicant, steps: steps.len(), tier, rule, approvals, witness, status, needs };
+    review_queue::check_applicant("REQUEST", "", tier, applicant)?;
+    window::check_term(tier, &rules, form.not_before, form.not_after)?;
+    let filed =
+        Filed { form, applicant, steps: steps.len(), tier, rule, approvals, witness, status, needs, required, rules };
     let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
     filed.record(&op_no, &policy);
     Ok(op_no)
+}
+
+/// Somebody could agree to it: for every place another person.
+fn check_people(required: &Requirement, tier: Tier, approvals: u32, applicant: &Person, witness: bool) -> Outcome<()> {
+    let everybody = cache::policy().everybody();
+    let nobody = |what: &str| {
+        Fault::wrong_state(format!("nobody could approve this {} operation", tier.name()))
+            .detail(format!("Besides {} there is not {what}.", applicant.name))
+    };
+    if required.has_rows()
+        && let Some(what) = required.unfillable(applicant, witness, &everybody)
+    {
+        let hint = "SELECT steward.register_person(name, post, department => '…', supervisor => '…');";
+        return Err(nobody(&what).hint(hint));
+    }
+    match missing(&applicant.name, approvals, witness, &candidates(&everybody)) {
+        Some(what) => Err(nobody(what).hint("SELECT steward.register_person(name, post, roles => '{login}');")),
+        None => Ok(()),
+    }
 }
 
 /// Everything must be able to run, by itself at least, and must have been understood.
@@ -227,6 +249,9 @@ struct Filed<'a> {
     witness: bool,
     status: Status,
     needs: arm::Needs,
+    required: Requirement,
+    /// Every rule that matches.
+    rules: Vec<String>,
 }
 
 /// 22023 where the term is over before it begins.
@@ -289,6 +314,7 @@ impl Filed<'_> {
         form.course.write(client, &op_no, self.steps)?;
         self.needs.write(client, &op_no)?;
         dependency::write(client, &op_no, form.script)?;
+        self.required.write(client, &op_no, &self.rules)?;
         if self.status == Status::Approved {
             let comment = Some("its tier demands no approval before it runs");
             Entry { event: "APPROVE", person: None, comment, details: None, ..filed }.write(client)?;

@@ -14,11 +14,6 @@ impl Operation {
         if last.is_some_and(|at| self.course.renewable(at)) { Step::Renew } else { Step::Approve }
     }
 
-    /// Approvals that need no renewal yet.
-    pub fn approvals_lasting(&self) -> u32 {
-        self.approvals_when(|at| !self.course.renewable(at))
-    }
-
     /// Why an approval of that moment is over, as a sentence.
     pub fn lapse(&self, name: &str, at: i64) -> Option<String> {
         self.course.lapsed(at).then(|| format!("{name} gave it {APPROVAL_DAYS} days ago or earlier."))

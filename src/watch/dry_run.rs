@@ -2,6 +2,7 @@
 
 use super::facts::{self, Deed};
 use super::judge::{self, Judgement};
+use super::named_rule::{self, Named};
 use super::utility_facts::of_utility;
 use super::utility_names::text;
 use super::{called, function};
@@ -36,6 +37,8 @@ pub struct Step {
     pub changes: bool,
     /// From how many rows on which tier, by which rule, and the approvals it demands.
     pub row_rules: Vec<RowRule>,
+    /// Every rule that matches, from however many rows on.
+    pub rules: Vec<Named>,
     /// What it runs cannot be seen from here: DO, CALL, a function that is not built in.
     pub opaque: bool,
     pub returns_rows: bool,
@@ -97,6 +100,7 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             approvals: 0,
             changes: false,
             row_rules: Vec::new(),
+            rules: Vec::new(),
             opaque: matches!((*node).type_, NodeTag::T_DoStmt | NodeTag::T_CallStmt | NodeTag::T_ExecuteStmt),
             returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
             utility: !is_plannable(node),
@@ -156,6 +160,8 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
     let judgement = judge::judge(policy, deeds);
     let decision = judge::ask_gate(policy, judgement.question());
     let Judgement { tier, rule, limits, approvals, changes, .. } = judgement;
+    let rules = named_rule::matching(policy, deeds);
+    let most = rules.iter().map(|rule| rule.approvals).max().unwrap_or(0);
     let (decision, reason) = match decision {
         Decision::Allow => ("allow", format!("rule \"{rule}\" makes it {}", tier.name())),
         Decision::Tolerate => {
@@ -180,12 +186,16 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
         relations: judge::relations(deeds),
         decision: decision.to_owned(),
         reason,
-        approvals,
+        approvals: approvals.min(most),
         changes,
         row_rules: limits
             .into_iter()
-            .map(|limit| RowRule { rows: limit.rows, tier: limit.tier, rule: limit.rule, approvals: limit.approvals })
+            .map(|limit| {
+                let approvals = limit.approvals.min(most);
+                RowRule { rows: limit.rows, tier: limit.tier, rule: limit.rule, approvals }
+            })
             .collect(),
+        rules,
         ..blank
     }
 }

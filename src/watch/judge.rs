@@ -1,6 +1,7 @@
 //! Judges deeds and carries the decision out: allow, tolerate (record only), or record the denial durably and refuse.
 
 use super::facts::Deed;
+use super::named_rule;
 use super::statement::Source;
 use crate::audit::lane::{self, Durability};
 use crate::audit::note::note;
@@ -131,7 +132,7 @@ fn demand(policy: &Policy, question: Question) -> Demand {
         witness: tier.witness,
         second_factor: tier.second_factor,
         // Nobody answers for a login without a person: what would be reviewed afterwards could not be.
-        operation: person.is_none() && question.tier > Tier::Normal,
+        operation: person.is_none() && question.tier > Tier::Normal || policy.signatures.concern(question.tier),
         accompanied: question.changes && person.is_some_and(|person| person.never_alone()),
         idle_timeout: tier.idle_timeout,
     }
@@ -221,6 +222,7 @@ pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement<'_>, tag: 
     };
     let record = || record(tag, relations(deeds), judgement.tier, judgement.rule, source);
     carry_out(policy, judgement.question(), why, source, record);
+    named_rule::refuse_closed(policy, deeds, source, record);
     idle::active();
     if deeds.iter().any(|deed| deed.relation.is_some()) {
         standby::admit_read();

@@ -13,6 +13,7 @@ pub mod function;
 pub mod judge;
 pub mod label;
 pub mod login;
+pub mod named_rule;
 pub mod object;
 pub mod parallel;
 pub mod privilege;
