@@ -7,7 +7,7 @@ COMMENT ON SEQUENCE steward.operation_number IS 'Last part of operation numbers.
 
 CREATE TABLE steward._operation (
     op_no             text PRIMARY KEY,
-    origin            text NOT NULL CHECK (origin IN ('request', 'statement')),
+    origin            text NOT NULL CHECK (origin IN ('request', 'statement', 'break_glass')),
     script            text NOT NULL,
     digest            bytea NOT NULL CHECK (octet_length(digest) = 32),
     tier              steward.tier NOT NULL,
@@ -39,12 +39,12 @@ CREATE TABLE steward._operation (
     reviewed_by       text REFERENCES steward.person,
     reviewed_at       timestamptz,
     review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
-    CHECK (origin = 'statement' OR run_as IS NOT NULL)
+    CHECK (origin <> 'request' OR run_as IS NOT NULL)
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
-COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
+COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review. break_glass: an emergency window; not_after is its end.';
 COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
 
 CREATE TABLE steward._operation_event (
@@ -112,11 +112,12 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
         UNION ALL
         SELECT 'execution', o.expires_at, 'SELECT * FROM steward.execute(%L);'
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
-                AND (NOT o.witness_needed OR o.confirmed_at > clock_timestamp() - interval '10 minutes')
+                AND o.origin <> 'break_glass' AND (NOT o.witness_needed OR o.confirmed_at > clock_timestamp() - interval '10 minutes')
                 AND o.applicant = (SELECT steward.current_person())
         UNION ALL
         SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
             WHERE o.status = 'executed' AND (SELECT steward.has_capability('approve'))
+                AND (o.origin <> 'break_glass' OR o.expires_at <= clock_timestamp())
                 AND o.applicant <> (SELECT steward.current_person())
                 AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())) w;
 COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';

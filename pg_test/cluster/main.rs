@@ -17,6 +17,7 @@ macro_rules! tests {
 mod account;
 mod approval_defects;
 mod attack;
+mod break_glass;
 mod bulk;
 mod chain;
 mod cluster;
@@ -75,6 +76,9 @@ fn main() {
     let subjects = [
         approval_defects::tests(),
         attack::tests(),
+        break_glass::attack::tests(),
+        break_glass::opening::tests(),
+        break_glass::window::tests(),
         bulk::tests(),
         chain::tests(),
         copies::tests(),

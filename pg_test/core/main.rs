@@ -11,6 +11,7 @@ mod program;
 mod archive;
 mod attempts;
 mod chain;
+mod emergency;
 mod frame;
 mod function;
 mod gate;

@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod attempts;
 pub mod chain;
+pub mod emergency;
 pub mod frame;
 pub mod function;
 pub mod gate;

@@ -88,40 +88,52 @@ impl Operation {
             if own::query(client, LOCK, &[op_no.into()])?.is_empty() {
                 return Err(unknown(op_no));
             }
-            let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
-            let row = own::query(client, READ, &arguments)?.first();
-            let tier: String = value(&row, 3)?;
-            let status: String = value(&row, 12)?;
-            Ok(Operation {
-                op_no: op_no.to_owned(),
-                script: value(&row, 1)?,
-                digest: value(&row, 2)?,
-                tier: Tier::from_name(&tier).ok_or_else(|| odd("tier"))?,
-                expected_rows: row.get(4)?,
-                run_as: row.get(5)?,
-                database: value(&row, 6)?,
-                system_identifier: value(&row, 7)?,
-                runs_allowed: number(&row, 8)?,
-                runs_done: number(&row, 9)?,
-                approvals_filed: number(&row, 10)?,
-                witness_filed: value(&row, 11)?,
-                status: Status::from_name(&status).ok_or_else(|| odd("status"))?,
-                too_early: value(&row, 13)?,
-                too_late: value(&row, 14)?,
-                not_before: value(&row, 15)?,
-                not_after: value(&row, 16)?,
-                review_owed: value(&row, 17)?,
-                confirmation_holds: value(&row, 18)?,
-                approved_at: value(&row, 23)?,
-                filed_at: value(&row, 24)?,
-                confirmed_at: row.get(25)?,
-                parts: Parts {
-                    applicant: value(&row, 19)?,
-                    witness: row.get(20)?,
-                    executor: row.get(21)?,
-                    approvers: value(&row, 22)?,
-                },
-            })
+            Operation::read(client, op_no)
+        })
+    }
+
+    /// Reads without a lock, for a step that the sequencer writes down. 42704 if there is no such number.
+    pub fn look(op_no: &str) -> Outcome<Operation> {
+        own::run(|client| Operation::read(client, op_no))
+    }
+
+    fn read(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Operation> {
+        let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
+        let row = own::query(client, READ, &arguments)?.first();
+        if row.is_empty() {
+            return Err(unknown(op_no));
+        }
+        let tier: String = value(&row, 3)?;
+        let status: String = value(&row, 12)?;
+        Ok(Operation {
+            op_no: op_no.to_owned(),
+            script: value(&row, 1)?,
+            digest: value(&row, 2)?,
+            tier: Tier::from_name(&tier).ok_or_else(|| odd("tier"))?,
+            expected_rows: row.get(4)?,
+            run_as: row.get(5)?,
+            database: value(&row, 6)?,
+            system_identifier: value(&row, 7)?,
+            runs_allowed: number(&row, 8)?,
+            runs_done: number(&row, 9)?,
+            approvals_filed: number(&row, 10)?,
+            witness_filed: value(&row, 11)?,
+            status: Status::from_name(&status).ok_or_else(|| odd("status"))?,
+            too_early: value(&row, 13)?,
+            too_late: value(&row, 14)?,
+            not_before: value(&row, 15)?,
+            not_after: value(&row, 16)?,
+            review_owed: value(&row, 17)?,
+            confirmation_holds: value(&row, 18)?,
+            approved_at: value(&row, 23)?,
+            filed_at: value(&row, 24)?,
+            confirmed_at: row.get(25)?,
+            parts: Parts {
+                applicant: value(&row, 19)?,
+                witness: row.get(20)?,
+                executor: row.get(21)?,
+                approvers: value(&row, 22)?,
+            },
         })
     }
 
@@ -332,6 +344,13 @@ pub fn own_act(step: &str, op_no: &str) -> Outcome<()> {
 /// Records a refusal durably, whatever becomes of the transaction; the fault is for the caller to raise.
 pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
     let fault = Fault::refused(message.clone());
+    record_denial(step, op_no, &message, &fault);
+    fault
+}
+
+/// The same where only the moment is wrong, or something missing.
+pub fn denied_for_now(step: &str, op_no: &str, message: String) -> Fault {
+    let fault = Fault::wrong_state(message.clone());
     record_denial(step, op_no, &message, &fault);
     fault
 }
