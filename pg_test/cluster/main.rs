@@ -15,6 +15,7 @@ macro_rules! tests {
 }
 
 mod account;
+mod application;
 mod approval_defects;
 mod attack;
 mod break_glass;
@@ -74,6 +75,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let subjects = [
+        application::tests(),
         approval_defects::tests(),
         attack::tests(),
         break_glass::attack::tests(),
