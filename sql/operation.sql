@@ -7,7 +7,7 @@ COMMENT ON SEQUENCE steward.operation_number IS 'Last part of operation numbers.
 
 CREATE TABLE steward._operation (
     op_no             text PRIMARY KEY,
-    origin            text NOT NULL CHECK (origin IN ('request', 'statement')),
+    origin            text NOT NULL CHECK (origin IN ('request', 'statement', 'break_glass')),
     script            text NOT NULL,
     digest            bytea NOT NULL CHECK (octet_length(digest) = 32),
     tier              steward.tier NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE steward._operation (
     reviewed_by       text REFERENCES steward.person,
     reviewed_at       timestamptz,
     review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
-    CHECK (origin = 'statement' OR run_as IS NOT NULL),
+    CHECK (origin <> 'request' OR run_as IS NOT NULL),
     -- Ordered steps and standing operations.
     stepwise          boolean NOT NULL DEFAULT false,
     confirmed_step    int,
@@ -58,7 +58,7 @@ CREATE TABLE steward._operation (
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
-COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
+COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review. break_glass: an emergency window; not_after is its end.';
 COMMENT ON COLUMN steward._operation.needs_arm IS 'Some of its statements cannot run inside steward.execute: it runs with steward.arm.';
 COMMENT ON COLUMN steward._operation.data_digests IS 'SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script.';
 COMMENT ON COLUMN steward._operation.armed_in IS 'While status is armed: which life of the server the armed session belongs to.';
@@ -169,6 +169,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
         UNION ALL
         SELECT 'execution', o.expires_at, CASE WHEN o.needs_arm THEN 'SELECT steward.arm(%L);' ELSE 'SELECT * FROM steward.execute(%L);' END
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
+                AND o.origin <> 'break_glass'
                 AND (NOT o.witness_needed OR o.confirmed_at > CASE WHEN o.every IS NULL THEN clock_timestamp() - interval '10 minutes'
                     ELSE '-infinity' END)
                 AND coalesce(o.next_run, '-infinity') <= clock_timestamp()
@@ -177,6 +178,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
         SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
             WHERE (o.status = 'executed' OR o.every IS NOT NULL AND o.status IN ('approved', 'failed') AND o.review_due IS NOT NULL)
                 AND (SELECT steward.has_capability('approve'))
+                AND (o.origin <> 'break_glass' OR o.expires_at <= clock_timestamp())
                 AND o.applicant <> (SELECT steward.current_person())
                 AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())) w;
 COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. renewal: approvals of a standing operation lapse within 30 days, or have. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 mod activation;
 mod audit;
 mod backend;
+mod break_glass;
 mod cache;
 pub mod core;
 mod error;
@@ -48,6 +49,7 @@ extension_sql_file!("../sql/image.sql", name = "image", requires = ["armed"]);
 extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);
 extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);
+extension_sql_file!("../sql/break_glass.sql", name = "break_glass", requires = ["factor"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

@@ -2,6 +2,7 @@
 //! or SET SESSION AUTHORIZATION made of it.
 
 use crate::backend::backend_local;
+use crate::break_glass::window;
 use crate::cache::{self, Person, Policy};
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::raw;
@@ -174,6 +175,8 @@ pub fn stamp(record: &mut Record) {
         record.op_no.get_or_insert_with(|| cover.op_no.clone());
         // Whoever started the operation answers for it, even if its script changes roles.
         record.person.get_or_insert_with(|| cover.person.clone());
+    } else if record.op_no.is_none() {
+        record.op_no = window::op_no().map(|op_no| op_no.to_string());
     }
 }
 
@@ -195,7 +198,7 @@ pub fn draft(policy: &Policy, what: Rc<Part>) -> Draft {
         time,
         who,
         what,
-        op_no: cover.map(|cover| Rc::from(cover.op_no.as_str())),
+        op_no: cover.map(|cover| Rc::from(cover.op_no.as_str())).or_else(window::op_no),
         outcome: Outcome::Success,
         sqlstate: None,
         rows: None,

@@ -81,6 +81,8 @@ pub struct Shared {
     pub standby_spool: AtomicU32,
     /// Used steps and wrong codes of the second factor.
     pub factors: Factors,
+    /// Emergency windows that are open.
+    pub windows: crate::break_glass::memory::Windows,
     pub lane_count: u32,
 }
 
@@ -130,6 +132,7 @@ unsafe extern "C-unwind" fn startup() {
             (*shared).chained.store(std::path::Path::new("pg_steward/head").exists(), SeqCst);
             crate::login::failures::restore(&mut (*shared).logins);
             (*shared).factors.init();
+            (*shared).windows.init();
             let state = crate::state_file::read();
             (*shared).active.store(state != crate::state_file::State::Inactive, SeqCst);
             (*shared).doubtful.store(state == crate::state_file::State::Unreadable, SeqCst);

@@ -15,10 +15,12 @@ macro_rules! tests {
 }
 
 mod account;
+mod application;
 mod approval_defects;
 mod approval_rule;
 mod armed;
 mod attack;
+mod break_glass;
 mod bulk;
 mod chain;
 mod cluster;
@@ -79,10 +81,14 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let subjects = [
+        application::tests(),
         approval_defects::tests(),
         approval_rule::tests(),
         armed::tests(),
         attack::tests(),
+        break_glass::attack::tests(),
+        break_glass::opening::tests(),
+        break_glass::window::tests(),
         bulk::tests(),
         chain::tests(),
         copies::tests(),

@@ -25,6 +25,11 @@ fn pack(name: &str) -> PathBuf {
 
 /// A cluster with the whole pack loaded and active, and a session of the superuser.
 pub fn platform() -> (Cluster, Client) {
+    platform_with("")
+}
+
+/// The same with a further policy, set before the activation.
+pub fn platform_with(policy: &str) -> (Cluster, Client) {
     let settings = settings("enforce");
     let cluster = Cluster::new(&settings.each_ref().map(String::as_str));
     cluster.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
@@ -33,6 +38,7 @@ pub fn platform() -> (Cluster, Client) {
     // The demo types codes; here the traffic is what matters.
     superuser.batch_execute("SELECT steward.set_tier_policy('critical', second_factor => false)").expect("no codes");
     superuser.batch_execute("SELECT steward.set_tier_policy('important', second_factor => false)").expect("no codes");
+    superuser.batch_execute(policy).expect("policy");
     superuser.batch_execute("SELECT steward.activate()").expect("activate");
     (cluster, superuser)
 }
@@ -45,13 +51,13 @@ fn attack(cluster: &Cluster, login: &str, file: &str) -> String {
 }
 
 /// Records that match, everything so far included.
-fn records(superuser: &mut Client, condition: &str) -> i64 {
+pub fn records(superuser: &mut Client, condition: &str) -> i64 {
     assert!(ask::<bool>(superuser, "SELECT steward.flush_audit()"));
     ask(superuser, &format!("SELECT count(*) FROM steward.audit_log WHERE {condition}"))
 }
 
 #[track_caller]
-fn chain_verifies(superuser: &mut Client) {
+pub fn chain_verifies(superuser: &mut Client) {
     assert!(ask::<bool>(superuser, "SELECT steward.flush_audit()"));
     let verdict = superuser.query_one("SELECT ok, kind, first_bad_id FROM steward.verify_chain()", &[]);
     let verdict = verdict.expect("verify_chain");

@@ -14,7 +14,7 @@ const NOTHING: Demand = Demand {
 };
 
 fn enforced(cover: Option<Cover>) -> Situation {
-    Situation { active: true, enforcing: true, cover, idle: 0, stepped_up: false }
+    Situation { active: true, enforcing: true, cover, idle: 0, stepped_up: false, window: false }
 }
 
 /// Every demand there can be, with up to two approvals.
@@ -40,7 +40,11 @@ fn nothing_is_refused_before_activation_or_outside_enforce() {
     for (active, enforcing) in [(false, false), (false, true), (true, false)] {
         for (tier, demand) in TIERS.into_iter().flat_map(|tier| demands().map(move |demand| (tier, demand))) {
             for cover in covers().map(Some).chain([None]) {
-                let decision = decide(tier, demand, Situation { active, enforcing, cover, idle: 0, stepped_up: false });
+                let decision = decide(
+                    tier,
+                    demand,
+                    Situation { active, enforcing, cover, idle: 0, stepped_up: false, window: false },
+                );
                 assert!(matches!(decision, Decision::Allow | Decision::Tolerate), "{decision:?}");
             }
         }

@@ -13,6 +13,7 @@ mod archive;
 mod attempts;
 mod chain;
 mod course;
+mod emergency;
 mod frame;
 mod function;
 mod gate;

@@ -8,6 +8,7 @@ use super::lane::{self, Durability};
 use super::note::Parcel;
 use super::{journal, outcome};
 use crate::backend::backend_local;
+use crate::break_glass::window;
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
 use crate::core::tier::Tier;
 use crate::raw;
@@ -366,8 +367,8 @@ fn spool<'a>(entries: impl Iterator<Item = &'a Entry>) {
     let mut parcel = Parcel::default();
     entries.for_each(|entry| parcel.add(&entry.draft));
     let durability = match read_durability() {
-        ReadDurability::Flushed => Durability::Flushed,
-        ReadDurability::Buffered => Durability::Buffered,
+        ReadDurability::Buffered if !window::was_opened() => Durability::Buffered,
+        _ => Durability::Flushed,
     };
     // The lane counts what it could not write; the sequencer chains that count.
     let _counted_as_lost = lane::append(&parcel.records(), durability);

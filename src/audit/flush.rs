@@ -14,11 +14,12 @@ pub(super) const NO_CHAIN: &str = "The chain begins with the first protected tab
 
 #[pg_extern(sql = false)]
 fn flush_audit(timeout: Option<Interval>) -> bool {
-    error::answer(flush(timeout.map_or(10_000_000, |timeout| timeout.as_micros())));
+    error::answer(wait(timeout.map_or(10_000_000, |timeout| timeout.as_micros())));
     true
 }
 
-fn flush(timeout_us: i128) -> Outcome<()> {
+/// Waits until everything recorded before is in the chain; 55000 after so many microseconds.
+pub fn wait(timeout_us: i128) -> Outcome<()> {
     let shared = shared::get().ok_or_else(|| {
         Fault::wrong_state("pg_steward is not preloaded")
             .hint("Add pg_steward to shared_preload_libraries and restart the server.")
@@ -41,7 +42,7 @@ fn flush(timeout_us: i128) -> Outcome<()> {
             return Err(late(shared));
         }
         shared::wake_sequencer();
-        wait();
+        doze();
     }
     Ok(())
 }
@@ -67,7 +68,7 @@ fn late(shared: &Shared) -> Fault {
 }
 
 /// Sleeps a little, and heeds cancel and shutdown. The sequencer sets no latch of ours, so this looks again by itself.
-fn wait() {
+fn doze() {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // Safe: this process's own latch.
     unsafe {

@@ -10,7 +10,7 @@ mod earlier;
 mod entry;
 mod epoch;
 mod export;
-mod flush;
+pub mod flush;
 mod heartbeat;
 mod incarnation;
 pub mod journal;

@@ -103,6 +103,7 @@ impl Rounds {
             None => false,
         };
         self.publish(!more);
+        crate::break_glass::keep::tell_listeners();
         self.look_after_logins(shared);
         report(pg_sys::BackendState::STATE_IDLE);
         more

@@ -73,6 +73,9 @@ pub struct Situation {
     pub idle: i64,
     /// A second factor was verified in this session, and that still holds for the tier.
     pub stepped_up: bool,
+    /// An emergency window of this session reaches the deed. It began with a second factor and, where the post demands
+    /// one, with a second person.
+    pub window: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,7 @@ pub fn decide(tier: Tier, demand: Demand, situation: Situation) -> Decision {
             None => return Decision::Allow,
             Some(lack) => Decision::RefuseBeyondCover(cover, lack),
         },
+        None if situation.window => return Decision::Allow,
         None if demand.needs_operation() => Decision::RefuseUncovered,
         None if demand.accompanied => Decision::RefuseAlone,
         None if demand.second_factor && !situation.stepped_up => Decision::RefuseFactor,

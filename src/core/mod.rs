@@ -6,6 +6,7 @@ pub mod archive;
 pub mod attempts;
 pub mod chain;
 pub mod course;
+pub mod emergency;
 pub mod frame;
 pub mod function;
 pub mod gate;

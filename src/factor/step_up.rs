@@ -24,7 +24,7 @@ backend_local! {
 }
 
 /// The login, and what SET SESSION AUTHORIZATION and SET ROLE made of it. A SECURITY DEFINER function changes none of them.
-fn identity() -> [pg_sys::Oid; 3] {
+pub fn identity() -> [pg_sys::Oid; 3] {
     // Safe: plain getters.
     unsafe { [session::login(), pg_sys::GetSessionUserId(), pg_sys::GetOuterUserId()] }
 }
@@ -45,14 +45,29 @@ pub fn holds(tier: Tier, person: &Person) -> bool {
     holds_at(clock(), tier, person)
 }
 
-/// The same at some moment. A clock that was set back ends it too.
+/// The same at some moment.
 pub fn holds_at(now: i64, tier: Tier, person: &Person) -> bool {
+    holds_for(now, step_up_seconds(tier), person)
+}
+
+/// Whether a code of this person was verified in this session so many seconds ago at most.
+pub fn verified_within(seconds: i64, person: &Person) -> bool {
+    holds_for(clock(), seconds, person)
+}
+
+/// When the code was verified.
+pub fn verified_at() -> Option<i64> {
+    STEP_UP.with_borrow(|known| known.as_ref().map(|known| known.at))
+}
+
+/// A clock that was set back ends it too.
+fn holds_for(now: i64, seconds: i64, person: &Person) -> bool {
     STEP_UP.with_borrow(|known| {
         known.as_ref().is_some_and(|known| {
             known.person == person.name
                 && Some(known.enrolled_at) == person.enrolled_at
                 && known.identity == identity()
-                && (0..step_up_seconds(tier) * 1_000_000).contains(&(now - known.at))
+                && (0..seconds * 1_000_000).contains(&(now - known.at))
         })
     })
 }

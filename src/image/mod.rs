@@ -18,6 +18,7 @@ mod text;
 pub use row::{install, remove};
 pub use table::{before_command, require_copy};
 
+use crate::break_glass::window;
 use crate::cache::{Member, Root};
 use crate::error::{Fault, Outcome};
 use crate::operation::cover;
@@ -37,9 +38,12 @@ pub struct Run {
     pub number: i32,
 }
 
-/// The run that is under way, if its tier demands a pre-image.
+/// The run that is under way, if its tier demands a pre-image; an emergency window is one.
 fn demanded() -> Option<Run> {
-    cover::current().and_then(|cover| cover.images.clone())
+    match cover::current() {
+        Some(cover) => cover.images.clone(),
+        None => window::images(),
+    }
 }
 
 /// Whether something is kept of each row of a table that is changed now.

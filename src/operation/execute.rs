@@ -178,7 +178,8 @@ pub fn approval_missing(operation: &Operation, needed: u32) -> Fault {
         ))
 }
 
-fn check_confirmation(operation: &Operation) -> Outcome<()> {
+/// Refuses where a second person is needed and none stands by.
+pub fn check_confirmation(operation: &Operation) -> Outcome<()> {
     let detail = unconfirmed(operation).filter(|_| operation.witness_needed());
     let Some(detail) = detail else { return Ok(()) };
     Err(Fault::wrong_state(format!("{} needs the confirmation of a second person", operation.op_no))

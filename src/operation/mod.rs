@@ -366,6 +366,13 @@ pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
     fault
 }
 
+/// The same where only the moment is wrong, or something missing.
+pub fn denied_for_now(step: &str, op_no: &str, message: String) -> Fault {
+    let fault = Fault::wrong_state(message.clone());
+    record_denial(step, op_no, &message, &fault);
+    fault
+}
+
 fn record_denial(step: &str, op_no: &str, reason: &str, fault: &Fault) {
     let mut record = step_record(step, op_no);
     record.outcome = Ending::Denied;

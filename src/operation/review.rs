@@ -3,6 +3,7 @@
 
 use super::{Entry, Operation, actor, arm, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
+use crate::break_glass::{keep, review as emergency};
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
@@ -36,6 +37,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         require_factor("REVIEW", op_no, operation.tier, &reviewer)?;
         operation.separate(Step::Review, "REVIEW", &reviewer)?;
         let status = operation.after(operation.reviewing(verdict == "accepted")?, "reviewed")?;
+        let window = emergency::check(op_no, &reviewer)?;
         own::run(|client| {
             let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4,
                     review_due = CASE WHEN $2 IN ('approved', 'failed') THEN NULL ELSE review_due END
@@ -56,7 +58,11 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
             }
             .write(client)
         })?;
-        push("REVIEW", &operation, json!({ "verdict": verdict, "comment": comment, "runs": operation.runs_done }));
+        let mut details = json!({ "verdict": verdict, "comment": comment, "runs": operation.runs_done });
+        if let Some(window) = window {
+            details["pre_image"] = emergency::seal(&window)?;
+        }
+        push("REVIEW", &operation, details);
         Ok(())
     })())
 }
@@ -69,6 +75,7 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()>
         (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
         (Kind::Operation, arm::DISARM, Ending::Failure) => arm::on_record(client, record),
         (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
+        (Kind::Operation, what, Ending::Success) if keep::follows(what) => keep::on_record(client, record),
         (Kind::Login, factor::VERIFY, _) => factor::keep::on_record(client, record),
         (Kind::Statement, _, Ending::Success)
             if record.tier == Some(Tier::Important) && record.op_no.is_none() && shared::active() =>

@@ -240,7 +240,7 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if !facts.writes && source.is_key_check() && facts::is_owners_own(&facts.deeds) {
             return false;
         }
-        let judgement = judge::judge(&policy, &facts.deeds);
+        let judgement = judge::judge_now(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
         let draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);

@@ -7,7 +7,9 @@ use crate::audit::lane::{self, Durability};
 use crate::audit::note::note;
 use crate::audit::standby;
 use crate::backend::{NumberMap, backend_local};
+use crate::break_glass::window;
 use crate::cache::{OwnKind, Policy, Root};
+use crate::core::emergency;
 use crate::core::gate::{Decision, Demand, Lack, Situation, decide};
 use crate::core::record::{Kind, Outcome, Part, Record};
 use crate::core::rule::{self, RowLimit};
@@ -31,6 +33,8 @@ pub struct Judgement<'p> {
     pub approvals: u32,
     /// Any of its deeds is more than a look or upkeep.
     pub changes: bool,
+    /// An emergency window reaches all of its deeds.
+    pub reached: bool,
     pub limits: Vec<RelationLimit>,
     /// Which deed decided.
     worst: usize,
@@ -54,25 +58,34 @@ pub struct Question {
     pub tier: Tier,
     pub approvals: u32,
     pub changes: bool,
+    /// An emergency window reaches it.
+    pub reached: bool,
 }
 
 impl Judgement<'_> {
     pub fn question(&self) -> Question {
-        Question { tier: self.tier, approvals: self.approvals, changes: self.changes }
+        Question { tier: self.tier, approvals: self.approvals, changes: self.changes, reached: self.reached }
     }
 }
 
 impl RelationLimit {
     /// Rows are only counted where they are written.
     pub fn question(&self) -> Question {
-        Question { tier: self.tier, approvals: self.approvals, changes: true }
+        Question { tier: self.tier, approvals: self.approvals, changes: true, reached: true }
     }
 }
 
 /// Judges deeds, of which there is at least one.
 pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
-    let mut judgement =
-        Judgement { tier: Tier::Normal, rule: "unmatched", approvals: 0, changes: false, limits: Vec::new(), worst: 0 };
+    let mut judgement = Judgement {
+        tier: Tier::Normal,
+        rule: "unmatched",
+        approvals: 0,
+        changes: false,
+        reached: true,
+        limits: Vec::new(),
+        worst: 0,
+    };
     let mut first = true;
     for (index, deed) in deeds.iter().enumerate() {
         let question = rule::Deed {
@@ -85,6 +98,7 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
         let verdict = policy.rules.judge(rules, &question);
         judgement.approvals = judgement.approvals.max(verdict.approvals);
         judgement.changes |= deed.command.group.changes();
+        judgement.reached &= emergency::reaches(deed.command);
         if let Some(member) = &deed.relation {
             let name = |limit: RowLimit| RelationLimit {
                 root: member.root.clone(),
@@ -108,6 +122,27 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
     judgement
 }
 
+/// Judges deeds that are about to be done: in an emergency window, all that it reaches is critical.
+pub fn judge_now<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
+    let mut judgement = judge(policy, deeds);
+    if judgement.tier < Tier::Critical && window::was_opened() && in_window(policy, judgement.question()) {
+        judgement.tier = Tier::Critical;
+        judgement.rule = "break_glass";
+    }
+    judgement
+}
+
+/// Whether an emergency window of this session covers a deed: it lifts what the tier demands, and nothing that a rule
+/// demands beyond that.
+fn in_window(policy: &Policy, question: Question) -> bool {
+    if window::covering().is_none() {
+        return false;
+    }
+    let post = policy.person(session::login()).map(|person| person.post.clone()).unwrap_or_default();
+    let lifted = policy.tier_policy(Tier::Critical, &post).approvals.max(0) as u32;
+    question.reached && question.approvals <= lifted
+}
+
 /// What the gate says in this session, now.
 pub fn ask_gate(policy: &Policy, question: Question) -> Decision {
     let demand = demand(policy, question);
@@ -118,6 +153,7 @@ pub fn ask_gate(policy: &Policy, question: Question) -> Decision {
         idle: idle::longest(),
         stepped_up: demand.second_factor
             && session::person().is_some_and(|person| factor::step_up::holds(question.tier, &person)),
+        window: window::was_opened() && in_window(policy, question),
     };
     decide(question.tier, demand, situation)
 }
@@ -217,12 +253,16 @@ pub fn enforce(policy: &Policy, deeds: &[Deed], judgement: &Judgement<'_>, tag: 
         let what = format!("{}{target}", worst.command.tag);
         match judgement.rule {
             "unmatched" => format!("{what}; no rule knows it, and the unknown is critical."),
+            "break_glass" => format!("{what}; in an emergency window everything is critical."),
             rule => format!("{what}; rule \"{rule}\" makes it {}.", judgement.tier.name()),
         }
     };
     let record = || record(tag, relations(deeds), judgement.tier, judgement.rule, source);
     carry_out(policy, judgement.question(), why, source, record);
     named_rule::refuse_closed(policy, deeds, source, record);
+    if window::was_opened() && in_window(policy, judgement.question()) {
+        window::announce(source, record);
+    }
     idle::active();
     if deeds.iter().any(|deed| deed.relation.is_some()) {
         standby::admit_read();
@@ -342,7 +382,7 @@ pub fn fetch(source: &Source<'_>) {
 }
 
 fn refuse_if_idle(policy: &Policy, tier: Tier, tag: &str, source: &Source<'_>) {
-    let question = Question { tier, approvals: 0, changes: false };
+    let question = Question { tier, approvals: 0, changes: false, reached: false };
     if let Decision::RefuseIdle { idle, term } = ask_gate(policy, question) {
         refuse_idle(tier, idle, term, format!("{tag} goes on."), record(tag, Vec::new(), tier, "idle_timeout", source));
     }

@@ -167,7 +167,7 @@ fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
         relation: Some(member.clone()),
         columns: ColumnSet::default(),
     };
-    let judgement = judge::judge(policy, std::slice::from_ref(&deed));
+    let judgement = judge::judge_now(policy, std::slice::from_ref(&deed));
     judge::enforce(policy, &[deed], &judgement, tag, &client_source());
 }
 
@@ -175,7 +175,7 @@ fn protected(policy: &Policy, member: &Rc<Member>, tag: &'static str) {
 pub fn judge_alone(tag: &'static str, group: Group, source: &Source<'_>) {
     let policy = cache::policy();
     let deeds = [Deed { command: Command { tag, group }, relation: None, columns: ColumnSet::default() }];
-    let judgement = judge::judge(&policy, &deeds);
+    let judgement = judge::judge_now(&policy, &deeds);
     judge::enforce(&policy, &deeds, &judgement, tag, source);
     let mut record = judge::record(tag, Vec::new(), judgement.tier, judgement.rule, source);
     record.details = Some(serde_json::json!({ "seen_by": "object access" }).to_string());

@@ -174,7 +174,8 @@ unsafe fn begin(
     tag: &'static str,
     source: &Source<'_>,
 ) {
-    let judgement = judge::judge(policy, &facts.deeds);
+    let mut judgement = judge::judge_now(policy, &facts.deeds);
+    judgement.reached &= !facts.beneath;
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
     let draft = crate::session::draft(policy, judge::what(policy, tag, &facts.deeds, &judgement, source));
     buffer::begin_utility(draft, statement as usize, !source.top_level);
@@ -294,13 +295,14 @@ fn joins_roles(tag: NodeTag) -> bool {
     matches!(tag, NodeTag::T_GrantRoleStmt | NodeTag::T_CreateRoleStmt | NodeTag::T_AlterRoleStmt)
 }
 
-/// DISCARD ALL hands a session over to somebody else. It is always a command of its own, so it always passes here.
+/// DISCARD ALL hands a session over to somebody else: step-up and emergency end. It is always a command of its own, so it always passes here.
 unsafe fn forget_step_up(node: *mut pg_sys::Node) {
     // Safe: cast after the tag.
     unsafe {
         if (*node).type_ == NodeTag::T_DiscardStmt
             && (*node.cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
         {
+            crate::break_glass::forget();
             crate::factor::step_up::forget();
         }
     }

@@ -5,6 +5,7 @@ use super::facts::Deed;
 use super::utility_names::{copied_columns, resolve, text};
 use super::{catalog, list, privilege};
 use crate::cache::{OwnKind, Policy, Watched};
+use crate::core::emergency::is_closed_setting;
 use crate::core::rule::Group;
 use pgrx::pg_sys::{self, NodeTag, ObjectType};
 use std::ffi::CStr;
@@ -21,6 +22,8 @@ pub struct UtilityFacts {
     pub loads: bool,
     /// CREATE TABLE AS EXECUTE: the plan that it runs does not show where its rows go.
     pub keeps_rows: bool,
+    /// A setting that no emergency window reaches.
+    pub beneath: bool,
 }
 
 /// A command being read.
@@ -133,11 +136,21 @@ impl Reader<'_> {
                     self.plain(Group::Config)
                 }
                 tag if is_ordinary_object(tag) => self.creates_in(node, tag),
-                // ALTER SYSTEM, databases, role settings, tablespaces, subscriptions, foreign servers, LOAD, languages,
+                T_AlterSystemStmt => self.setting((*node.cast::<pg_sys::AlterSystemStmt>()).setstmt),
+                T_AlterDatabaseSetStmt => self.setting((*node.cast::<pg_sys::AlterDatabaseSetStmt>()).setstmt),
+                T_AlterRoleSetStmt => self.setting((*node.cast::<pg_sys::AlterRoleSetStmt>()).setstmt),
+                // Databases, tablespaces, subscriptions, foreign servers, LOAD, languages,
                 // and whatever a later PostgreSQL adds.
                 _ => self.cluster(Group::Config),
             }
         }
+    }
+
+    /// A setting that outlives the session.
+    unsafe fn setting(&mut self, set: *mut pg_sys::VariableSetStmt) {
+        // Safe: a node of the parser; without a name it resets all.
+        self.facts.beneath = is_closed_setting(unsafe { text((*set).name) });
+        self.cluster(Group::Config);
     }
 
     unsafe fn copy(&mut self, copy: &pg_sys::CopyStmt) {

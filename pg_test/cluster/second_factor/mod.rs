@@ -37,12 +37,12 @@ const ACTING: [&str; 8] = [
 ];
 
 /// Somebody's authenticator.
-struct Phone(String);
+pub struct Phone(String);
 
 impl Phone {
     /// Enrols the person behind this session.
     #[track_caller]
-    fn enrolled(session: &mut Client) -> Phone {
+    pub fn enrolled(session: &mut Client) -> Phone {
         let uri: String = ask(session, "SELECT steward.enroll_totp()");
         assert!(uri.starts_with("otpauth://totp/pg_steward%20school:"), "{uri}");
         let secret = uri.split("secret=").nth(1).and_then(|rest| rest.split('&').next());
@@ -50,7 +50,7 @@ impl Phone {
     }
 
     /// The code so many steps from now, by an independent implementation.
-    fn code(&self, steps: i64) -> String {
+    pub fn code(&self, steps: i64) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("clock").as_secs() as i64 + 30 * steps;
         let mut oathtool = Command::new("oathtool");
         oathtool.args(["--totp", "--base32", &format!("--now=@{now}"), &self.0]);
@@ -66,14 +66,14 @@ impl Phone {
 }
 
 /// Waits until the next step is some seconds away, so that "now" means one step for a while.
-fn steady() {
+pub fn steady() {
     let second = || SystemTime::now().duration_since(UNIX_EPOCH).expect("clock").as_secs() % 30;
     while second() > 18 {
         sleep(Duration::from_millis(200));
     }
 }
 
-fn verify(session: &mut Client, code: &str) -> Result<(), postgres::Error> {
+pub fn verify(session: &mut Client, code: &str) -> Result<(), postgres::Error> {
     session.query("SELECT steward.verify_totp($1)", &[&code]).map(drop)
 }
 
@@ -98,7 +98,7 @@ fn settled<T>(mut attempt: impl FnMut() -> Result<T, postgres::Error>) -> Result
 }
 
 /// A school with a key, whose policy demands codes; not active.
-fn demanding() -> School {
+pub fn demanding() -> School {
     let mut school = School::inactive();
     give_key(&mut school);
     school
@@ -118,8 +118,8 @@ fn give_key(school: &mut School) {
 }
 
 /// The same with everybody enrolled, and active.
-struct Active {
-    school: School,
+pub struct Active {
+    pub school: School,
     phones: Vec<(&'static str, Phone)>,
 }
 
@@ -128,7 +128,7 @@ impl Active {
         Active::of(demanding())
     }
 
-    fn of(school: School) -> Active {
+    pub fn of(school: School) -> Active {
         let phones = ACTING.map(|login| (login, Phone::enrolled(&mut school.session(login)))).into();
         school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
         school.flush_audit();
@@ -136,13 +136,13 @@ impl Active {
         Active { school, phones }
     }
 
-    fn phone(&self, login: &str) -> &Phone {
+    pub fn phone(&self, login: &str) -> &Phone {
         &self.phones.iter().find(|(owner, _)| *owner == login).expect("an enrolled login").1
     }
 
     /// A session of this login that typed its code of so many steps from now.
     #[track_caller]
-    fn stepped_up(&self, login: &str, steps: i64) -> Client {
+    pub fn stepped_up(&self, login: &str, steps: i64) -> Client {
         let mut session = self.school.session(login);
         verify(&mut session, &self.phone(login).code(steps)).unwrap_or_else(|error| panic!("{login}: {error:?}"));
         session
@@ -150,7 +150,7 @@ impl Active {
 }
 
 #[track_caller]
-fn missing<T>(result: Result<T, postgres::Error>) -> DbError {
+pub fn missing<T>(result: Result<T, postgres::Error>) -> DbError {
     let error = expect_error(result, NOT_NOW, "Second factor missing", "SELECT steward.verify_totp('…');");
     assert!(error.message().contains("refused: the second factor is missing"), "{error:?}");
     error

@@ -1,0 +1,202 @@
+//! Attacks on emergency windows: hiding one, prolonging one, using somebody else's.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::{Emergency, NOT_NOW, REASON, REFUSED, SIXTY, end, not_opened, open};
+use crate::expect::expect_refused;
+use crate::school::ask;
+use crate::second_factor::verify;
+
+tests! {
+    an_error_after_the_opening_hides_nothing,
+    it_is_no_part_of_a_transaction,
+    the_end_comes_in_the_middle_of_a_transaction,
+    a_prepared_statement_ends_with_the_window,
+    a_pool_hands_no_window_on,
+    another_role_ends_it,
+    somebody_elses_function_neither_opens_nor_uses_one,
+    a_worker_opens_none,
+    a_suspended_person_has_none,
+    a_killed_server_keeps_the_review_and_not_the_window,
+    a_second_window_does_not_follow_without_a_new_code,
+    a_window_is_not_reviewed_by_its_second_person,
+}
+
+fn an_error_after_the_opening_hides_nothing() {
+    let emergency = Emergency::new();
+    let school = emergency.school();
+    let mut zheng = emergency.zheng(0);
+    let call = format!("SELECT 1 / (length(steward.break_glass('{REASON}')) - length('OP-20261122-0001'))");
+    zheng.batch_execute(&call).expect_err("division by zero");
+    assert_eq!(school.records("operation_type = 'BREAK GLASS' AND result = 'SUCCESS' AND user_id = 'ops_zheng'"), 1);
+    let waiting = "SELECT count(*) FROM steward.operation WHERE origin = 'break_glass' AND status = 'executed'";
+    assert_eq!(school.ask::<i64>(waiting), 1);
+    // It is open, as its record says.
+    zheng.batch_execute(SIXTY).expect("in the window");
+    end(&mut zheng);
+}
+
+fn it_is_no_part_of_a_transaction() {
+    let emergency = Emergency::new();
+    let mut zheng = emergency.zheng(0);
+    let call = format!("SELECT steward.break_glass('{REASON}')");
+    for block in [format!("BEGIN; {call}"), format!("{call}; {SIXTY}"), format!("BEGIN; SAVEPOINT s; {call}")] {
+        not_opened(zheng.batch_execute(&block), REFUSED, "no part of a transaction");
+        zheng.batch_execute("ROLLBACK").expect("rollback");
+    }
+    assert_eq!(emergency.moved(), 0);
+    assert_eq!(emergency.school().records("operation_type = 'BREAK GLASS' AND result = 'DENIED'"), 3);
+    // An end that is rolled back is an end.
+    open(&mut zheng, "").expect("by itself");
+    zheng.batch_execute("BEGIN; SELECT steward.end_break_glass(); ROLLBACK").expect("end");
+    expect_refused(zheng.batch_execute(SIXTY));
+}
+
+fn the_end_comes_in_the_middle_of_a_transaction() {
+    let emergency = Emergency::new();
+    let mut zheng = emergency.zheng(0);
+    let op_no = open(&mut zheng, ", '2 s'").expect("break glass");
+    zheng.batch_execute(&format!("BEGIN; {SIXTY}; SAVEPOINT s")).expect("in the window");
+    sleep(Duration::from_millis(2_100));
+    expect_refused(zheng.batch_execute("DELETE FROM app.guardian"));
+    zheng.batch_execute("ROLLBACK TO s; COMMIT").expect("what was done in time stays");
+    let block = "DO $$BEGIN PERFORM pg_sleep(0.1); UPDATE app.student SET note = 'late' WHERE id <= 60; END$$";
+    expect_refused(zheng.batch_execute(block));
+    assert_eq!(emergency.moved(), 60);
+    assert_eq!(emergency.school().records(&format!("op_no = '{op_no}' AND operation_type = 'END BREAK GLASS'")), 1);
+}
+
+fn a_prepared_statement_ends_with_the_window() {
+    let emergency = Emergency::new();
+    let mut zheng = emergency.zheng(0);
+    open(&mut zheng, ", '2 s'").expect("break glass");
+    let prepared = zheng.prepare("UPDATE app.student SET note = $1 WHERE id <= 60").expect("prepare");
+    for _ in 0..6 {
+        zheng.execute(&prepared, &[&"moved"]).expect("in the window");
+    }
+    sleep(Duration::from_millis(2_100));
+    expect_refused(zheng.execute(&prepared, &[&"late"]));
+    assert_eq!(emergency.moved(), 60);
+}
+
+fn a_pool_hands_no_window_on() {
+    let emergency = Emergency::new();
+    let (mut zheng, op_no) = emergency.open(0);
+    zheng.batch_execute("DISCARD PLANS").expect("not a new user");
+    zheng.batch_execute(SIXTY).expect("in the window");
+    zheng.batch_execute("DISCARD ALL").expect("as a pool does");
+    expect_refused(zheng.batch_execute(SIXTY));
+    assert_eq!(emergency.school().records(&format!("op_no = '{op_no}' AND details LIKE '%DISCARD ALL%'")), 1);
+}
+
+fn another_role_ends_it() {
+    let emergency = Emergency::new();
+    for (steps, change) in [
+        (-1, "SET ROLE teacher_wang"),
+        (0, "SET SESSION AUTHORIZATION teacher_wang"),
+        (1, "SELECT set_config('role', 'teacher_wang', false)"),
+    ] {
+        let mut wu = emergency.active.stepped_up("postgres", steps);
+        open(&mut wu, "").expect("break glass");
+        wu.batch_execute(change).expect("a superuser may");
+        expect_refused(wu.batch_execute(SIXTY));
+        // There is no way back into it.
+        wu.batch_execute("RESET ROLE; RESET SESSION AUTHORIZATION").expect("reset");
+        expect_refused(wu.batch_execute(SIXTY));
+    }
+    assert_eq!(emergency.moved(), 0);
+    assert_eq!(emergency.school().records("operation_type = 'END BREAK GLASS' AND details LIKE '%another role%'"), 3);
+}
+
+fn somebody_elses_function_neither_opens_nor_uses_one() {
+    let emergency = Emergency::with(
+        "CREATE FUNCTION app.helper() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS
+            $$BEGIN RETURN steward.break_glass('the canteens cannot take cards'); END$$;
+         ALTER FUNCTION app.helper() OWNER TO ops_zheng;
+         CREATE FUNCTION app.bulk() RETURNS void LANGUAGE sql SECURITY DEFINER AS
+            $$UPDATE app.student SET note = 'moved' WHERE id <= 60$$;
+         ALTER FUNCTION app.bulk() OWNER TO ops_zheng;",
+    );
+    let mut teacher = emergency.active.stepped_up("teacher_wang", 0);
+    not_opened(teacher.batch_execute("SELECT app.helper()"), REFUSED, "the capability break_glass is missing");
+    // Zheng is led to call it.
+    let mut zheng = emergency.zheng(0);
+    let call = "SELECT app.helper() -- steward.break_glass(";
+    not_opened(zheng.batch_execute(call), REFUSED, "the client itself must call it");
+    open(&mut zheng, "").expect("break glass");
+    expect_refused(teacher.batch_execute("SELECT app.bulk()"));
+    zheng.batch_execute("SELECT app.bulk()").expect("in Zheng's own session");
+    assert_eq!(emergency.moved(), 60);
+}
+
+fn a_worker_opens_none() {
+    let emergency = Emergency::with(
+        "CREATE FUNCTION app.in_worker() RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS
+            $$BEGIN RETURN steward.break_glass('the canteens cannot take cards'); END$$;",
+    );
+    let mut zheng = emergency.zheng(0);
+    zheng.batch_execute("SET force_parallel_mode = on").expect("settings");
+    zheng.batch_execute("SELECT app.in_worker() -- steward.break_glass(").expect_err("refused");
+    expect_refused(zheng.batch_execute(SIXTY));
+    assert_eq!(emergency.school().records("operation_type = 'BREAK GLASS' AND result = 'SUCCESS'"), 0);
+}
+
+fn a_suspended_person_has_none() {
+    let emergency = Emergency::new();
+    let school = emergency.school();
+    let (mut zheng, _) = emergency.open(-1);
+    zheng.batch_execute(SIXTY).expect("in the window");
+    let mut wu = emergency.active.stepped_up("postgres", 0);
+    let script = "SELECT steward.suspend_person('Zheng', 'has left')";
+    let op_no = crate::school::request(&mut wu, script, "");
+    let digest = school.digest(&op_no);
+    for (login, step) in [("reviewer_sun", "approve"), ("region_liu", "confirm")] {
+        let call = format!("SELECT steward.{step}('{op_no}', '{digest}')");
+        emergency.active.stepped_up(login, 0).batch_execute(&call).expect(step);
+    }
+    crate::school::execute(&mut wu, &op_no).expect("suspend");
+    zheng.batch_execute(SIXTY).expect_err("the session is over");
+    let waiting = "SELECT count(*) FROM steward.operation WHERE origin = 'break_glass' AND status = 'executed'";
+    assert_eq!(school.ask::<i64>(waiting), 1, "the review stays");
+}
+
+fn a_killed_server_keeps_the_review_and_not_the_window() {
+    let mut emergency = Emergency::new();
+    let (mut zheng, op_no) = emergency.open(0);
+    zheng.batch_execute(&format!("BEGIN; {SIXTY}")).expect("in the window");
+    emergency.active.school.kill_9_postmaster();
+    emergency.active.school.start();
+    let school = emergency.school();
+    assert_eq!(school.status(&op_no), "executed");
+    assert_eq!(emergency.moved(), 0);
+    expect_refused(school.session("ops_zheng").batch_execute(SIXTY));
+    // What was tried is on record all the same.
+    assert_eq!(school.records(&format!("op_no = '{op_no}' AND operation_type = 'BEGIN STATEMENT'")), 1);
+    assert_eq!(school.records(&format!("op_no = '{op_no}' AND operation_type = 'BREAK GLASS'")), 1);
+}
+
+fn a_second_window_does_not_follow_without_a_new_code() {
+    let emergency = Emergency::new();
+    let (mut zheng, _) = emergency.open(-1);
+    end(&mut zheng);
+    not_opened(open(&mut zheng, ""), NOT_NOW, "the second factor is missing");
+    verify(&mut zheng, &emergency.zheng.code(0)).expect("a new code");
+    open(&mut zheng, "").expect("with a new code");
+}
+
+fn a_window_is_not_reviewed_by_its_second_person() {
+    let emergency = Emergency::with("SELECT steward.set_post('ops', '{apply,witness,break_glass,never_alone}');");
+    let mut zheng = emergency.zheng(0);
+    let op_no = open(&mut zheng, "").expect("asked");
+    let digest = emergency.school().digest(&op_no);
+    let mut sun = emergency.active.stepped_up("reviewer_sun", 0);
+    sun.batch_execute(&format!("SELECT steward.confirm('{op_no}', '{digest}')")).expect("confirm");
+    open(&mut zheng, "").expect("opened");
+    assert_eq!(ask::<i64>(&mut zheng, "SELECT count(*) FROM app.student"), 200);
+    end(&mut zheng);
+    emergency.school().flush_audit();
+    let review = format!("SELECT steward.review('{op_no}', 'accepted', 'fine')");
+    expect_refused(sun.batch_execute(&review));
+    emergency.active.stepped_up("reviewer_zhou", 0).batch_execute(&review).expect("somebody else");
+}
