@@ -39,13 +39,16 @@ CREATE TABLE steward._operation (
     reviewed_by       text REFERENCES steward.person,
     reviewed_at       timestamptz,
     review_verdict    text CHECK (review_verdict IN ('accepted', 'rejected')),
-    CHECK (origin = 'statement' OR run_as IS NOT NULL)
+    CHECK (origin = 'statement' OR run_as IS NOT NULL),
+    -- The form of appendix A or B, if one was filed (sql/form.sql).
+    form              text
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
 COMMENT ON TABLE steward._operation IS 'Every operation. Written by the functions of this schema only, read through steward.operation. Not dumped: an approval belongs to one database of one cluster.';
 COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review.';
-COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
+COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script; with a form, of script, a zero byte and form. Approvals and confirmations are for these bytes.';
+COMMENT ON COLUMN steward._operation.form IS 'The form as it was filled in, as JSON with sorted keys and times in UTC.';
 
 CREATE TABLE steward._operation_event (
     n       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -82,7 +85,8 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.review_due, o.reviewed_by, o.reviewed_at, o.review_verdict,
         o.status IN ('submitted', 'approved', 'failed') AND NOT EXISTS (SELECT FROM steward.person p
             WHERE p.name = o.applicant AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > clock_timestamp()
-                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen
+                AND o.created_at > coalesce(p.reinstated_at, '-infinity')) AS frozen,
+        o.form::jsonb AS form
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
@@ -118,8 +122,12 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
         SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
             WHERE o.status = 'executed' AND (SELECT steward.has_capability('approve'))
                 AND o.applicant <> (SELECT steward.current_person())
-                AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())) w;
-COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
+                AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())
+        UNION ALL
+        SELECT 'revocation', t.until, replace(concat('SELECT steward.revoke_lapsed();  -- ', t.command), '%', '%%')
+            FROM steward._role_term_open t WHERE t.op_no = o.op_no AND t.until <= clock_timestamp()
+                AND (SELECT steward.has_capability('configure') OR steward.has_capability('approve'))) w;
+COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. revocation: a right whose term is over, for those who approve or configure. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
 
 CREATE VIEW steward.operation_trail WITH (security_barrier) AS
     SELECT e.op_no, e.n, e.at, e.event, e.person, e.login, e.comment, encode(e.digest, 'hex') AS digest, e.details
@@ -131,9 +139,9 @@ GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUB
 
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
-    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL) RETURNS text
+    runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL, form jsonb DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
-COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). form: a form of steward.form, filled in, such as {"form": "role_grant", "grantee": …}; it is part of the digest. What gives rights takes the form role_grant, which the policy writes itself, without an end, where the script gives one grantee one role or plain privileges. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, a form that is missing, has a field missing or says something else than the script, hidden characters, a password in clear, a term in the past; 42601 and the like where the script does not parse; 0A000 what cannot run inside a function; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
 
 CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';

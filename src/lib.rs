@@ -39,8 +39,10 @@ extension_sql_file!("../sql/person.sql", name = "person", requires = ["policy"])
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["person"]);
 extension_sql_file!("../sql/verify.sql", name = "verify", requires = ["audit"]);
 extension_sql_file!("../sql/archive.sql", name = "archive", requires = ["verify"]);
-extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["archive"]);
-extension_sql_file!("../sql/image.sql", name = "image", requires = ["operation"]);
+extension_sql_file!("../sql/form.sql", name = "form", requires = ["archive"]);
+extension_sql_file!("../sql/operation.sql", name = "operation", requires = ["form"]);
+extension_sql_file!("../sql/checklist.sql", name = "checklist", requires = ["operation"]);
+extension_sql_file!("../sql/image.sql", name = "image", requires = ["checklist"]);
 extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);
 extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);

@@ -19,6 +19,7 @@ mod approval_defects;
 mod attack;
 mod bulk;
 mod chain;
+mod checklist;
 mod cluster;
 mod connections;
 mod copies;
@@ -33,6 +34,7 @@ mod expect;
 mod failover;
 mod fault;
 mod foreign_error;
+mod form;
 mod history;
 mod idle;
 mod leaver;
@@ -49,6 +51,7 @@ mod policy;
 mod record_text;
 mod restore;
 mod retention;
+mod role_form;
 mod row_image;
 mod row_trigger;
 mod school;
@@ -77,6 +80,7 @@ fn main() {
         attack::tests(),
         bulk::tests(),
         chain::tests(),
+        checklist::tests(),
         copies::tests(),
         connections::tests(),
         crash::tests(),
@@ -88,6 +92,7 @@ fn main() {
         exclusive::tests(),
         failover::tests(),
         foreign_error::tests(),
+        form::tests(),
         history::tests(),
         leaver::tests(),
         idle::tests(),
@@ -104,6 +109,7 @@ fn main() {
         record_text::tests(),
         restore::tests(),
         retention::tests(),
+        role_form::tests(),
         row_image::tests(),
         row_trigger::tests(),
         segment::tests(),

@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod attempts;
 pub mod chain;
+pub mod form;
 pub mod frame;
 pub mod function;
 pub mod gate;
@@ -12,6 +13,7 @@ pub mod operation;
 pub mod reach;
 pub mod record;
 pub mod redact;
+pub mod role_form;
 pub mod rule;
 pub mod script;
 pub mod seal;

@@ -14,6 +14,14 @@ pub fn digest(script: &str) -> [u8; 32] {
     Sha256::digest(script.as_bytes()).into()
 }
 
+/// The digest of a script that was filed with a form: over both, parted by a zero byte, which no script contains.
+pub fn digest_with(script: &str, form: Option<&str>) -> [u8; 32] {
+    match form {
+        None => digest(script),
+        Some(form) => Sha256::new().chain_update(script).chain_update([0]).chain_update(form).finalize().into(),
+    }
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

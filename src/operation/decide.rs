@@ -1,5 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
+use super::checklist::{self, Due};
 use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, require_factor};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
@@ -22,6 +23,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         operation.separate(Step::Approve, "APPROVE", &approver)?;
         operation.check_frozen()?;
         dependency::check(&operation)?;
+        checklist::require(&operation, Due::Approve, Some(&approver))?;
         let given = operation.approvals_given() + 1;
         let status = operation.after(Event::Approve { given, needed: operation.approvals_needed() }, "approved")?;
         write_down(&operation, "APPROVE", &approver, status, comment, "")
@@ -74,6 +76,7 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>) {
             return Err(Fault::wrong_state(format!("{op_no} needs no second person"))
                 .detail(format!("The policy for {} operations demands none.", operation.tier.name())));
         }
+        checklist::require(&operation, Due::Approve, None)?;
         write_down(
             &operation,
             "CONFIRM",

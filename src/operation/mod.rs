@@ -3,21 +3,25 @@
 //!
 //! A record is stamped with the role that acts, so none is made inside `own::run`.
 
+pub mod checklist;
 pub mod cover;
 pub mod decide;
 pub mod dependency;
 pub mod environment;
 pub mod execute;
+pub mod form;
 mod frozen;
+mod proof;
 pub mod request;
 pub mod review;
+pub mod role_form;
 
 use crate::audit::lane::Durability;
 use crate::audit::{buffer, note::note};
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Parts, Past, Status, Step, conflict, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
-use crate::core::script::{Shown, compare, digest, hex};
+use crate::core::script::{Shown, compare, digest_with, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::image::Run;
@@ -64,6 +68,8 @@ pub struct Operation {
     confirmed_at: Option<i64>,
     approved_at: Vec<i64>,
     pub parts: Parts,
+    /// What was filed with the script, exactly as it is signed.
+    pub form: Option<String>,
 }
 
 const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE";
@@ -112,6 +118,7 @@ impl Operation {
                 not_after: value(&row, 16)?,
                 review_owed: value(&row, 17)?,
                 confirmation_holds: value(&row, 18)?,
+                form: form::stored(client, op_no)?,
                 approved_at: value(&row, 23)?,
                 filed_at: value(&row, 24)?,
                 confirmed_at: row.get(25)?,
@@ -233,7 +240,7 @@ impl Operation {
 
     /// The stored script must be the bytes that its digest names.
     pub fn check_integrity(&self, step: &str) -> Outcome<()> {
-        if digest(&self.script)[..] == self.digest[..] {
+        if digest_with(&self.script, self.form.as_deref())[..] == self.digest[..] {
             return Ok(());
         }
         let why = format!("the stored script of {} does not match its digest", self.op_no);

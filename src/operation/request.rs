@@ -1,13 +1,13 @@
 //! Filing an operation: what it is, how risky it is, and whether anybody could agree to it.
 
 use super::environment::Environment;
-use super::{Entry, actor, denied, dependency, next_number, require_factor, step_record};
+use super::{Entry, actor, denied, dependency, form as paper, next_number, require_factor, step_record};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Status, missing, next};
 use crate::core::redact::redact_limited;
-use crate::core::script::{digest, hex, holds_password, uses_cursor};
+use crate::core::script::{digest_with, hex, holds_password, uses_cursor};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, optional, required};
@@ -15,7 +15,7 @@ use crate::watch::dry_run::{self, Step};
 use crate::{own, session, settings};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Longest script text in a record, bytes; the whole script is in the operation.
 const RECORDED_BYTES: usize = 4096;
@@ -33,6 +33,8 @@ struct Form<'a> {
     run_as: pg_sys::Oid,
     /// As many as the applicant asks for; the policy may demand more.
     approvals: i32,
+    /// A form of the manual's appendix.
+    form: Option<Value>,
 }
 
 #[pg_extern(sql = false)]
@@ -48,6 +50,7 @@ fn request(
     runs: Option<i32>,
     run_as: Option<pg_sys::Oid>,
     approvals: Option<i32>,
+    form: Option<pgrx::JsonB>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
@@ -64,6 +67,7 @@ fn request(
             runs: runs.unwrap_or(1),
             run_as,
             approvals: approvals.unwrap_or(0),
+            form: form.map(|form| form.0),
         };
         check(&form)?;
         check_membership("REQUEST", "", run_as)?;
@@ -127,7 +131,10 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
     let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
     require_factor("REQUEST", "", tier, applicant)?;
     let demands = cache::policy().tier_policy(tier, &applicant.post);
-    let approvals = approvals.max(demands.approvals.max(0) as u32).max(form.approvals as u32);
+    let request = paper::Request { steps: &steps, tier, purpose: form.purpose, expected_rows: form.expected_rows };
+    let paper = paper::file(form.form.clone(), &request)?;
+    let sign_offs = paper.as_ref().map_or(0, |paper| paper.sign_offs);
+    let approvals = approvals.max(demands.approvals.max(0) as u32).max(form.approvals as u32).max(sign_offs);
     // What cannot be seen from here may change something.
     let changes = steps.iter().any(|step| step.changes || step.opaque || step.decision == "unknown");
     let witness = demands.witness || changes && applicant.never_alone();
@@ -143,7 +150,8 @@ fn file(form: &Form<'_>, applicant: &Person) -> Outcome<String> {
         false => Some(Status::Submitted),
     };
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
-    let filed = Filed { form, applicant, tier, rule, approvals, witness, status };
+    let paper = paper.map(|paper| paper.text);
+    let filed = Filed { form, applicant, tier, rule, approvals, witness, status, paper };
     let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
     filed.record(&op_no, &policy);
     Ok(op_no)
@@ -220,6 +228,8 @@ struct Filed<'a> {
     approvals: u32,
     witness: bool,
     status: Status,
+    /// The form as it is signed.
+    paper: Option<String>,
 }
 
 /// 22023 where the term is over before it begins.
@@ -230,12 +240,17 @@ const TODAY: &str = "SELECT to_char(clock_timestamp() AT TIME ZONE $1, 'YYYYMMDD
 
 const INSERT: &str = "INSERT INTO steward._operation (op_no, origin, script, digest, tier, rule, purpose, impact, expected_rows,
         rollback_plan, applicant, applicant_login, run_as, database, system_identifier, not_before, not_after, runs_allowed,
-        approvals_needed, witness_needed, status)
+        approvals_needed, witness_needed, status, form)
     VALUES ($1, 'request', $2, $3, $4::steward.tier, $5, $6, $7, $8, $9, $10, $11, $12::oid::regrole, current_database(),
         (SELECT system_identifier::text FROM pg_control_system()), coalesce($13, now()), coalesce($14, now() + interval '7 days'),
-        $15, $16, $17, $18)";
+        $15, $16, $17, $18, $19)";
 
 impl Filed<'_> {
+    /// What is voted on: the script, and the form with it.
+    fn digest(&self) -> [u8; 32] {
+        digest_with(self.form.script, self.paper.as_deref())
+    }
+
     fn insert(&self, client: &mut SpiClient<'_>) -> Outcome<String> {
         let form = self.form;
         if let Some(what) = one_text(client, TERM, &[form.not_before.into(), form.not_after.into()])? {
@@ -243,7 +258,7 @@ impl Filed<'_> {
         }
         let day = one_text(client, TODAY, &[settings::time_zone().into()])?.unwrap_or_default();
         let op_no = next_number(client, &day)?;
-        let sha = digest(form.script);
+        let sha = self.digest();
         let login = session::login_name();
         own::execute(
             client,
@@ -267,6 +282,7 @@ impl Filed<'_> {
                 (self.approvals as i32).into(),
                 self.witness.into(),
                 self.status.name().into(),
+                optional(self.paper.as_deref()),
             ],
         )?;
         let filed = Entry {
@@ -276,7 +292,7 @@ impl Filed<'_> {
             login: &login,
             comment: Some(form.purpose),
             digest: Some(&sha),
-            details: Some(json!({ "tier": self.tier.name(), "rule": self.rule })),
+            details: Some(json!({ "tier": self.tier.name(), "rule": self.rule, "form": self.paper })),
         };
         filed.write(client)?;
         dependency::write(client, &op_no, form.script)?;
@@ -293,7 +309,8 @@ impl Filed<'_> {
         record.rule = Some(self.rule.clone());
         record.statement = Some(redact_limited(self.form.script, false, RECORDED_BYTES));
         let details = json!({
-            "digest": hex(&digest(self.form.script)),
+            "digest": hex(&self.digest()),
+            "form": self.paper,
             "purpose": self.form.purpose,
             "expected_rows": self.form.expected_rows,
             "run_as": *session::role_name(self.form.run_as),

@@ -1,6 +1,7 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
+use super::checklist::{self, Due};
 use super::{Entry, Operation, actor, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
 use crate::cache::{self, Person};
@@ -36,6 +37,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         require_factor("REVIEW", op_no, operation.tier, &reviewer)?;
         operation.separate(Step::Review, "REVIEW", &reviewer)?;
         let status = operation.after(Event::Review, "reviewed")?;
+        checklist::require(&operation, Due::Review, None)?;
         own::run(|client| {
             let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4
                 WHERE op_no = $1";

@@ -5,6 +5,7 @@
 
 use super::executor::listen;
 use super::facts::Deed;
+use super::granted::{self, Given};
 use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
@@ -15,9 +16,10 @@ use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::operation::{cover, role_form};
 use crate::person::separation;
 use crate::raw;
-use crate::{cache, image, operation::cover, settings, shared};
+use crate::{cache, image, settings, shared};
 use pgrx::pg_sys::{self, NodeTag};
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char};
@@ -51,6 +53,8 @@ struct Allowed {
     keeps_rows: bool,
     /// A command on roles: which duties met in one person before it.
     met: Option<Vec<String>>,
+    /// What it gives to roles.
+    given: Vec<Given>,
 }
 
 backend_local! {
@@ -168,6 +172,10 @@ unsafe fn begin(
 ) {
     let judgement = judge::judge(policy, &facts.deeds);
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
+    // Safe: the statement is complete.
+    let given = unsafe { granted::of((*statement).utilityStmt) };
+    let privileged = facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
+    role_form::admit(&given, privileged, tag, source);
     let draft = crate::session::draft(policy, judge::what(policy, tag, &facts.deeds, &judgement, source));
     buffer::begin_utility(draft, statement as usize, !source.top_level);
     // Safe: cast after the tag.
@@ -191,7 +199,7 @@ unsafe fn begin(
     let limits = if facts.loads { judgement.limits } else { Vec::new() };
     // Safe: reads the tag.
     let met = unsafe { joins_roles((*(*statement).utilityStmt).type_) }.then(separation::before_command).flatten();
-    allow(statement, Allowed { roots, limits, met, keeps_rows: facts.keeps_rows, ..Allowed::default() });
+    allow(statement, Allowed { roots, limits, met, given, keeps_rows: facts.keeps_rows, ..Allowed::default() });
 }
 
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
@@ -215,9 +223,12 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    let (limits, met) = ALLOWED.with_borrow_mut(|all| {
+    let (limits, met, given) = ALLOWED.with_borrow_mut(|all| {
         let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
-        position.map(|position| all.remove(position)).map(|allowed| (allowed.limits, allowed.met)).unwrap_or_default()
+        position
+            .map(|position| all.remove(position))
+            .map(|allowed| (allowed.limits, allowed.met, allowed.given))
+            .unwrap_or_default()
     });
     let added = met.map(|met| separation::after_command(&met)).unwrap_or_default();
     if !added.is_empty() {
@@ -225,6 +236,7 @@ unsafe extern "C-unwind" fn complete(
         // Safe: as above.
         separation::deny(&added, unsafe { tag_of(node) }, &source);
     }
+    role_form::keep_terms(&given);
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()
