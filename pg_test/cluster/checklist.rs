@@ -112,7 +112,7 @@ fn no_list_is_demanded_at_first_and_activation_says_so() {
     wu.batch_execute("SELECT steward.activate()").expect("activate");
     let (message, detail) = heard.recv_timeout(std::time::Duration::from_secs(10)).expect("a notice");
     assert!(message.contains("checklists of the manual"), "{message}");
-    assert_eq!(detail, "Nobody has to fill in: administration, critical_operation.");
+    assert_eq!(detail, "Nobody has to fill in: critical_operation, administration.");
     school.operate("region_chen", SIXTY);
     let op_no = school.request("region_chen", SIXTY);
     let error = expect_error(answer(&school, "region_chen", &op_no, "purpose"), NOT_READY, "critical_operation", "");

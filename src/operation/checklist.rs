@@ -268,7 +268,7 @@ fn set_checklist(tier: Option<pg_sys::Oid>, list: Option<&str>, demanded: Option
 /// For `activate()`: the manual's lists that nobody has to fill in.
 pub fn not_demanded(client: &mut SpiClient<'_>) -> Outcome<Option<Fault>> {
     let lists = "SELECT DISTINCT list FROM steward.checklist c WHERE installed
-        AND NOT EXISTS (SELECT FROM steward.checklist_policy p WHERE p.list = c.list AND p.demanded) ORDER BY 1";
+        AND NOT EXISTS (SELECT FROM steward.checklist_policy p WHERE p.list = c.list AND p.demanded) ORDER BY 1 DESC";
     let lists = texts(client, lists, &[])?;
     let Some(first) = lists.first() else { return Ok(None) };
     Ok(Some(
