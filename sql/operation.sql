@@ -53,7 +53,9 @@ CREATE TABLE steward._operation (
     CHECK (NOT needs_arm OR NOT stepwise AND every IS NULL),
     -- Who must approve and when it may run depend on the rules that match; when an overdue review was told.
     matched_rules     text[] NOT NULL DEFAULT '{}',
-    review_alerted_at timestamptz
+    review_alerted_at timestamptz,
+    -- The form of appendix A or B, if one was filed (sql/form.sql).
+    form              text
 );
 CREATE INDEX _operation_open ON steward._operation (status) WHERE status IN ('submitted', 'approved', 'failed', 'executed');
 CREATE INDEX _operation_review ON steward._operation (applicant, rule, executed_at) WHERE origin = 'statement' AND status = 'executed';
@@ -62,13 +64,14 @@ COMMENT ON COLUMN steward._operation.origin IS 'request: filed with steward.requ
 COMMENT ON COLUMN steward._operation.needs_arm IS 'Some of its statements cannot run inside steward.execute: it runs with steward.arm.';
 COMMENT ON COLUMN steward._operation.data_digests IS 'SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script.';
 COMMENT ON COLUMN steward._operation.armed_in IS 'While status is armed: which life of the server the armed session belongs to.';
-COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script. Approvals and confirmations are for these bytes.';
 COMMENT ON COLUMN steward._operation.stepwise IS 'Each run is the next statement of the script, so runs_allowed is their number and runs_done how many are done. Each takes a confirmation of its own.';
 COMMENT ON COLUMN steward._operation.confirmed_step IS 'The run that the last confirmation was for, from 1. The confirmation of a stepwise operation counts for no other.';
 COMMENT ON COLUMN steward._operation.rows_touched IS 'Rows that all runs so far have touched, those of functions and cascades on protected tables included. For a stepwise operation expected_rows limits this sum, else each run.';
 COMMENT ON COLUMN steward._operation.every IS 'A standing operation: what lies at least between the end of a run and the beginning of the next, in hours, minutes and seconds. Approvals count for 365 days; the confirmation counts for every run, as long as enough of the approvals do that were given before it.';
 COMMENT ON COLUMN steward._operation.matched_rules IS 'Every rule that matched the script when it was filed, from however many rows on.';
 COMMENT ON COLUMN steward._operation.review_alerted_at IS 'When steward.check_reviews() told that the review is overdue.';
+COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script; with a form, of script, a zero byte and form. Approvals and confirmations are for these bytes.';
+COMMENT ON COLUMN steward._operation.form IS 'The form as it was filled in, as JSON with sorted keys and times in UTC.';
 
 CREATE TABLE steward._operation_event (
     n       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -123,7 +126,8 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
         o.needs_arm, o.data_digests,
         CASE WHEN o.status IN ('submitted', 'approved', 'failed') AND (EXISTS (SELECT FROM steward.approval_rule)
                 OR EXISTS (SELECT FROM steward._operation_approval a WHERE a.op_no = o.op_no))
-            THEN steward._approvals_open(o.op_no) ELSE '{}' END AS approvals_open
+            THEN steward._approvals_open(o.op_no) ELSE '{}' END AS approvals_open,
+        o.form::jsonb AS form
     FROM steward._operation o
     WHERE o.applicant = (SELECT steward.current_person())
         OR (SELECT steward.has_capability('approve') OR steward.has_capability('witness')
@@ -180,8 +184,12 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
                 AND (SELECT steward.has_capability('approve'))
                 AND (o.origin <> 'break_glass' OR o.expires_at <= clock_timestamp())
                 AND o.applicant <> (SELECT steward.current_person())
-                AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())) w;
-COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. renewal: approvals of a standing operation lapse within 30 days, or have. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
+                AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())
+        UNION ALL
+        SELECT 'revocation', t.until, replace(concat('SELECT steward.revoke_lapsed();  -- ', t.command), '%', '%%')
+            FROM steward._role_term_open t WHERE t.op_no = o.op_no AND t.until <= clock_timestamp()
+                AND (SELECT steward.has_capability('configure') OR steward.has_capability('approve'))) w;
+COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. renewal: approvals of a standing operation lapse within 30 days, or have. revocation: a right whose term is over, for those who approve or configure. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
 
 CREATE VIEW steward.operation_trail WITH (security_barrier) AS
     SELECT e.op_no, e.n, e.at, e.event, e.person, e.login, e.comment, encode(e.digest, 'hex') AS digest, e.details
@@ -194,9 +202,9 @@ GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUB
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',
     runs int DEFAULT 1, run_as regrole DEFAULT NULL, approvals int DEFAULT NULL, stepwise boolean DEFAULT false,
-    every interval DEFAULT NULL, data_digests text[] DEFAULT NULL) RETURNS text
+    every interval DEFAULT NULL, data_digests text[] DEFAULT NULL, form jsonb DEFAULT NULL) RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'request_wrapper';
-COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). stepwise: each call of steward.execute runs the next statement only, in a transaction of its own, after a confirmation of that step. every: a standing operation for a scheduler such as pg_cron: up to runs runs, each at least this long after the end of the one before, counted in seconds (1 second to 366 days; a month is 30 days), so a nightly job asks for 23 hours. It needs an approval whatever its tier, and expected_rows, which limits each run, if it may write; not_after may be years away. Nobody stands by at its runs: the applicant''s login executes it without a code, and the second person confirms it once, after the approvals. These count for 365 days; in the last 30 and later they are given anew, and then confirmed anew. A suspension, a revoked right, a changed dependency or a rejected review stops it. data_digests: SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script. What cannot run inside a function is filed too and runs with steward.arm; such a script is neither stepwise nor standing. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, hidden characters, a password in clear, a term in the past, a COPY FROM STDIN without digest; 42601 and the like where the script does not parse; 0A000 what no operation runs, such as transaction control; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
+COMMENT ON FUNCTION steward.request IS 'Files a script as an operation and returns its number, such as OP-20261121-0001. Nothing is executed. expected_rows: touching more rows aborts the run; NULL counts as bulk. run_as: NULL is the current role; the login must be a member of it. approvals: ask for more of them than the policy demands of the script as far as it can be seen, 0 to 9 (what a DO block or a function does is only seen when it runs). stepwise: each call of steward.execute runs the next statement only, in a transaction of its own, after a confirmation of that step. every: a standing operation for a scheduler such as pg_cron: up to runs runs, each at least this long after the end of the one before, counted in seconds (1 second to 366 days; a month is 30 days), so a nightly job asks for 23 hours. It needs an approval whatever its tier, and expected_rows, which limits each run, if it may write; not_after may be years away. Nobody stands by at its runs: the applicant''s login executes it without a code, and the second person confirms it once, after the approvals. These count for 365 days; in the last 30 and later they are given anew, and then confirmed anew. A suspension, a revoked right, a changed dependency or a rejected review stops it. data_digests: SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script. form: a form of steward.form, filled in, such as {"form": "role_grant", "grantee": …}; it is part of the digest. What gives rights takes the form role_grant, which the policy writes itself, without an end, where the script gives one grantee one role or plain privileges. What cannot run inside a function is filed too and runs with steward.arm; such a script is neither stepwise nor standing. The run has the search_path pg_catalog, so names need their schema, and constraints are immediate unless the script defers them. Errors: 22023 empty script or purpose, a form that is missing, has a field missing or says something else than the script, hidden characters, a password in clear, a term in the past, a COPY FROM STDIN without digest; 42601 and the like where the script does not parse; 0A000 what no operation runs, such as transaction control; 42501 without the capability apply or the membership; 55000 if nobody could approve it. May be called by registered persons whose post gives the capability apply.';
 
 CREATE FUNCTION steward._known_operation(op_no text) RETURNS text
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', 'known_operation_wrapper';

@@ -7,7 +7,7 @@ use crate::core::operation::{Candidate, missing};
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
-use crate::operation::requirement;
+use crate::operation::{checklist, requirement};
 use crate::person::{separation, texts};
 use crate::{audit::buffer, factor, own, policy, session, shared, state_file};
 use pgrx::prelude::*;
@@ -51,7 +51,11 @@ fn switch_on() -> Outcome<()> {
         let row = "INSERT INTO steward.activation (activated_at, activated_by) VALUES (clock_timestamp(), $1) ON CONFLICT DO NOTHING";
         own::execute(client, row, &[session::login_name().into()]).map(drop)
     })?;
-    finish("activate", true)
+    finish("activate", true)?;
+    if let Some(remark) = own::run(checklist::not_demanded)? {
+        remark.notice();
+    }
+    Ok(())
 }
 
 fn switch_off() -> Outcome<()> {

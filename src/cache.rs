@@ -11,6 +11,7 @@ use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
 use crate::own;
+use crate::person::term;
 use crate::raw;
 use pgrx::pg_sys;
 use regex::Regex;
@@ -196,7 +197,7 @@ pub struct Policy {
     /// The shortest idle term of any tier and post, microseconds.
     pub shortest_idle: i64,
     persons: NumberMap<u32, Rc<Person>>,
-    /// From when on the person of this session may do nothing.
+    /// From when on this session may do nothing: its person's time is over, or that of a right it was given.
     stops_at: Option<i64>,
     /// Who must approve, by relation.
     pub signatures: Signatures,
@@ -256,7 +257,8 @@ impl Policy {
     pub fn person(&self, login: pg_sys::Oid) -> Option<Rc<Person>> {
         self.persons.get(&login.to_u32()).cloned()
     }
-    /// Whether the person of this session is suspended or past valid_until: then no statement runs. Asked for each
+    /// Whether the person of this session is suspended or past valid_until, or a right of its login has lapsed: then no
+    /// statement runs. Asked for each
     /// statement, hence no look-up.
     pub fn stopped(&self) -> bool {
         // Safe: plain getter.
@@ -292,7 +294,24 @@ backend_local! {
 
 /// Registers the invalidation callback in this backend's parent, once.
 pub fn init() {
-    unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_change), pg_sys::Datum::from(0)) }
+    use pg_sys::SysCacheIdentifier::{AUTHMEMROLEMEM, AUTHOID};
+    // Safe: plain registrations.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(on_relcache_change), pg_sys::Datum::from(0));
+        for roles in [AUTHOID, AUTHMEMROLEMEM] {
+            pg_sys::CacheRegisterSyscacheCallback(
+                roles as std::ffi::c_int,
+                Some(on_role_change),
+                pg_sys::Datum::from(0),
+            );
+        }
+    }
+}
+
+/// Who is an administrator, and whose rights have lapsed, depends on memberships and attributes of roles. Runs inside
+/// invalidation processing: only a flag.
+unsafe extern "C-unwind" fn on_role_change(_argument: pg_sys::Datum, _cache: std::ffi::c_int, _hash: u32) {
+    STALE.set(true);
 }
 
 /// Runs inside invalidation processing: only flags, no catalog access, no allocation.
@@ -395,17 +414,19 @@ fn load() -> Result<Policy, Fault> {
     EDITION.set(edition);
     let persons = load_persons()?;
     let tiers = load_tiers()?;
+    let stops_at = persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at());
+    let singles = own::latest_rows(SINGLES).concat();
     let terms = tiers.iter().flatten().filter_map(|(_, policy)| policy.idle_timeout);
     Ok(Policy {
         edition,
-        stops_at: persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at()),
+        stops_at: [stops_at, term::lapses_at(singles[1].as_deref())].into_iter().flatten().min(),
         cluster_rules: rules.for_cluster(),
         rules,
         signatures,
         watched: load_watched()?,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
-        row_trigger: pg_sys::Oid::from(number(&own::latest_rows(ROW_TRIGGER).concat(), 0)?),
+        row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
         persons,
         ..Policy::default()
     })
@@ -437,7 +458,10 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-const ROW_TRIGGER: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text";
+/// One row: the function of the row trigger, and the terms of rights that were granted for a time.
+const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
+    (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
+        FROM steward.role_term WHERE ended_at IS NULL)";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -549,13 +573,17 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
 
 /// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both.
 const COMMANDS: &CStr = c"SELECT proname, oid::text FROM pg_proc
-    WHERE pronamespace = 'steward'::regnamespace AND proname IN ('register_person', 'set_post')";
+    WHERE pronamespace = 'steward'::regnamespace AND proname IN ('register_person', 'set_post', 'set_form')";
 
 fn load_commands() -> Result<Vec<(u32, Command)>, Fault> {
     own::latest_rows(COMMANDS)
         .iter()
         .map(|row| {
-            let tag = if text(row, 0)? == "set_post" { "SET POST" } else { "REGISTER PERSON" };
+            let tag = match text(row, 0)? {
+                "set_post" => "SET POST",
+                "set_form" => "SET FORM",
+                _ => "REGISTER PERSON",
+            };
             let oid = pg_sys::Datum::from(pg_sys::Oid::from(number(row, 1)?));
             let none = pg_sys::Datum::from(0);
             // Safe: computes the hash of a key of the function cache.

@@ -29,6 +29,10 @@ impl Fault {
     pub fn idle_session(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN, message)
     }
+    /// 00000: nothing is wrong, and yet it should be known.
+    pub fn remark(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message)
+    }
     /// 55000: right caller, wrong moment (not preloaded, wrong status, something missing).
     pub fn wrong_state(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -108,6 +112,10 @@ impl Fault {
     /// Tells the session without stopping it (mode `warn`).
     pub fn warn(self) {
         self.report(PgLogLevel::WARNING)
+    }
+    /// Tells the session by the way.
+    pub fn notice(self) {
+        self.report(PgLogLevel::NOTICE)
     }
     fn report(self, level: PgLogLevel) {
         let mut report = ErrorReport::new(self.code, self.message, "pg_steward");

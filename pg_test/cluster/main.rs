@@ -23,6 +23,7 @@ mod attack;
 mod break_glass;
 mod bulk;
 mod chain;
+mod checklist;
 mod cluster;
 mod connections;
 mod copies;
@@ -37,6 +38,7 @@ mod expect;
 mod failover;
 mod fault;
 mod foreign_error;
+mod form;
 mod history;
 mod idle;
 mod leaver;
@@ -54,6 +56,7 @@ mod record_text;
 mod restore;
 mod retention;
 mod review_queue;
+mod role_form;
 mod row_image;
 mod row_trigger;
 mod school;
@@ -91,6 +94,7 @@ fn main() {
         break_glass::window::tests(),
         bulk::tests(),
         chain::tests(),
+        checklist::tests(),
         copies::tests(),
         connections::tests(),
         crash::tests(),
@@ -102,6 +106,7 @@ fn main() {
         exclusive::tests(),
         failover::tests(),
         foreign_error::tests(),
+        form::tests(),
         history::tests(),
         leaver::tests(),
         idle::tests(),
@@ -119,6 +124,7 @@ fn main() {
         restore::tests(),
         retention::tests(),
         review_queue::tests(),
+        role_form::tests(),
         row_image::tests(),
         row_trigger::tests(),
         segment::tests(),

@@ -27,6 +27,14 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// The digest of a script that was filed with a form: over both, parted by a zero byte, which no script contains.
+pub fn digest_with(script: &str, form: Option<&str>) -> [u8; 32] {
+    match form {
+        None => digest(script),
+        Some(form) => Sha256::new().chain_update(script).chain_update([0]).chain_update(form).finalize().into(),
+    }
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

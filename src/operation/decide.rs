@@ -1,5 +1,6 @@
 //! What others say to an operation before it runs: approve, reject, confirm; and the applicant's taking it back.
 
+use super::checklist::{self, Due};
 use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, require_factor, signer};
 use crate::core::operation::{Event, Status, Step};
 use crate::core::script::hex;
@@ -23,6 +24,7 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         operation.separate(step, "APPROVE", &approver)?;
         operation.check_frozen()?;
         dependency::check(&operation)?;
+        checklist::require(&operation, Due::Approve, Some(&approver))?;
         let vote = operation.vote(&approver)?;
         let status = operation.after(vote.event, "approved")?;
         vote.check(&operation, &approver)?;
@@ -78,6 +80,7 @@ fn confirm(op_no: Option<&str>, digest: Option<&str>, step: Option<i32>) {
                 .detail(format!("The policy for {} operations demands none.", operation.tier.name())));
         }
         operation.check_step(step)?;
+        checklist::require(&operation, Due::Approve, None)?;
         write_down(
             &operation,
             "CONFIRM",

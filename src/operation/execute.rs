@@ -1,6 +1,7 @@
 //! Executing an operation by its number: everything is checked anew under the row lock, then the stored bytes run as
 //! `run_as` under a cover, in the caller's transaction. The attempt is on record before, its failure whatever happens.
 
+use super::checklist::{self, Due};
 use super::environment::Environment;
 use super::request::check_membership;
 use super::{
@@ -82,10 +83,12 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
         adopted = Some(adoption::adopt(&operation)?);
     }
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
+    let changing = done.iter().zip(&statements).filter(|(_, statement)| !statement.returns_rows);
+    let changed = changing.map(|((_, _, rows, _), _)| rows).sum();
     // An operation may have removed the extension: then the records alone tell of it.
     let mut pre_image = None;
     if cache::policy_relation().is_some() {
-        pre_image = write_down(&operation, &executor, status, rows, touched, images)?;
+        pre_image = write_down(&operation, &executor, status, Rows { reported: rows, changed, touched }, images)?;
     }
     let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows, "policy": policy });
     if let Some((images, sha256)) = pre_image {
@@ -146,6 +149,7 @@ pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let run_as = operation.run_as.unwrap_or(pg_sys::InvalidOid);
     check_membership("EXECUTE", op_no, run_as)?;
     dependency::check(operation)?;
+    checklist::require(operation, Due::Execute, None)?;
     Ok(status)
 }
 
@@ -320,13 +324,20 @@ fn perform(statement: &CStr) -> Outcome<u64> {
     })
 }
 
-/// What this run leaves in the tables; number and digest of its images, if it had to keep them.
+/// Rows of a run: those that its statements report, those of them that change something, and those that it really touched on
+/// protected tables, or reports, if that is more.
+struct Rows {
+    reported: i64,
+    changed: i64,
+    touched: u64,
+}
+
+/// What this run leaves in the tables, with the rows of all statements and of those that are no queries; number and digest of its images, if it had to keep them.
 fn write_down(
     operation: &Operation,
     executor: &Person,
     status: Status,
-    rows: i64,
-    touched: u64,
+    Rows { reported: rows, changed, touched }: Rows,
     images: Option<image::Run>,
 ) -> Outcome<Option<(i64, [u8; 32])>> {
     // Runs that are left need a confirmation of their own, unless nobody could give it.
@@ -356,7 +367,7 @@ fn write_down(
             login: &session::login_name(),
             comment: None,
             digest: Some(&operation.digest),
-            details: Some(operation.told(json!({ "rows": rows, "status": status.name() }))),
+            details: Some(operation.told(json!({ "rows": rows, "changed": changed, "status": status.name() }))),
         }
         .write(client)?;
         images.map(|run| image::seal(client, &run)).transpose()

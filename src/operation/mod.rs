@@ -6,17 +6,21 @@
 mod adoption;
 pub mod arm;
 pub mod armed;
+pub mod checklist;
 pub mod course;
 pub mod cover;
 pub mod decide;
 pub mod dependency;
 pub mod environment;
 pub mod execute;
+pub mod form;
 mod frozen;
+mod proof;
 pub mod request;
 pub mod requirement;
 pub mod review;
 mod review_queue;
+pub mod role_form;
 mod signer;
 mod standing;
 mod window;
@@ -27,7 +31,7 @@ use crate::cache::{self, Person};
 use crate::core::course::Course;
 use crate::core::operation::{Event, Parts, Past, Status, Step, conflict, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
-use crate::core::script::{Shown, compare, digest, hex};
+use crate::core::script::{Shown, compare, digest_with, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::image::Run;
@@ -75,6 +79,8 @@ pub struct Operation {
     confirmed_at: Option<i64>,
     approved_at: Vec<i64>,
     pub parts: Parts,
+    /// What was filed with the script, exactly as it is signed.
+    pub form: Option<String>,
 }
 
 const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE";
@@ -101,7 +107,8 @@ impl Operation {
             }
             let course = course::read(client, op_no, false)?;
             let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
-            Operation::read(op_no, course, own::query(client, READ, &arguments)?.first())
+            let form = form::stored(client, op_no)?;
+            Operation::read(op_no, course, form, own::query(client, READ, &arguments)?.first())
         })
     }
 
@@ -114,11 +121,12 @@ impl Operation {
                 return Err(unknown(op_no));
             }
             let course = course::read(client, op_no, true)?;
-            Operation::read(op_no, course, found.first())
+            let form = form::stored(client, op_no)?;
+            Operation::read(op_no, course, form, found.first())
         })
     }
 
-    fn read(op_no: &str, course: Course, row: SpiTupleTable<'_>) -> Outcome<Operation> {
+    fn read(op_no: &str, course: Course, form: Option<String>, row: SpiTupleTable<'_>) -> Outcome<Operation> {
         let tier: String = value(&row, 3)?;
         let status: String = value(&row, 12)?;
         Ok(Operation {
@@ -142,6 +150,7 @@ impl Operation {
             not_after: value(&row, 16)?,
             review_owed: value(&row, 17)?,
             confirmation_holds: value(&row, 18)?,
+            form,
             approved_at: value(&row, 23)?,
             filed_at: value(&row, 24)?,
             confirmed_at: row.get(25)?,
@@ -263,7 +272,7 @@ impl Operation {
 
     /// The stored script must be the bytes that its digest names.
     pub fn check_integrity(&self, step: &str) -> Outcome<()> {
-        if digest(&self.script)[..] == self.digest[..] {
+        if digest_with(&self.script, self.form.as_deref())[..] == self.digest[..] {
             return Ok(());
         }
         let why = format!("the stored script of {} does not match its digest", self.op_no);

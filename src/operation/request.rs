@@ -3,13 +3,16 @@
 use super::course::Wish;
 use super::environment::Environment;
 use super::requirement::{self, Requirement};
-use super::{Entry, actor, arm, denied, dependency, next_number, require_factor, review_queue, step_record, window};
+use super::{
+    Entry, actor, arm, denied, dependency, form as paper, next_number, require_factor, review_queue, step_record,
+    window,
+};
 use crate::activation::candidates;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Status, missing, next};
 use crate::core::redact::redact_limited;
-use crate::core::script::{digest, hex, holds_password, uses_cursor};
+use crate::core::script::{digest_with, hex, holds_password, uses_cursor};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, optional, required};
@@ -18,7 +21,7 @@ use crate::{own, session, settings};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Longest script text in a record, bytes; the whole script is in the operation.
 const RECORDED_BYTES: usize = 4096;
@@ -37,6 +40,8 @@ struct Form<'a> {
     /// As many as the applicant asks for; the policy may demand more.
     approvals: i32,
     course: Wish,
+    /// A form of the manual's appendix.
+    form: Option<Value>,
 }
 
 #[pg_extern(sql = false)]
@@ -55,6 +60,7 @@ fn request(
     stepwise: Option<bool>,
     every: Option<Interval>,
     data_digests: Option<Vec<Option<String>>>,
+    form: Option<pgrx::JsonB>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
@@ -73,6 +79,7 @@ fn request(
             run_as,
             approvals: approvals.unwrap_or(0),
             course: Wish::new(stepwise, every, runs)?,
+            form: form.map(|form| form.0),
         };
         check(&form)?;
         check_membership("REQUEST", "", run_as)?;
@@ -138,7 +145,10 @@ fn file(form: &Form<'_>, applicant: &Person, data_digests: Option<Vec<Option<Str
     let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
     require_factor("REQUEST", "", tier, applicant)?;
     let demands = cache::policy().tier_policy(tier, &applicant.post);
-    let asked = form.course.approvals().max(form.approvals as u32);
+    let request = paper::Request { steps: &steps, tier, purpose: form.purpose, expected_rows: form.expected_rows };
+    let paper = paper::file(form.form.clone(), &request)?;
+    let sign_offs = paper.as_ref().map_or(0, |paper| paper.sign_offs);
+    let asked = form.course.approvals().max(form.approvals as u32).max(sign_offs);
     let approvals = approvals.max(demands.approvals.max(0) as u32).max(asked);
     // What cannot be seen from here may change something.
     let changes = steps.iter().any(|step| step.changes || step.opaque || step.decision == "unknown");
@@ -157,8 +167,20 @@ fn file(form: &Form<'_>, applicant: &Person, data_digests: Option<Vec<Option<Str
     let status = status.ok_or_else(|| Fault::internal("a filed operation has no status"))?;
     review_queue::check_applicant("REQUEST", "", tier, applicant)?;
     window::check_term(tier, &rules, form.not_before, form.not_after)?;
-    let filed =
-        Filed { form, applicant, steps: steps.len(), tier, rule, approvals, witness, status, needs, required, rules };
+    let filed = Filed {
+        form,
+        applicant,
+        steps: steps.len(),
+        tier,
+        rule,
+        approvals,
+        witness,
+        status,
+        needs,
+        required,
+        rules,
+        paper: paper.map(|paper| paper.text),
+    };
     let (op_no, policy) = own::run(|client| Ok((filed.insert(client)?, dependency::policy_version(client)?)))?;
     filed.record(&op_no, &policy);
     Ok(op_no)
@@ -252,6 +274,8 @@ struct Filed<'a> {
     required: Requirement,
     /// Every rule that matches.
     rules: Vec<String>,
+    /// The form as it is signed.
+    paper: Option<String>,
 }
 
 /// 22023 where the term is over before it begins.
@@ -262,12 +286,17 @@ const TODAY: &str = "SELECT to_char(clock_timestamp() AT TIME ZONE $1, 'YYYYMMDD
 
 const INSERT: &str = "INSERT INTO steward._operation (op_no, origin, script, digest, tier, rule, purpose, impact, expected_rows,
         rollback_plan, applicant, applicant_login, run_as, database, system_identifier, not_before, not_after, runs_allowed,
-        approvals_needed, witness_needed, status)
+        approvals_needed, witness_needed, status, form)
     VALUES ($1, 'request', $2, $3, $4::steward.tier, $5, $6, $7, $8, $9, $10, $11, $12::oid::regrole, current_database(),
         (SELECT system_identifier::text FROM pg_control_system()), coalesce($13, now()), coalesce($14, now() + interval '7 days'),
-        $15, $16, $17, $18)";
+        $15, $16, $17, $18, $19)";
 
 impl Filed<'_> {
+    /// What is voted on: the script, and the form with it.
+    fn digest(&self) -> [u8; 32] {
+        digest_with(self.form.script, self.paper.as_deref())
+    }
+
     fn insert(&self, client: &mut SpiClient<'_>) -> Outcome<String> {
         let form = self.form;
         if let Some(what) = one_text(client, TERM, &[form.not_before.into(), form.not_after.into()])? {
@@ -275,7 +304,7 @@ impl Filed<'_> {
         }
         let day = one_text(client, TODAY, &[settings::time_zone().into()])?.unwrap_or_default();
         let op_no = next_number(client, &day)?;
-        let sha = digest(form.script);
+        let sha = self.digest();
         let login = session::login_name();
         own::execute(
             client,
@@ -299,6 +328,7 @@ impl Filed<'_> {
                 (self.approvals as i32).into(),
                 self.witness.into(),
                 self.status.name().into(),
+                optional(self.paper.as_deref()),
             ],
         )?;
         let filed = Entry {
@@ -308,7 +338,7 @@ impl Filed<'_> {
             login: &login,
             comment: Some(form.purpose),
             digest: Some(&sha),
-            details: Some(json!({ "tier": self.tier.name(), "rule": self.rule })),
+            details: Some(json!({ "tier": self.tier.name(), "rule": self.rule, "form": self.paper })),
         };
         filed.write(client)?;
         form.course.write(client, &op_no, self.steps)?;
@@ -328,7 +358,8 @@ impl Filed<'_> {
         record.rule = Some(self.rule.clone());
         record.statement = Some(redact_limited(self.form.script, false, RECORDED_BYTES));
         let details = json!({
-            "digest": hex(&digest(self.form.script)),
+            "digest": hex(&self.digest()),
+            "form": self.paper,
             "purpose": self.form.purpose,
             "expected_rows": self.form.expected_rows,
             "run_as": *session::role_name(self.form.run_as),

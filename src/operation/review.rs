@@ -1,6 +1,7 @@
 //! What comes after a run: the review by somebody else, and what the sequencer writes down when it meets a record,
 //! because the transaction it tells of was undone or had no operation.
 
+use super::checklist::{self, Due};
 use super::{Entry, Operation, actor, arm, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
 use crate::break_glass::{keep, review as emergency};
@@ -38,6 +39,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         operation.separate(Step::Review, "REVIEW", &reviewer)?;
         let status = operation.after(operation.reviewing(verdict == "accepted")?, "reviewed")?;
         let window = emergency::check(op_no, &reviewer)?;
+        checklist::require(&operation, Due::Review, None)?;
         own::run(|client| {
             let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4,
                     review_due = CASE WHEN $2 IN ('approved', 'failed') THEN NULL ELSE review_due END

@@ -1,6 +1,7 @@
 //! Judges a script without running it: what `classify` shows and what `request` files.
 
 use super::facts::{self, Deed};
+use super::granted::{self, Given};
 use super::judge::{self, Judgement};
 use super::named_rule::{self, Named};
 use super::utility_facts::of_utility;
@@ -9,7 +10,7 @@ use super::{called, function};
 use super::{list, utility};
 use crate::cache;
 use crate::core::gate::Decision;
-use crate::core::rule::ColumnSet;
+use crate::core::rule::{ColumnSet, Group};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use pgrx::pg_sys::panic::CaughtError;
@@ -42,6 +43,10 @@ pub struct Step {
     /// What it runs cannot be seen from here: DO, CALL, a function that is not built in.
     pub opaque: bool,
     pub returns_rows: bool,
+    /// What it gives to roles.
+    pub given: Vec<Given>,
+    /// It gives that under the rules for PRIVILEGE.
+    pub privileged: bool,
     pub utility: bool,
     /// Why it cannot run inside `steward.execute`, if it cannot.
     pub runnable: Result<(), String>,
@@ -103,6 +108,8 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             rules: Vec::new(),
             opaque: matches!((*node).type_, NodeTag::T_DoStmt | NodeTag::T_CallStmt | NodeTag::T_ExecuteStmt),
             returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
+            given: Vec::new(),
+            privileged: false,
             utility: !is_plannable(node),
             runnable,
             armable,
@@ -133,6 +140,9 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             };
         }
         let facts = of_utility(node, &policy);
+        let given = granted::of(node);
+        let privileged = !given.is_empty() && facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
+        let blank = Step { given, privileged, ..blank };
         match facts.own {
             Some((_, name)) => own(blank, &name),
             None => judged(blank, &policy, &facts.deeds),

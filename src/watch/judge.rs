@@ -16,6 +16,7 @@ use crate::core::rule::{self, RowLimit};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
 use crate::login::idle;
+use crate::person::term;
 use crate::settings::Mode;
 use crate::{factor, operation::cover, own, session, shared};
 use std::cell::{OnceCell, RefCell};
@@ -180,13 +181,31 @@ pub fn refuse_stopped(policy: &Policy, tag: &str, source: &Source<'_>) {
     if !policy.stopped() || !shared::active() || shared::mode() != Mode::Enforce {
         return;
     }
-    let name = session::person().map(|person| person.name.clone()).unwrap_or_default();
+    let person = session::person();
+    if person.as_ref().is_none_or(|person| person.usable()) {
+        return refuse_lapsed(tag, source);
+    }
+    let name = person.map(|person| person.name.clone()).unwrap_or_default();
     let record = record(tag, Vec::new(), Tier::Normal, "suspended", source);
     deny(
         record,
         Fault::refused(format!("statement refused: {name} is suspended or past valid_until"))
             .detail("Such a person may do nothing, in no session; ROLLBACK works.")
             .hint("Others reinstate a person in an approved operation: SELECT steward.register_person(name, post);"),
+    )
+}
+
+/// Rights that were given for a time do not serve longer. Who has them runs nothing but what takes them back: which
+/// statement would use them, nobody can tell before it has run.
+fn refuse_lapsed(tag: &str, source: &Source<'_>) {
+    if source.is_exactly(term::REVOKE) {
+        return;
+    }
+    deny(
+        record(tag, Vec::new(), Tier::Normal, "lapsed", source),
+        Fault::refused("statement refused: a right of this login was granted for a time that is over")
+            .detail("Until it is taken back, a session that has it may run nothing else; ROLLBACK works.")
+            .hint(format!("{};", term::REVOKE)),
     )
 }
 

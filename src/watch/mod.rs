@@ -10,6 +10,7 @@ pub mod dry_run;
 pub mod executor;
 pub mod facts;
 pub mod function;
+pub mod granted;
 pub mod judge;
 pub mod label;
 pub mod login;

@@ -78,6 +78,12 @@ impl Source<'_> {
         Some(format!("SELECT steward.request(${quote}${text}${quote}$, purpose => '…');"))
     }
 
+    /// Whether the client typed exactly this, whatever the case, with or without a semicolon.
+    pub fn is_exactly(&self, statement: &str) -> bool {
+        let text = self.text.strip_suffix(b";").unwrap_or(self.text).trim_ascii_end();
+        self.top_level && text.eq_ignore_ascii_case(statement.as_bytes())
+    }
+
     fn utf8(&self) -> String {
         // Safe: converts from the database encoding with palloc; for UTF-8 the text is returned as it is.
         unsafe {

@@ -5,6 +5,7 @@
 
 use super::executor::listen;
 use super::facts::Deed;
+use super::granted::{self, Given};
 use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
@@ -15,7 +16,7 @@ use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
-use crate::operation::{armed, cover};
+use crate::operation::{armed, cover, role_form};
 use crate::person::separation;
 use crate::raw;
 use crate::{cache, image, settings, shared};
@@ -52,6 +53,8 @@ struct Allowed {
     keeps_rows: bool,
     /// A command on roles: which duties met in one person before it.
     met: Option<Vec<String>>,
+    /// What it gives to roles.
+    given: Vec<Given>,
 }
 
 backend_local! {
@@ -177,6 +180,10 @@ unsafe fn begin(
     let mut judgement = judge::judge_now(policy, &facts.deeds);
     judgement.reached &= !facts.beneath;
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
+    // Safe: the statement is complete.
+    let given = unsafe { granted::of((*statement).utilityStmt) };
+    let privileged = facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
+    role_form::admit(&given, privileged, tag, source);
     let draft = crate::session::draft(policy, judge::what(policy, tag, &facts.deeds, &judgement, source));
     buffer::begin_utility(draft, statement as usize, !source.top_level);
     // Safe: cast after the tag.
@@ -200,7 +207,7 @@ unsafe fn begin(
     let limits = if facts.loads { judgement.limits } else { Vec::new() };
     // Safe: reads the tag.
     let met = unsafe { joins_roles((*(*statement).utilityStmt).type_) }.then(separation::before_command).flatten();
-    allow(statement, Allowed { roots, limits, met, keeps_rows: facts.keeps_rows, ..Allowed::default() });
+    allow(statement, Allowed { roots, limits, met, given, keeps_rows: facts.keeps_rows, ..Allowed::default() });
 }
 
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
@@ -224,9 +231,12 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    let (limits, met) = ALLOWED.with_borrow_mut(|all| {
+    let (limits, met, given) = ALLOWED.with_borrow_mut(|all| {
         let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
-        position.map(|position| all.remove(position)).map(|allowed| (allowed.limits, allowed.met)).unwrap_or_default()
+        position
+            .map(|position| all.remove(position))
+            .map(|allowed| (allowed.limits, allowed.met, allowed.given))
+            .unwrap_or_default()
     });
     let added = met.map(|met| separation::after_command(&met)).unwrap_or_default();
     if !added.is_empty() {
@@ -234,6 +244,7 @@ unsafe extern "C-unwind" fn complete(
         // Safe: as above.
         separation::deny(&added, unsafe { tag_of(node) }, &source);
     }
+    role_form::keep_terms(&given);
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()

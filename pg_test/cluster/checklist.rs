@@ -1,0 +1,377 @@
+//! The manual's checklists: 22 boxes, each answered by the person it belongs to or filled with a fact; no stage advances
+//! while one is open.
+
+use postgres::error::{DbError, SqlState};
+
+use crate::expect::{db_error, expect_error};
+use crate::school::{School, ask, execute, request};
+
+tests! {
+    the_manual_has_twenty_two_boxes,
+    no_list_is_demanded_at_first_and_activation_says_so,
+    a_critical_operation_goes_its_way_with_every_box,
+    no_stage_advances_with_open_boxes,
+    nobody_answers_anothers_box,
+    what_a_fact_fills_nobody_answers,
+    an_answer_is_not_changed_after_its_stage,
+    a_no_leaves_the_box_open,
+    every_approver_answers_for_themselves,
+    what_was_not_as_expected_is_left_to_a_person,
+    the_administrator_s_list_belongs_to_its_rules,
+    a_list_that_is_switched_on_holds_for_what_is_under_way,
+    an_answer_inside_a_block_does_not_count,
+    nobody_writes_an_answer_by_hand,
+}
+
+const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
+const NOT_READY: &SqlState = &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
+const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
+const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
+
+/// An active school whose critical operations have these lists.
+fn demanding(lists: &[&str]) -> School {
+    let school = School::inactive();
+    for list in lists {
+        school.superuser().query("SELECT steward.set_checklist('critical', $1, true)", &[list]).expect("demand");
+    }
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    school
+}
+
+fn answer(school: &School, login: &str, op_no: &str, name: &str) -> Result<(), postgres::Error> {
+    say(school, login, op_no, name, "yes", "looked at it")
+}
+
+fn say(
+    school: &School,
+    login: &str,
+    op_no: &str,
+    name: &str,
+    answer: &str,
+    comment: &str,
+) -> Result<(), postgres::Error> {
+    let call = "SELECT steward.answer($1, $2, $3, $4)";
+    school.session(login).query(call, &[&op_no, &name, &answer, &comment]).map(drop)
+}
+
+#[track_caller]
+fn answers(school: &School, login: &str, op_no: &str, names: &[&str]) {
+    names
+        .iter()
+        .for_each(|name| answer(school, login, op_no, name).unwrap_or_else(|error| panic!("{name}: {error:?}")));
+}
+
+/// The call is refused for these open boxes, and the HINT is the answer to the first that a person can give.
+#[track_caller]
+fn expect_open<T>(result: Result<T, postgres::Error>, boxes: &[&str], next: &str) -> DbError {
+    let error = expect_error(result, NOT_READY, "", next);
+    let detail = error.detail().unwrap_or("").to_owned();
+    let listed: Vec<&str> = detail
+        .trim_start_matches("Open: ")
+        .split("; ")
+        .filter_map(|one| one.split_once(" (").map(|(name, _)| name))
+        .collect();
+    assert_eq!(listed, boxes, "{error:?}");
+    error
+}
+
+fn review(school: &School, op_no: &str) -> Result<(), postgres::Error> {
+    school.flush_audit();
+    school.session("reviewer_zhou").query("SELECT steward.review($1, 'accepted', 'fine')", &[&op_no]).map(drop)
+}
+
+fn the_manual_has_twenty_two_boxes() {
+    let school = School::inactive();
+    let lists = "SELECT string_agg(list || ' ' || boxes, ', ' ORDER BY list DESC)
+        FROM (SELECT list, count(*) AS boxes FROM steward.checklist WHERE installed GROUP BY list) counted";
+    assert_eq!(school.ask::<String>(lists), "critical_operation 12, administration 10");
+    for (list, labels) in [
+        (
+            "critical_operation",
+            "操作目的明确 影响范围确认 申请人权限验证 必要性评估 风险评估 备份方案确认 双人确认(关键操作) 操作步骤按计划执行 结果验证 操作记录保存 相关人员通知 异常情况处理",
+        ),
+        (
+            "administration",
+            "维护时间窗口确认 影响范围评估 备份完成确认 回滚方案准备 按计划执行 每步确认结果 异常情况记录 系统功能验证 性能检查 操作记录归档",
+        ),
+    ] {
+        let all =
+            format!("SELECT string_agg(label_zh, ' ' ORDER BY line) FROM steward.checklist WHERE list = '{list}'");
+        assert_eq!(school.ask::<String>(&all), labels);
+    }
+}
+
+fn no_list_is_demanded_at_first_and_activation_says_so() {
+    let school = School::inactive();
+    let (notices, heard) = std::sync::mpsc::channel();
+    let mut config = school.config("postgres", crate::school::HOME);
+    config.notice_callback(move |notice| {
+        notices.send((notice.message().to_owned(), notice.detail().unwrap_or("").to_owned())).unwrap_or(())
+    });
+    let mut wu = config.connect(postgres::NoTls).expect("connect");
+    wu.batch_execute("SELECT steward.activate()").expect("activate");
+    let (message, detail) = heard.recv_timeout(std::time::Duration::from_secs(10)).expect("a notice");
+    assert!(message.contains("checklists of the manual"), "{message}");
+    assert_eq!(detail, "Nobody has to fill in: critical_operation, administration.");
+    school.operate("region_chen", SIXTY);
+    let op_no = school.request("region_chen", SIXTY);
+    let error = expect_error(answer(&school, "region_chen", &op_no, "purpose"), NOT_READY, "critical_operation", "");
+    assert!(error.message().contains("is not demanded"), "{error:?}");
+}
+
+fn a_critical_operation_goes_its_way_with_every_box() {
+    let school = demanding(&["critical_operation"]);
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 60");
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "risk", "backup_plan"]);
+    school.release(&op_no);
+    assert_eq!(execute(&mut chen, &op_no).expect("execute"), 60);
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    review(&school, &op_no).expect("review");
+    assert_eq!(school.status(&op_no), "closed");
+    let filled = format!(
+        "SELECT string_agg(box || ' ' || coalesce(answered_by, 'system'), ', ' ORDER BY line) FROM steward.operation_checklist WHERE op_no = '{op_no}'"
+    );
+    assert_eq!(
+        school.ask::<String>(&filled),
+        "purpose Chen, scope Chen, applicant_right system, necessity Sun, risk Sun, backup_plan Sun, two_persons system, \
+         steps_as_planned system, result_verified system, records_kept system, people_told Chen, exceptions_handled system"
+    );
+    let facts = format!(
+        "SELECT string_agg(comment, ' ' ORDER BY n) FROM steward.operation_trail WHERE op_no = '{op_no}' AND event = 'ANSWER' AND person IS NULL"
+    );
+    let facts: String = school.ask(&facts);
+    for fact in [
+        "The post region_admin of Chen gives the capability apply.",
+        "Liu has confirmed it and stands by.",
+        "1 of 1 runs came to their end, each of the approved bytes.",
+        "60 rows, as expected.",
+        "of the chain tell of 1 runs.",
+        "No attempt failed or was rolled back.",
+    ] {
+        assert!(facts.contains(fact), "no {fact:?} in {facts}");
+    }
+    assert_eq!(school.records(&format!("op_no = '{op_no}' AND operation_type = 'ANSWER' AND result = 'SUCCESS'")), 12);
+    let signed = format!(
+        "SELECT bool_and(digest = (SELECT digest FROM steward.show('{op_no}'))) FROM steward.operation_trail WHERE op_no = '{op_no}' AND event = 'ANSWER'"
+    );
+    assert!(school.ask::<bool>(&signed));
+    assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
+fn no_stage_advances_with_open_boxes() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    let approve = || school.vote("reviewer_sun", "approve", &op_no);
+    let next = |name: &str| format!("SELECT steward.answer('{op_no}', '{name}', 'yes', '…');");
+    expect_open(approve(), &["purpose", "scope", "necessity", "risk", "backup_plan"], &next("purpose"));
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    expect_open(approve(), &["necessity", "risk", "backup_plan"], &next("necessity"));
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "risk"]);
+    expect_open(approve(), &["backup_plan"], &next("backup_plan"));
+    assert_eq!(school.status(&op_no), "submitted");
+    answers(&school, "reviewer_sun", &op_no, &["backup_plan"]);
+    approve().expect("approve");
+    let mut chen = school.session("region_chen");
+    let unconfirmed = expect_error(execute(&mut chen, &op_no), NOT_READY, "Nobody has confirmed", "");
+    assert!(unconfirmed.message().contains("second person"), "{unconfirmed:?}");
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    execute(&mut chen, &op_no).expect("execute");
+    // Nobody said how many rows there would be, so the second person looks at the result.
+    expect_open(review(&school, &op_no), &["result_verified", "people_told"], &next("result_verified"));
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    review(&school, &op_no).expect("review");
+}
+
+fn nobody_answers_anothers_box() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    for (login, name) in [
+        ("reviewer_sun", "purpose"),
+        ("region_liu", "purpose"),
+        ("postgres", "purpose"),
+        ("security_han", "scope"),
+        ("region_chen", "necessity"),
+        ("region_liu", "risk"),
+        ("postgres", "risk"),
+        ("auditor_qian", "risk"),
+        ("clerk_zhao", "backup_plan"),
+        ("region_chen", "two_persons"),
+        ("teacher_wang", "two_persons"),
+    ] {
+        let error = expect_error(answer(&school, login, &op_no, name), REFUSED, "cannot answer it", "");
+        assert!(error.message().contains("is not theirs"), "{login}, {name}: {error:?}");
+    }
+    assert_eq!(school.records("operation_type = 'ANSWER' AND result = 'DENIED'"), 11);
+    // Another role is put on, not another person.
+    let mut wu = school.superuser();
+    wu.batch_execute("SET SESSION AUTHORIZATION region_chen").expect("set");
+    let call = format!("SELECT steward.answer('{op_no}', 'purpose', 'yes', 'x')");
+    expect_error(wu.batch_execute(&call), REFUSED, "Wu cannot answer it", "");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.operation_trail WHERE event = 'ANSWER'"), 0);
+}
+
+fn what_a_fact_fills_nobody_answers() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    for login in ["region_chen", "reviewer_sun", "region_liu", "postgres"] {
+        for name in ["applicant_right", "steps_as_planned", "records_kept"] {
+            expect_error(answer(&school, login, &op_no, name), REFUSED, "a fact alone fills it", "");
+        }
+    }
+    let unknown = answer(&school, "region_chen", &op_no, "everything");
+    expect_error(unknown, &SqlState::UNDEFINED_OBJECT, "", "steward.checklist");
+    expect_error(say(&school, "region_chen", &op_no, "purpose", "maybe", "x"), BAD, "", "");
+    expect_error(say(&school, "region_chen", &op_no, "purpose", "no", ""), BAD, "", "");
+    expect_error(answer(&school, "region_liu", &op_no, "result_verified"), NOT_READY, "nothing has run yet", "");
+}
+
+fn an_answer_is_not_changed_after_its_stage() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    answers(&school, "region_chen", &op_no, &["purpose", "scope", "scope"]);
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "risk", "backup_plan"]);
+    say(&school, "reviewer_sun", &op_no, "risk", "yes", "on second thoughts, small").expect("before the stage is over");
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    let over = "not changed after its stage";
+    expect_error(say(&school, "region_chen", &op_no, "purpose", "no", "x"), NOT_READY, over, "");
+    expect_error(answer(&school, "reviewer_sun", &op_no, "risk"), NOT_READY, over, "");
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    execute(&mut school.session("region_chen"), &op_no).expect("execute");
+    expect_error(answer(&school, "region_chen", &op_no, "purpose"), NOT_READY, "has run", "");
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    review(&school, &op_no).expect("review");
+    expect_error(answer(&school, "region_chen", &op_no, "people_told"), NOT_READY, "is closed", "");
+}
+
+fn a_no_leaves_the_box_open() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "backup_plan"]);
+    say(&school, "reviewer_sun", &op_no, "risk", "no", "the term is too short").expect("a no is an answer");
+    expect_open(school.vote("reviewer_sun", "approve", &op_no), &["risk"], "'risk'");
+    say(&school, "reviewer_sun", &op_no, "risk", "not_applicable", "a test").expect("with a reason");
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    let said = format!(
+        "SELECT string_agg(details ->> 'answer', ' ' ORDER BY n) FROM steward.operation_trail WHERE op_no = '{op_no}' AND details ->> 'box' = 'risk'"
+    );
+    assert_eq!(school.ask::<String>(&said), "no not_applicable", "nothing is overwritten");
+}
+
+fn every_approver_answers_for_themselves() {
+    let school = demanding(&["critical_operation"]);
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", approvals => 2");
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "risk", "backup_plan"]);
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    let second = school.vote("reviewer_zhou", "approve", &op_no);
+    expect_open(second, &["necessity", "risk", "backup_plan"], "'necessity'");
+    answers(&school, "reviewer_zhou", &op_no, &["necessity", "risk", "backup_plan"]);
+    school.vote("reviewer_zhou", "approve", &op_no).expect("approve");
+    assert_eq!(school.status(&op_no), "approved");
+}
+
+fn what_was_not_as_expected_is_left_to_a_person() {
+    let school = demanding(&["critical_operation"]);
+    let mut chen = school.session("region_chen");
+    // Fewer rows than were expected, after a run that failed.
+    let script = format!("{SIXTY} AND note = ''; SELECT 1 / (SELECT count(*) FROM app.scratch)");
+    let op_no = request(&mut chen, &script, ", expected_rows => 60");
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "risk", "backup_plan"]);
+    school.release(&op_no);
+    assert_eq!(db_error(execute(&mut chen, &op_no)).code(), &SqlState::DIVISION_BY_ZERO);
+    school.flush_audit();
+    school.superuser().batch_execute("INSERT INTO app.scratch VALUES (1)").expect("no obstacle");
+    school
+        .session("teacher_wang")
+        .batch_execute("UPDATE app.student SET note = 'seen' WHERE id = 7")
+        .expect("a colleague");
+    assert_eq!(execute(&mut chen, &op_no).expect("execute"), 60);
+    let open = review(&school, &op_no);
+    expect_open(open, &["result_verified", "people_told", "exceptions_handled"], "'result_verified'");
+    expect_error(answer(&school, "reviewer_sun", &op_no, "result_verified"), REFUSED, "cannot answer it", "");
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    answers(&school, "region_chen", &op_no, &["people_told", "exceptions_handled"]);
+    review(&school, &op_no).expect("review");
+}
+
+fn the_administrator_s_list_belongs_to_its_rules() {
+    let school = demanding(&["administration"]);
+    school.operate("region_chen", SIXTY);
+    let mut wu = school.superuser();
+    let op_no = request(&mut wu, "TRUNCATE app.guardian", "");
+    let approve = || school.vote("reviewer_sun", "approve", &op_no);
+    expect_open(approve(), &["impact", "rollback_ready"], "'impact'");
+    answers(&school, "postgres", &op_no, &["impact", "rollback_ready"]);
+    approve().expect("approve");
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    execute(&mut wu, &op_no).expect("the window is set, and the pre-image is kept");
+    let open = ["each_step_confirmed", "function_check", "performance_check"];
+    expect_open(review(&school, &op_no), &open, "'each_step_confirmed'");
+    answers(&school, "region_liu", &op_no, &open[..1]);
+    answers(&school, "postgres", &op_no, &open[1..]);
+    review(&school, &op_no).expect("review");
+    let without_window =
+        request(&mut wu, "TRUNCATE app.entry", ", not_after => 'infinity', rollback_plan => 'restore it'");
+    answers(&school, "postgres", &without_window, &["impact"]);
+    school.release(&without_window);
+    expect_open(execute(&mut wu, &without_window), &["window"], "'window'");
+}
+
+fn a_list_that_is_switched_on_holds_for_what_is_under_way() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 60");
+    school.release(&op_no);
+    let on = "SELECT steward.set_checklist('critical', 'critical_operation', true)";
+    for login in ["postgres", "security_han", "region_chen", "reviewer_sun", "auditor_qian", "clerk_zhao"] {
+        assert_eq!(db_error(school.session(login).batch_execute(on)).code(), REFUSED, "{login}");
+    }
+    school.operate("security_han", on);
+    let open = ["purpose", "scope", "necessity", "risk", "backup_plan"];
+    expect_open(execute(&mut chen, &op_no), &open, "'purpose'");
+    answers(&school, "region_chen", &op_no, &open[..2]);
+    answers(&school, "reviewer_sun", &op_no, &open[2..]);
+    execute(&mut chen, &op_no).expect("what was open could still be filled");
+}
+
+fn an_answer_inside_a_block_does_not_count() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    let block = format!("DO $$BEGIN PERFORM steward.answer('{op_no}', 'purpose', 'yes', 'led to it'); END$$");
+    let error = expect_error(school.session("region_chen").batch_execute(&block), REFUSED, "inside a function", "");
+    assert!(error.message().contains("the client itself must call it"), "{error:?}");
+    let mut chen = school.session("region_chen");
+    let rolled_back = format!("BEGIN; SELECT steward.answer('{op_no}', 'purpose', 'yes', 'x'); ROLLBACK");
+    chen.batch_execute(&rolled_back).expect("taken back");
+    let purpose =
+        format!("SELECT answer IS NULL FROM steward.operation_checklist WHERE op_no = '{op_no}' AND box = 'purpose'");
+    assert!(ask::<bool>(&mut chen, &purpose));
+}
+
+fn nobody_writes_an_answer_by_hand() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    for login in ["postgres", "security_han", "region_chen", "reviewer_sun", "auditor_qian", "clerk_zhao"] {
+        for attack in [
+            format!(
+                "INSERT INTO steward._operation_event (op_no, event, details) VALUES ('{op_no}', 'ANSWER', '{{\"box\": \"risk\", \"answer\": \"yes\"}}')"
+            ),
+            "UPDATE steward._operation_event SET details = '{}'".to_owned(),
+            "UPDATE steward.checklist_policy SET demanded = false".to_owned(),
+            "DELETE FROM steward.checklist".to_owned(),
+            "UPDATE steward.checklist SET due = 'review'".to_owned(),
+            "ALTER TABLE steward.checklist_policy RENAME TO gone".to_owned(),
+            "SELECT steward.set_checklist('critical', 'critical_operation', false)".to_owned(),
+        ] {
+            let error = db_error(school.session(login).batch_execute(&attack));
+            assert_eq!(error.code(), REFUSED, "{login}: {attack}: {error:?}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The role form against what commands give.
+
+use crate::core::role_form::{Granted, Right, RoleForm};
+use crate::core::script::{digest, digest_with};
+use std::collections::BTreeSet;
+
+fn granted(grantee: &str, role: Option<&str>, rights: &[Right]) -> Granted {
+    Granted {
+        grantee: grantee.to_owned(),
+        role: role.map(str::to_owned),
+        rights: rights.iter().copied().collect::<BTreeSet<_>>(),
+    }
+}
+
+fn form(grantee: &str, role: Option<&str>, rights: &[Right]) -> RoleForm {
+    let Granted { grantee, role, rights } = granted(grantee, role, rights);
+    RoleForm { grantee, role, rights }
+}
+
+#[test]
+fn what_was_signed_passes_and_nothing_beyond() {
+    let signed = form("wang", Some("teachers"), &[Right::Query]);
+    assert_eq!(signed.disagreement(&granted("wang", Some("teachers"), &[])), None);
+    assert_eq!(signed.disagreement(&granted("wang", None, &[Right::Query])), None);
+    for (beyond, word) in [
+        (granted("chen", Some("teachers"), &[]), "grants to chen"),
+        (granted("public", None, &[Right::Query]), "grants to public"),
+        (granted("wang", Some("reviewers"), &[]), "the role reviewers"),
+        (granted("wang", Some("teachers"), &[Right::Administer]), "administer"),
+        (granted("wang", None, &[Right::Query, Right::Modify, Right::Delete]), "modify, delete"),
+    ] {
+        let why = signed.disagreement(&beyond).expect("it was not signed");
+        assert!(why.contains(word), "{why}");
+    }
+    let no_role = form("wang", None, &Right::ALL);
+    assert!(no_role.disagreement(&granted("wang", Some("teachers"), &[])).is_some(), "all boxes are no role");
+}
+
+#[test]
+fn one_form_says_what_one_grantee_gets() {
+    let both = [granted("wang", Some("teachers"), &[]), granted("wang", None, &[Right::Modify])];
+    assert_eq!(RoleForm::of(&both), Some(form("wang", Some("teachers"), &[Right::Modify])));
+    assert_eq!(RoleForm::of(&[]), None);
+    assert_eq!(RoleForm::of(&[granted("wang", Some("a"), &[]), granted("chen", Some("a"), &[])]), None);
+    assert_eq!(RoleForm::of(&[granted("wang", Some("a"), &[]), granted("wang", Some("b"), &[])]), None);
+}
+
+#[test]
+fn what_is_not_plain_work_with_data_is_administration() {
+    let boxes = ["select", "INSERT", "Update", "DELETE", "TRUNCATE", "USAGE", "EXECUTE", "ALTER SYSTEM", "new"];
+    let names: Vec<&str> = boxes.iter().map(|privilege| Right::of_privilege(privilege).name()).collect();
+    let administer = "administer";
+    assert_eq!(
+        names,
+        ["query", "modify", "modify", "delete", "delete", administer, administer, administer, administer]
+    );
+    assert!(Right::ALL.iter().all(|right| Right::from_name(right.name()) == Some(*right)));
+    assert_eq!(Right::from_name("everything"), None);
+}
+
+#[test]
+fn a_form_changes_the_digest_and_no_form_leaves_it() {
+    assert_eq!(digest_with("SELECT 1", None), digest("SELECT 1"));
+    let one = digest_with("SELECT 1", Some("{}"));
+    assert_ne!(one, digest("SELECT 1"));
+    assert_ne!(one, digest_with("SELECT 1", Some("{ }")));
+    // What stands where: moving bytes from one to the other is another operation.
+    assert_ne!(digest_with("SELECT 1", Some("2{}")), digest_with("SELECT 12", Some("{}")));
+    assert_ne!(digest_with("SELECT 1{}", None), one);
+}

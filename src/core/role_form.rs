@@ -1,0 +1,93 @@
+//! The role form of appendix A: whom it gives what, and whether a command gives exactly that. One form, one grantee, one
+//! role: what a command gives beyond it was signed by nobody.
+
+use std::collections::BTreeSet;
+
+/// The boxes of the form (申请权限).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// □ 查询权限
+    Query,
+    /// □ 修改权限
+    Modify,
+    /// □ 删除权限
+    Delete,
+    /// □ 系统管理权限
+    Administer,
+}
+
+impl Right {
+    pub const ALL: [Right; 4] = [Right::Query, Right::Modify, Right::Delete, Right::Administer];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Right::Query => "query",
+            Right::Modify => "modify",
+            Right::Delete => "delete",
+            Right::Administer => "administer",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Right> {
+        Right::ALL.into_iter().find(|right| right.name() == name)
+    }
+
+    /// The box under which a privilege falls; what is not plain work with data is administration.
+    pub fn of_privilege(privilege: &str) -> Right {
+        match privilege.to_ascii_uppercase().as_str() {
+            "SELECT" => Right::Query,
+            "INSERT" | "UPDATE" => Right::Modify,
+            "DELETE" | "TRUNCATE" => Right::Delete,
+            _ => Right::Administer,
+        }
+    }
+}
+
+/// What a command gives to one role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// A role's name, or `public`.
+    pub grantee: String,
+    /// The membership it gives.
+    pub role: Option<String>,
+    /// The boxes that its privileges, options and attributes fall under.
+    pub rights: BTreeSet<Right>,
+}
+
+/// What the form says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleForm {
+    pub grantee: String,
+    pub role: Option<String>,
+    pub rights: BTreeSet<Right>,
+}
+
+impl RoleForm {
+    /// The form that says what these commands give, if one form can: one grantee, one role at most.
+    pub fn of(granted: &[Granted]) -> Option<RoleForm> {
+        let mut form = RoleForm { grantee: granted.first()?.grantee.clone(), ..RoleForm::default() };
+        for one in granted {
+            form.role = form.role.or_else(|| one.role.clone());
+            form.rights.extend(&one.rights);
+        }
+        granted.iter().all(|one| form.disagreement(one).is_none()).then_some(form)
+    }
+
+    /// Where a command gives something else, as a sentence; None: it gives what was signed.
+    pub fn disagreement(&self, granted: &Granted) -> Option<String> {
+        if granted.grantee != self.grantee {
+            return Some(format!("The form is for {}, the command grants to {}.", self.grantee, granted.grantee));
+        }
+        if let Some(role) = &granted.role
+            && self.role.as_ref() != Some(role)
+        {
+            let named = self.role.as_deref().unwrap_or("no role");
+            return Some(format!("The form names {named}, the command grants the role {role}."));
+        }
+        let unsigned: Vec<&str> = granted.rights.difference(&self.rights).map(|right| right.name()).collect();
+        if unsigned.is_empty() {
+            return None;
+        }
+        Some(format!("The command grants what falls under {}; the form's rights do not say so.", unsigned.join(", ")))
+    }
+}

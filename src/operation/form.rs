@@ -1,0 +1,268 @@
+//! The form of an operation: which one is demanded, whether it is filled in, and the text of it that is stored, shown and
+//! signed with the script. What a form must say is in `core::form`; whether a GRANT keeps to it is asked in `role_form`.
+
+use crate::core::form::{Field, Kind, NAME, mistake};
+use crate::core::role_form::{Granted, Right, RoleForm};
+use crate::core::tier::Tier;
+use crate::error::{Fault, Outcome};
+use crate::own;
+use crate::person::{legible, one_text};
+use crate::watch::dry_run::Step;
+use crate::watch::granted::Undo;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::{Map, Value, json};
+
+/// Appendix A.
+pub const ROLE_GRANT: &str = "role_grant";
+/// Appendix B.
+const OPERATION: &str = "operation";
+/// A term without an end.
+pub const NO_END: &str = "infinity";
+
+/// A form that may be filed.
+pub struct Filled {
+    /// These bytes are stored, shown and part of the digest. Keys are sorted, times are in UTC.
+    pub text: String,
+    /// Approvals by others that it takes at least.
+    pub sign_offs: u32,
+}
+
+/// What is asked for, as far as a form has to agree with it.
+pub struct Request<'a> {
+    pub steps: &'a [Step],
+    pub tier: Tier,
+    pub purpose: &'a str,
+    pub expected_rows: Option<i64>,
+}
+
+/// The form of a request: the given one, if it is filled in and true; the one that the script itself fills in; or none,
+/// where none is demanded.
+pub fn file(given: Option<Value>, request: &Request<'_>) -> Outcome<Option<Filled>> {
+    let demanded = own::run(demanded)?;
+    let asks = demanded.iter().any(|form| form == ROLE_GRANT) && request.steps.iter().any(|step| step.privileged);
+    let values = match given {
+        Some(Value::Object(values)) => values,
+        Some(Value::Null) | None if asks => from_script(request)?,
+        Some(Value::Null) | None => return none(&demanded, request),
+        Some(_) => return Err(Fault::bad_argument("a form is a JSON object").hint(EXAMPLE)),
+    };
+    let name = values.get(NAME).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if asks && name != ROLE_GRANT {
+        return Err(Fault::bad_argument(format!("the script grants rights, which takes the form {ROLE_GRANT}"))
+            .hint(hint(request)));
+    }
+    let values = checked(&name, values, request)?;
+    match name.as_str() {
+        ROLE_GRANT => check_role_grant(&values, request)?,
+        OPERATION => check_operation(&values, request)?,
+        _ => {}
+    }
+    let sign_offs = own::run(|client| {
+        let sign_offs = "SELECT sign_offs::text FROM steward.form_policy WHERE form = $1";
+        one_text(client, sign_offs, &[name.as_str().into()])
+    })?;
+    let sign_offs = sign_offs.and_then(|number| number.parse().ok()).unwrap_or(0);
+    Ok(Some(Filled { text: Value::Object(values).to_string(), sign_offs }))
+}
+
+fn demanded(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+    crate::person::texts(client, "SELECT form FROM steward.form_policy WHERE demanded ORDER BY 1", &[])
+}
+
+/// Nothing was filled in.
+fn none(demanded: &[String], request: &Request<'_>) -> Outcome<Option<Filled>> {
+    match demanded.iter().find(|form| *form != ROLE_GRANT) {
+        Some(form) if request.tier > Tier::Normal => Err(Fault::bad_argument(format!("the form {form} is missing"))
+            .detail(format!("Every {} operation is filed with it.", request.tier.name()))
+            .hint(format!(
+                "SELECT field, type, required, label_zh FROM steward.form WHERE name = '{form}' ORDER BY line;"
+            ))),
+        _ => Ok(None),
+    }
+}
+
+/// Who gives plain rights to one grantee has written the form with the script; there is no end then, and approvers read
+/// that there is none.
+fn from_script(request: &Request<'_>) -> Outcome<Map<String, Value>> {
+    let form = RoleForm::of(&granted(request.steps)).filter(|_| !request.steps.iter().any(|step| step.opaque));
+    let form = form.ok_or_else(|| {
+        Fault::bad_argument(format!("the form {ROLE_GRANT} is missing"))
+            .detail("The script grants rights to several roles, of several roles, or where it cannot be seen.")
+            .hint(EXAMPLE)
+    })?;
+    let rights: Vec<&str> = form.rights.iter().map(|right| right.name()).collect();
+    let filled = json!({ "form": ROLE_GRANT, "grantee": form.grantee, "role": form.role, "rights": rights,
+        "reason": request.purpose, "until": NO_END });
+    let Value::Object(mut filled) = filled else { return Err(Fault::internal("a form is no object")) };
+    filled.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+    Ok(filled)
+}
+
+fn granted(steps: &[Step]) -> Vec<Granted> {
+    steps.iter().flat_map(|step| &step.given).map(|given| given.granted.clone()).collect()
+}
+
+/// Every value of its field's type, as it is stored.
+fn checked(name: &str, mut values: Map<String, Value>, request: &Request<'_>) -> Outcome<Map<String, Value>> {
+    let fields = own::run(|client| fields(client, name))?;
+    if fields.is_empty() {
+        let known =
+            own::run(|client| one_text(client, "SELECT string_agg(DISTINCT name, ', ') FROM steward.form", &[]))?;
+        return Err(Fault::bad_argument(format!("there is no form \"{name}\""))
+            .detail(format!("Forms are: {}.", known.unwrap_or_default()))
+            .hint(EXAMPLE));
+    }
+    if let Some(mistake) = mistake(&fields, &values) {
+        return Err(Fault::bad_argument(format!("form {name}: {mistake}")).hint(format!(
+            "SELECT field, type, required, choices, label_zh FROM steward.form WHERE name = '{name}' ORDER BY line;"
+        )));
+    }
+    values.retain(|_, value| !value.is_null());
+    for field in &fields {
+        let Some(Value::String(text)) = values.get_mut(&field.name) else { continue };
+        legible(&field.name, text)?;
+        *text = meaning(name, field, text.trim(), request.steps)?;
+    }
+    Ok(values)
+}
+
+fn fields(client: &mut SpiClient<'_>, form: &str) -> Outcome<Vec<Field>> {
+    let read =
+        "SELECT field, type, required, coalesce(choices, '{}') FROM steward.form WHERE name = $1 ORDER BY line, field";
+    let mut fields = Vec::new();
+    for row in own::query(client, read, &[form.into()])? {
+        let kind = row.get::<String>(2)?.and_then(|kind| Kind::from_name(&kind));
+        fields.push(Field {
+            name: row.get::<String>(1)?.unwrap_or_default(),
+            kind: kind.ok_or_else(|| Fault::internal("a field has no type"))?,
+            required: row.get::<bool>(3)?.unwrap_or(true),
+            choices: row.get::<Vec<String>>(4)?.unwrap_or_default(),
+        });
+    }
+    Ok(fields)
+}
+
+/// What a text means in this server: 22023 where it means nothing.
+fn meaning(form: &str, field: &Field, text: &str, steps: &[Step]) -> Outcome<String> {
+    let nothing = |what: &str| {
+        Err(Fault::bad_argument(format!("form {form}: field \"{}\" names {what}", field.name))
+            .detail(format!("It says \"{text}\".")))
+    };
+    match field.kind {
+        // A step of the script may make it.
+        Kind::Role if text != "public" && !steps.iter().any(|step| step.command == "CREATE ROLE") => {
+            let role = "SELECT rolname::text FROM pg_roles WHERE rolname = $1";
+            match own::run(|client| one_text(client, role, &[text.into()]))? {
+                Some(role) => Ok(role),
+                None => nothing("no role"),
+            }
+        }
+        Kind::Person => {
+            let person = "SELECT name FROM steward.person WHERE name = $1";
+            match own::run(|client| one_text(client, person, &[text.into()]))? {
+                Some(person) => Ok(person),
+                None => nothing("nobody who is registered"),
+            }
+        }
+        Kind::Timestamp => match text.parse::<TimestampWithTimeZone>() {
+            Ok(time) => own::run(|client| {
+                let utc = "SELECT CASE WHEN isfinite($1) THEN to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+                    ELSE $1::text END";
+                Ok(one_text(client, utc, &[time.into()])?.unwrap_or_default())
+            }),
+            Err(_) => nothing("no time"),
+        },
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// The role form says what the script grants, as far as that can be seen; the rest is asked again when it runs.
+fn check_role_grant(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> {
+    let (form, until) = role_form(values).ok_or_else(|| Fault::internal("a role form does not read back"))?;
+    let mistaken = |why: String| {
+        Err(Fault::bad_argument("form role_grant: it does not say what the script grants")
+            .detail(why)
+            .hint(hint(request)))
+    };
+    if form.role.is_none() && form.rights.is_empty() {
+        return Err(Fault::bad_argument("form role_grant: field \"role\" or field \"rights\" is missing"));
+    }
+    let opaque = request.steps.iter().any(|step| step.opaque);
+    let granted = granted(request.steps);
+    if let Some(why) = granted.iter().find_map(|one| form.disagreement(one)) {
+        return mistaken(why);
+    }
+    if !opaque && (granted.is_empty() || form.role.is_some() && granted.iter().all(|one| one.role.is_none())) {
+        return mistaken("The script does not grant it.".to_owned());
+    }
+    if until == NO_END {
+        return Ok(());
+    }
+    if until == "-infinity" || own::run(|client| is_past(client, &until))? {
+        return Err(Fault::bad_argument("form role_grant: field \"until\" is in the past"));
+    }
+    if form.grantee == "public" {
+        return Err(Fault::bad_argument("form role_grant: what everybody gets has no end")
+            .detail("A term is kept by stopping its grantee; that would be everybody.")
+            .hint("\"until\": \"infinity\""));
+    }
+    let unknown = request.steps.iter().flat_map(|step| &step.given).find_map(|given| match given.undo {
+        Undo::Unknown(what) => Some(what),
+        _ => None,
+    });
+    unknown.map_or(Ok(()), |what| Err(no_term(what)))
+}
+
+/// A term for what no command of ours takes back would be a promise that nobody keeps.
+pub fn no_term(what: &str) -> Fault {
+    Fault::unsupported(format!("no term is kept for {what}"))
+        .detail("Terms are kept for memberships, role attributes, and privileges on tables, sequences and schemas that the run's role owns.")
+        .hint("\"until\": \"infinity\"")
+}
+
+pub fn is_past(client: &mut SpiClient<'_>, until: &str) -> Outcome<bool> {
+    let past = "SELECT 'past' WHERE $1::timestamptz <= clock_timestamp()";
+    Ok(one_text(client, past, &[until.into()])?.is_some())
+}
+
+/// The operation form tells the tier and the number of people as they are.
+fn check_operation(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> {
+    if values.get("kind").and_then(Value::as_str) != Some(request.tier.name()) {
+        return Err(Fault::bad_argument("form operation: field \"kind\" says another tier than the policy")
+            .detail(format!("The script is {}.", request.tier.name())));
+    }
+    match values.get("people").and_then(Value::as_i64) {
+        Some(people) if request.expected_rows != Some(people) => {
+            Err(Fault::bad_argument("form operation: field \"people\" and expected_rows must say the same number")
+                .detail("What the form declares is compared with the rows that the run really touches.")
+                .hint(format!("expected_rows => {people}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a stored form says, and until when; None: it is no role form.
+pub fn role_form(values: &Map<String, Value>) -> Option<(RoleForm, String)> {
+    let text = |name: &str| values.get(name).and_then(Value::as_str).map(str::to_owned);
+    let rights = values.get("rights").and_then(Value::as_array).into_iter().flatten();
+    let rights = rights.map(|right| right.as_str().and_then(Right::from_name)).collect::<Option<_>>()?;
+    let form = RoleForm { grantee: text("grantee")?, role: text("role"), rights };
+    (text(NAME)? == ROLE_GRANT).then_some((form, text("until")?))
+}
+
+/// The stored form of an operation.
+pub fn stored(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Option<String>> {
+    one_text(client, "SELECT form FROM steward._operation WHERE op_no = $1", &[op_no.into()])
+}
+
+const EXAMPLE: &str =
+    "form => '{\"form\": \"role_grant\", \"grantee\": \"…\", \"role\": \"…\", \"reason\": \"…\", \"until\": \"…\"}'";
+
+/// The argument to add, filled in as far as the script says it.
+fn hint(request: &Request<'_>) -> String {
+    match from_script(request) {
+        Ok(values) => format!("form => $form${}$form$", Value::Object(values)),
+        Err(_) => EXAMPLE.to_owned(),
+    }
+}

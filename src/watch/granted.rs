@@ -1,0 +1,184 @@
+//! Command node ─► what it gives to whom: memberships, privileges and powerful attributes of roles. For the role form;
+//! how risky that is, is told by `privilege`.
+
+use super::list;
+use super::utility_names::{resolve, text};
+use crate::core::role_form::{Granted, Right};
+use pgrx::pg_sys::{self, GrantTargetType, NodeTag, ObjectType, RoleSpecType};
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+
+/// What a command gives to one role, and how that is taken back.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub granted: Granted,
+    pub undo: Undo,
+}
+
+/// What a REVOKE of it has to name.
+#[derive(Clone, Debug)]
+pub enum Undo {
+    Membership(String),
+    /// Privileges as a GRANT lists them, on these tables, views or sequences.
+    Relations(Vec<pg_sys::Oid>, String),
+    Schemas(Vec<String>, String),
+    /// An attribute of the role itself, as ALTER ROLE spells it.
+    Attribute(&'static str),
+    /// No such command is built: the kind of thing.
+    Unknown(&'static str),
+}
+
+/// Attributes that are power, as options of CREATE and ALTER ROLE and as ALTER ROLE spells them.
+const ATTRIBUTES: [(&str, &str); 5] = [
+    ("superuser", "SUPERUSER"),
+    ("createrole", "CREATEROLE"),
+    ("createdb", "CREATEDB"),
+    ("isreplication", "REPLICATION"),
+    ("bypassrls", "BYPASSRLS"),
+];
+
+/// Everything that a command gives. Needs a live transaction.
+pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Given> {
+    use NodeTag::*;
+    // Safe: casts follow the node tag.
+    unsafe {
+        match (*node).type_ {
+            T_GrantRoleStmt => memberships(&*node.cast()),
+            T_GrantStmt => privileges(&*node.cast()),
+            T_AlterDefaultPrivilegesStmt => privileges(&*(*node.cast::<pg_sys::AlterDefaultPrivilegesStmt>()).action),
+            T_CreateRoleStmt => {
+                let create = &*node.cast::<pg_sys::CreateRoleStmt>();
+                role_options(text(create.role), create.options, true)
+            }
+            T_AlterRoleStmt => {
+                let alter = &*node.cast::<pg_sys::AlterRoleStmt>();
+                role_options(&role_name(alter.role), alter.options, alter.action > 0)
+            }
+            // Its elements run as parts of it, so no hook of theirs asks.
+            T_CreateSchemaStmt => {
+                let elements = list::<pg_sys::Node>((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts);
+                elements.flat_map(|element| of(element)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// `public` is no name that a role could have.
+unsafe fn role_name(role: *mut pg_sys::RoleSpec) -> String {
+    // Safe: a role specification of the parser; CURRENT_USER and the like always have a name.
+    unsafe {
+        match (*role).roletype {
+            RoleSpecType::ROLESPEC_PUBLIC => "public".to_owned(),
+            RoleSpecType::ROLESPEC_CSTRING => text((*role).rolename).to_owned(),
+            _ => CStr::from_ptr(pg_sys::get_rolespec_name(role)).to_string_lossy().into_owned(),
+        }
+    }
+}
+
+fn membership(grantee: String, role: &str, admin: bool) -> Given {
+    let rights = admin.then_some(Right::Administer).into_iter().collect();
+    let granted = Granted { grantee, role: Some(role.to_owned()), rights };
+    Given { granted, undo: Undo::Membership(role.to_owned()) }
+}
+
+unsafe fn memberships(grant: &pg_sys::GrantRoleStmt) -> Vec<Given> {
+    if !grant.is_grant {
+        return Vec::new();
+    }
+    // Safe: lists of the parser.
+    unsafe {
+        let granted: Vec<&str> =
+            list::<pg_sys::AccessPriv>(grant.granted_roles).map(|role| text((*role).priv_name)).collect();
+        let grantees: Vec<String> = list(grant.grantee_roles).map(|role| role_name(role)).collect();
+        let pairs = grantees.iter().flat_map(|grantee| granted.iter().map(move |role| (grantee, role)));
+        pairs.map(|(grantee, role)| membership(grantee.clone(), role, grant.admin_opt)).collect()
+    }
+}
+
+unsafe fn privileges(grant: &pg_sys::GrantStmt) -> Vec<Given> {
+    if !grant.is_grant {
+        return Vec::new();
+    }
+    // Safe: lists of the parser; names are looked up without lock.
+    unsafe {
+        let mut rights: BTreeSet<Right> = BTreeSet::new();
+        let mut words = Vec::new();
+        for privilege in list::<pg_sys::AccessPriv>(grant.privileges) {
+            let name = if (*privilege).priv_name.is_null() { "ALL" } else { text((*privilege).priv_name) };
+            rights.extend(boxes(name));
+            let columns: Vec<String> = list::<pg_sys::String>((*privilege).cols).map(|c| quoted((*c).sval)).collect();
+            let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+            words.push(format!("{}{columns}", name.to_ascii_uppercase()));
+        }
+        if grant.privileges.is_null() {
+            rights.extend(boxes("ALL"));
+            words.push("ALL".to_owned());
+        }
+        if grant.grant_option {
+            rights.insert(Right::Administer);
+        }
+        let undo = undo(grant, words.join(", "));
+        let grantees = list(grant.grantees).map(|role| role_name(role));
+        grantees
+            .map(|grantee| Given {
+                granted: Granted { grantee, role: None, rights: rights.clone() },
+                undo: undo.clone(),
+            })
+            .collect()
+    }
+}
+
+fn boxes(privilege: &str) -> Vec<Right> {
+    if privilege.eq_ignore_ascii_case("all") { Right::ALL.to_vec() } else { vec![Right::of_privilege(privilege)] }
+}
+
+unsafe fn undo(grant: &pg_sys::GrantStmt, privileges: String) -> Undo {
+    // Safe: the kind of the objects says what the list holds.
+    unsafe {
+        match (grant.targtype, grant.objtype) {
+            (GrantTargetType::ACL_TARGET_ALL_IN_SCHEMA, _) => Undo::Unknown("privileges on everything in a schema"),
+            (GrantTargetType::ACL_TARGET_DEFAULTS, _) => Undo::Unknown("privileges on future objects"),
+            (_, ObjectType::OBJECT_TABLE | ObjectType::OBJECT_SEQUENCE) => {
+                Undo::Relations(list(grant.objects).filter_map(|name| resolve(name)).collect(), privileges)
+            }
+            (_, ObjectType::OBJECT_SCHEMA) => {
+                let names = list::<pg_sys::String>(grant.objects).map(|name| text((*name).sval).to_owned());
+                Undo::Schemas(names.collect(), privileges)
+            }
+            _ => Undo::Unknown("privileges on objects of this kind"),
+        }
+    }
+}
+
+/// `joins`: members that are named are added, not dropped.
+unsafe fn role_options(role: &str, options: *mut pg_sys::List, joins: bool) -> Vec<Given> {
+    let mut given = Vec::new();
+    // Safe: options are DefElem nodes with arguments of the kind their name says.
+    unsafe {
+        for option in list::<pg_sys::DefElem>(options) {
+            let members = || list((*option).arg.cast()).map(|member| role_name(member));
+            match text((*option).defname) {
+                "addroleto" => given.extend(members().map(|group| membership(role.to_owned(), &group, false))),
+                "rolemembers" if joins => given.extend(members().map(|member| membership(member, role, false))),
+                "adminmembers" => given.extend(members().map(|member| membership(member, role, true))),
+                name => {
+                    let power = ATTRIBUTES.iter().find(|(known, _)| *known == name);
+                    if let Some((_, attribute)) = power
+                        && pg_sys::defGetBoolean(option)
+                    {
+                        let rights = BTreeSet::from([Right::Administer]);
+                        let granted = Granted { grantee: role.to_owned(), role: None, rights };
+                        given.push(Given { granted, undo: Undo::Attribute(attribute) });
+                    }
+                }
+            }
+        }
+    }
+    given
+}
+
+unsafe fn quoted(name: *const std::ffi::c_char) -> String {
+    // Safe: a C string of the parser; the answer is copied.
+    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name)).to_string_lossy().into_owned() }
+}
