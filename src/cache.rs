@@ -173,6 +173,13 @@ impl Policy {
             _ => None,
         })
     }
+    /// The relations of schema steward.
+    pub fn own_relations(&self) -> impl Iterator<Item = (pg_sys::Oid, OwnKind)> {
+        self.watched.iter().filter_map(|(oid, watched)| match watched {
+            Watched::Own(kind) => Some((pg_sys::Oid::from(*oid), *kind)),
+            Watched::Protected(_) => None,
+        })
+    }
     /// What a tier demands of a post; a row for the post wins over the row for every post. No row: an operation with
     /// one approval, a witness and a second factor, since a missing policy must not open anything.
     pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {

@@ -123,6 +123,7 @@ fn before_commit() {
 fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
+    apply::transaction_ended();
     // A command that commits while it runs has its record still to come.
     CONCERNED.set(!buffer::is_idle());
 }
