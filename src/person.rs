@@ -7,7 +7,6 @@ pub mod separation;
 
 use crate::audit::buffer;
 use crate::core::record::{Kind, Record};
-use crate::core::rule::{Command, Group};
 use crate::core::script::hidden_character;
 use crate::error::{Fault, Outcome, answer};
 use crate::{own, policy, session};
@@ -62,7 +61,7 @@ fn register(
     supervisor: Option<&str>,
     valid_until: Option<TimestampWithTimeZone>,
 ) -> Outcome<()> {
-    policy::require_privilege("register_person", Command { tag: "REGISTER PERSON", group: Group::Privilege })?;
+    policy::require_privilege("register_person")?;
     let name = required("name", name)?;
     for (what, text) in [("department", department), ("supervisor", supervisor)] {
         legible(what, text.unwrap_or(""))?;

@@ -64,6 +64,7 @@ mod structure;
 mod torn;
 mod traffic;
 mod trail;
+mod turning_off;
 mod waiting;
 mod way_around;
 mod witness;
@@ -118,6 +119,7 @@ fn main() {
         structure::tests(),
         torn::tests(),
         traffic::tests(),
+        turning_off::tests(),
         waiting::tests(),
         way_around::tests(),
         way_around::apply::tests(),

@@ -195,7 +195,7 @@ const AUDIT: [&str; 2] = ["critical", "audit"];
 fn the_extension_dropped_in_any_form() {
     let school = School::active();
     for (statement, operation, relation, why) in [
-        ("DROP EXTENSION pg_steward CASCADE", "DROP EXTENSION", "", CONFIG),
+        ("DROP EXTENSION pg_steward CASCADE", "DROP EXTENSION", "", ["critical", "privilege"]),
         ("DROP SCHEMA steward CASCADE", "DROP SCHEMA", "schema steward", AUDIT),
         ("DROP TYPE steward.tier CASCADE", "DROP TYPE", "steward.tier", AUDIT),
         ("DROP TABLE steward.rule CASCADE", "DROP TABLE", "steward.rule", AUDIT),
