@@ -1,6 +1,7 @@
 //! Persons: who stands behind the logins, and what their post lets them do. Rights of the logins on our own functions
 //! and views follow from the posts; nothing here decides about an operation.
 
+pub mod last;
 pub mod leaver;
 mod post;
 pub mod separation;
@@ -67,6 +68,7 @@ fn register(
         legible(what, text.unwrap_or(""))?;
     }
     let logins = own::run(|client| {
+        last::one_at_a_time(client)?;
         check_references(client, name, post, supervisor)?;
         let before = separation::sentences(client)?;
         own::execute(
@@ -86,7 +88,8 @@ fn register(
     let details =
         json!({ "person": name, "post": post, "logins": logins, "department": department, "supervisor": supervisor });
     record("register_person", details.to_string());
-    own::policy_changed()
+    own::policy_changed()?;
+    last::somebody_remains()
 }
 
 const UPSERT: &str = "INSERT INTO steward.person AS p (name, post, department, supervisor, valid_until)
@@ -153,6 +156,7 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
     let name = required("name", name)?;
     let reason = required("reason", reason)?;
     let closed = own::run(|client| {
+        last::one_at_a_time(client)?;
         let suspended = "UPDATE steward.person SET suspended_at = clock_timestamp(), suspended_reason = $2 WHERE name = $1 RETURNING name";
         if own::query(client, suspended, &[name.into(), reason.into()])?.is_empty() {
             return Err(unknown_person(name));
@@ -162,7 +166,8 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
         leaver::leave(client, name)
     })?;
     record("suspend_person", json!({ "person": name, "reason": reason, "closed": closed }).to_string());
-    own::policy_changed()
+    own::policy_changed()?;
+    last::somebody_remains()
 }
 
 /// Makes the rights of these logins on our functions and views those of their persons' posts, and of nobody's none.

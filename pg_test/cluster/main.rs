@@ -35,6 +35,7 @@ mod fault;
 mod foreign_error;
 mod history;
 mod idle;
+mod last_person;
 mod leaver;
 mod login;
 mod long_transaction;
@@ -90,6 +91,7 @@ fn main() {
         failover::tests(),
         foreign_error::tests(),
         history::tests(),
+        last_person::tests(),
         leaver::tests(),
         idle::tests(),
         login::tests(),

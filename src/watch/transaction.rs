@@ -92,6 +92,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         }
         XACT_EVENT_PRE_PREPARE => {
             crate::activation::before_prepare();
+            crate::person::last::before_prepare();
             apply::before_commit();
             note_prepared();
             before_commit();
@@ -124,6 +125,7 @@ fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
     apply::transaction_ended();
+    crate::person::last::transaction_ended();
     // A command that commits while it runs has its record still to come.
     CONCERNED.set(!buffer::is_idle());
 }
