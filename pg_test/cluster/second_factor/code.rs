@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use postgres::Client;
 
-use super::{Active, IMPORTANT, NOT_NOW, WRONG, missing, settled, verify, wrong};
+use super::{Active, IMPORTANT, NOT_NOW, Phone, WRONG, missing, settled, steady, verify, wrong};
 use crate::expect::{db_error, expect_error};
-use crate::school::{HOME, School};
+use crate::school::{HOME, School, execute, request};
 use crate::trail::tamper;
 
 tests! {
@@ -19,6 +19,8 @@ tests! {
     another_person_s_code_is_wrong,
     wrong_codes_are_counted_through_rollbacks_and_reconnects,
     wrong_codes_are_counted_through_restarts,
+    a_thief_of_the_password_locks_nobody_out,
+    a_reset_forgets_wrong_codes,
     a_cancelled_statement_has_used_its_code,
     nothing_is_verified_before_the_sequencer_has_caught_up,
 }
@@ -112,7 +114,7 @@ fn another_person_s_code_is_wrong() {
 #[track_caller]
 fn waits(school: &School, login: &str, code: &str) {
     let refused = settled(|| verify(&mut school.session(login), code));
-    let error = expect_error(refused, NOT_NOW, "may be tried at", "");
+    let error = expect_error(refused, NOT_NOW, "the next one of the authenticator", "Wait for the next code");
     assert!(error.message().contains("too many wrong codes"), "{error:?}");
 }
 
@@ -157,6 +159,52 @@ fn wrong_codes_are_counted_through_restarts() {
     active.school.stop_immediately();
     active.school.start();
     waits(&active.school, "region_chen", &active.phone("region_chen").code(0));
+}
+
+/// Whoever has the authenticator gets in, as long as the thief may guess.
+fn a_thief_of_the_password_locks_nobody_out() {
+    let active = Active::new();
+    let phone = active.phone("region_chen");
+    let (guess, mut thief) = (phone.wrong(), active.school.session("region_chen"));
+    for _ in 0..5 {
+        wrong(&mut thief, &guess);
+    }
+    let mut chen = active.school.session("region_chen");
+    steady();
+    let first = db_error(verify(&mut chen, &phone.code(0)));
+    let guessed = db_error(verify(&mut thief, &guess));
+    assert_eq!((first.message(), first.detail()), (guessed.message(), guessed.detail()), "the answer tells nothing");
+    let second = phone.code(1);
+    // At once would be a guess's way, in another session another's.
+    expect_error(verify(&mut active.school.session("region_chen"), &second), NOT_NOW, "", "");
+    sleep(Duration::from_millis(5_200));
+    verify(&mut thief, &guess).expect_err("goes on guessing");
+    verify(&mut chen, &second).expect("two codes that follow each other");
+    missing(thief.batch_execute(IMPORTANT));
+    chen.batch_execute(IMPORTANT).expect("stepped up");
+    // Each code serves once, as ever.
+    expect_error(verify(&mut chen, &second), NOT_NOW, "", "");
+}
+
+fn a_reset_forgets_wrong_codes() {
+    let active = Active::new();
+    let guess = active.phone("region_chen").wrong();
+    let mut chen = active.school.session("region_chen");
+    for _ in 0..5 {
+        wrong(&mut chen, &guess);
+    }
+    waits(&active.school, "region_chen", &active.phone("region_chen").code(0));
+    let mut superuser = active.stepped_up("postgres", 0);
+    let op_no = request(&mut superuser, "SELECT steward.reset_totp('Chen')", "");
+    let digest = active.school.digest(&op_no);
+    for (login, step) in [("reviewer_sun", "approve"), ("region_liu", "confirm")] {
+        let vote = format!("SELECT steward.{step}('{op_no}', '{digest}')");
+        active.stepped_up(login, 0).batch_execute(&vote).expect(step);
+    }
+    execute(&mut superuser, &op_no).expect("execute");
+    let phone = Phone::enrolled(&mut chen);
+    wrong(&mut chen, &guess);
+    verify(&mut chen, &phone.code(1)).expect("what was guessed before was another secret");
 }
 
 fn a_cancelled_statement_has_used_its_code() {
