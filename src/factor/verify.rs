@@ -31,6 +31,7 @@ backend_local! {
 #[pg_extern(sql = false)]
 fn verify_totp(code: Option<&str>) {
     hide_code();
+    crate::watch::code::typed();
     answer(verify(code))
 }
 

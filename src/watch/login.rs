@@ -186,6 +186,7 @@ unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
 
 unsafe extern "C-unwind" fn on_log(error: *mut pg_sys::ErrorData) {
     unsafe {
+        super::code::keep_out_of_log(&mut *error);
         if concerns(&*error) {
             note(error);
         }

@@ -4,6 +4,7 @@
 pub mod apply;
 pub mod called;
 pub mod catalog;
+pub mod code;
 pub mod dry_run;
 pub mod executor;
 pub mod facts;

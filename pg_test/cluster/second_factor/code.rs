@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postgres::Client;
 
-use super::{Active, IMPORTANT, NOT_NOW, Phone, WRONG, missing, settled, steady, verify, wrong};
+use super::{Active, IMPORTANT, NOT_NOW, Phone, WRONG, demanding, missing, settled, steady, verify, wrong};
 use crate::expect::{db_error, expect_error};
 use crate::school::{HOME, School, execute, request};
 use crate::trail::tamper;
@@ -21,6 +21,7 @@ tests! {
     wrong_codes_are_counted_through_restarts,
     a_thief_of_the_password_locks_nobody_out,
     a_reset_forgets_wrong_codes,
+    a_code_that_fails_stands_in_no_log,
     a_cancelled_statement_has_used_its_code,
     nothing_is_verified_before_the_sequencer_has_caught_up,
 }
@@ -205,6 +206,42 @@ fn a_reset_forgets_wrong_codes() {
     let phone = Phone::enrolled(&mut chen);
     wrong(&mut chen, &guess);
     verify(&mut chen, &phone.code(1)).expect("what was guessed before was another secret");
+}
+
+/// Whoever reads the log must not find a code there that nobody has used.
+fn a_code_that_fails_stands_in_no_log() {
+    let mut school = demanding();
+    school.configure(&[
+        "log_statement = 'all'",
+        "log_min_duration_statement = 0",
+        "log_min_error_statement = debug1",
+        "log_parameter_max_length_on_error = -1",
+    ]);
+    school.restart();
+    let active = Active::of(school);
+    let mut chen = active.school.session("region_chen");
+    let code = active.phone("region_chen").wrong();
+    for call in [
+        format!("SELECT steward.verify_totp('{code}')"),
+        format!("SELECT steward.verify_totp('{code}'"),
+        format!("SELECT steward.verify_totp '{code}'"),
+        format!("SELECT STEWARD.Verify_TOTP('{code}'), 1 / 0"),
+        format!("PREPARE p AS SELECT \"steward\".\"verify_totp\"($1); EXECUTE p('{code}')"),
+        format!("EXECUTE p('{code}')"),
+        format!("DO $d$BEGIN EXECUTE 'SELECT steward.verify_totp(''{code}'')'; END$d$"),
+        format!(
+            "CREATE FUNCTION pg_temp.v(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM steward.verify_totp($1); END'; SELECT pg_temp.v('{code}')"
+        ),
+    ] {
+        // Not each of them comes as far as a verdict.
+        db_error(chen.batch_execute(&call));
+    }
+    db_error(chen.query("SELECT steward.verify_totp($1)", &[&code]));
+    chen.batch_execute("SELECT 'the log goes on'").expect("select");
+    let log = std::fs::read_to_string(active.school.log()).expect("log");
+    assert!(log.contains("verify_totp") && log.contains("the log goes on"), "the log was searched");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&code)).collect();
+    assert!(lines.is_empty(), "{lines:#?}");
 }
 
 fn a_cancelled_statement_has_used_its_code() {
