@@ -146,14 +146,19 @@ unsafe fn is_client_text(text: *const c_char) -> bool {
     }
 }
 
+/// Whether a procedural language, or an operation, runs what is looked at.
+pub fn inside_language() -> bool {
+    // Safe: taking a relation out of SPI that is not there changes nothing; what it answers tells whether anybody has
+    // connected.
+    unsafe { pg_sys::SPI_unregister_relation(c"pg_steward".as_ptr()) != pg_sys::SPI_ERROR_UNCONNECTED }
+}
+
 /// Whether the client's own message calls this function of schema steward on this operation (or on a parameter), and the
 /// call is not made by a procedural language.
 pub fn client_calls(function: &str, op_no: &str) -> bool {
-    // Safe: the client's message is null or a live C string. Taking a relation out of SPI that is not there changes
-    // nothing; what it answers tells whether a procedural language has connected.
+    // Safe: the client's message is null or a live C string.
     unsafe {
-        let inside = pg_sys::SPI_unregister_relation(c"pg_steward".as_ptr()) != pg_sys::SPI_ERROR_UNCONNECTED;
-        if inside || pg_sys::debug_query_string.is_null() {
+        if inside_language() || pg_sys::debug_query_string.is_null() {
             return false;
         }
         let message = CStr::from_ptr(pg_sys::debug_query_string).to_string_lossy();
