@@ -41,7 +41,7 @@ SELECT pg_catalog.pg_extension_config_dump('steward.blocked_address', '');
 CREATE FUNCTION steward.set_login_limit(failures int DEFAULT NULL, within interval DEFAULT NULL, lock_for interval DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_login_limit_wrapper';
 COMMENT ON FUNCTION steward.set_login_limit(int, interval, interval) IS
-    'How many failed logins in a row, within what time, are told in a record LOGIN FAILURES, and for how long the login is then refused; the same for denied statements (PERMISSION FAILURES). NULL = keep; failures => 0 counts nothing, lock_for => ''0'' locks nobody. 22023 for bad values. Callers as steward.protect.';
+    'How many failed logins in a row, within what time, are told in a record LOGIN FAILURES, and for how long the login is then refused; the same for denied statements (PERMISSION FAILURES), of which those inside functions, triggers and blocks are told and lock nobody. NULL = keep; failures => 0 counts nothing, lock_for => ''0'' locks nobody. 22023 for bad values. Callers as steward.protect.';
 
 CREATE FUNCTION steward.set_login_policy(role regrole, addresses cidr[] DEFAULT NULL, tls boolean DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_login_policy_wrapper';

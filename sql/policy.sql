@@ -41,7 +41,7 @@ INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, install
     ('export',           'important', '{EXPORT,FUNCTION pg_logical_slot_*}', NULL, NULL, 'Rows that leave protected tables.', true),
     ('structure',        'critical',  '{DDL}',        NULL, NULL, 'DROP, TRUNCATE, ALTER, CLUSTER, VACUUM FULL of protected tables (requirement 6).', true),
     ('partition',        'important', '{PARTITION}',  NULL, NULL, 'A new partition of a protected table.', true),
-    ('privilege',        'critical',  '{PRIVILEGE}',  NULL, NULL, 'Privileges of administrators, of everybody and of unknown roles (requirement 3).', true),
+    ('privilege',        'critical',  '{PRIVILEGE}',  NULL, NULL, 'Privileges of administrators, of everybody and of unknown roles (requirement 3); what takes demands away.', true),
     ('account',          'important', '{ACCOUNT}',    NULL, NULL, 'Accounts and privileges of roles known to be no administrators (requirement 15).', true),
     ('config',           'critical',  '{CONFIG,FUNCTION pg_reload_conf}', NULL, NULL, 'Settings, extensions, files, libraries (requirement 2).', true),
     ('server_control',   'important',
@@ -138,7 +138,7 @@ COMMENT ON FUNCTION steward.protect(regclass, boolean) IS
 CREATE FUNCTION steward.unprotect(relation regclass) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'unprotect_wrapper';
 COMMENT ON FUNCTION steward.unprotect(regclass) IS
-    'Takes a table out of the policy. 42704 if it is not protected. Callers as steward.protect.';
+    'Takes a table out of the policy. 42704 if it is not protected. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand, as installed two.';
 
 CREATE FUNCTION steward.set_rule(name text, tier steward.tier, commands text[] DEFAULT NULL, relation_pattern text DEFAULT NULL,
     classes text[] DEFAULT NULL, columns name[] DEFAULT NULL, min_rows bigint DEFAULT NULL, roles regrole[] DEFAULT NULL,
@@ -146,18 +146,18 @@ CREATE FUNCTION steward.set_rule(name text, tier steward.tier, commands text[] D
     approvals int DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_rule_wrapper';
 COMMENT ON FUNCTION steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text, int) IS
-    'Creates or replaces a rule; NULL = any. approvals: how many different persons must approve what it matches, if more than its tier demands; 0 to 9. Commands are tags, the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT FUNCTION, or functions by C symbol (FUNCTION pg_read_file*); patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect.';
+    'Creates or replaces a rule; NULL = any. approvals: how many different persons must approve what it matches, if more than its tier demands; 0 to 9. Commands are tags, the groups READ WRITE EXPORT UPKEEP DDL PARTITION PRIVILEGE ACCOUNT CONFIG AUDIT FUNCTION, or functions by C symbol (FUNCTION pg_read_file*); patterns are regular expressions over schema.table. 22023 for unknown commands and bad patterns. Callers as steward.protect; once the policy is active a rule is replaced with as many approvals as the rules for PRIVILEGE demand, and as it demanded itself.';
 
 CREATE FUNCTION steward.drop_rule(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_rule_wrapper';
-COMMENT ON FUNCTION steward.drop_rule(text) IS 'Removes a rule. 42704 if there is none. What no rule matches is critical. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.drop_rule(text) IS 'Removes a rule. 42704 if there is none. What no rule matches is critical. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand, and as the rule demanded itself.';
 
 CREATE FUNCTION steward.set_tier_policy(tier steward.tier, approvals int DEFAULT NULL, witness boolean DEFAULT NULL,
     review_within interval DEFAULT NULL, second_factor boolean DEFAULT NULL, idle_timeout interval DEFAULT NULL,
     pre_image boolean DEFAULT NULL, post text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_tier_policy_wrapper';
 COMMENT ON FUNCTION steward.set_tier_policy(steward.tier, int, boolean, interval, boolean, interval, boolean, text) IS
-    'Changes what a tier demands, for every post or for one; NULL = keep. idle_timeout => ''0'' sets no term. 22023 for a second factor of the post service. 55000 if the policy is active and nobody could do what is demanded. Callers as steward.protect.';
+    'Changes what a tier demands, for every post or for one; NULL = keep. idle_timeout => ''0'' sets no term. 22023 for a second factor of the post service. 55000 if the policy is active and nobody could do what is demanded. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward.classify(script text, OUT step int, OUT statement text, OUT command text, OUT tier text, OUT rule text,
     OUT relations text[], OUT decision text, OUT reason text) RETURNS SETOF record
@@ -176,6 +176,6 @@ COMMENT ON FUNCTION steward.activate() IS
 
 CREATE FUNCTION steward.deactivate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'deactivate_wrapper';
 COMMENT ON FUNCTION steward.deactivate() IS
-    'Switches the policy off: everything is recorded, nothing refused. While the policy is active, inside an approved critical operation only.';
+    'Switches the policy off: everything is recorded, nothing refused. While the policy is active, inside an approved critical operation only, with as many approvals as the rules for PRIVILEGE demand, as installed two; DROP EXTENSION takes as many.';
 
 REVOKE ALL ON FUNCTION steward.activate(), steward.deactivate() FROM PUBLIC;

@@ -59,7 +59,7 @@ fn switch_on() -> Outcome<()> {
 }
 
 fn switch_off() -> Outcome<()> {
-    policy::require_configuration("deactivate")?;
+    policy::require_privilege("deactivate")?;
     own::run(|client| {
         own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
         own::execute(client, "DELETE FROM steward.activation", &[]).map(drop)

@@ -231,6 +231,13 @@ impl Policy {
             _ => None,
         })
     }
+    /// The relations of schema steward.
+    pub fn own_relations(&self) -> impl Iterator<Item = (pg_sys::Oid, OwnKind)> {
+        self.watched.iter().filter_map(|(oid, watched)| match watched {
+            Watched::Own(kind) => Some((pg_sys::Oid::from(*oid), *kind)),
+            Watched::Protected(_) => None,
+        })
+    }
     /// What a tier demands of a post; a row for the post wins over the row for every post. No row: an operation with
     /// one approval, a witness and a second factor, since a missing policy must not open anything.
     pub fn tier_policy(&self, tier: Tier, post: &str) -> TierPolicy {
@@ -571,19 +578,35 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
     Ok(persons)
 }
 
-/// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both.
-const COMMANDS: &CStr = c"SELECT proname, oid::text FROM pg_proc
-    WHERE pronamespace = 'steward'::regnamespace AND proname IN ('register_person', 'set_post', 'set_form')";
+/// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both. So are those after which less is
+/// demanded than before: they give everybody what nobody had.
+const PRIVILEGES: [(&str, Command); 7] = {
+    const fn privilege(tag: &'static str) -> Command {
+        Command { tag, group: Group::Privilege }
+    }
+    [
+        ("register_person", privilege("REGISTER PERSON")),
+        ("set_post", privilege("SET POST")),
+        ("set_form", privilege("SET FORM")),
+        ("deactivate", privilege("DEACTIVATE")),
+        ("unprotect", privilege("UNPROTECT")),
+        ("set_tier_policy", privilege("SET TIER POLICY")),
+        ("drop_rule", privilege("REMOVE RULE")),
+    ]
+};
+
+/// The command that a call of this function of ours is.
+pub fn command_named(function: &str) -> Option<Command> {
+    PRIVILEGES.iter().find(|(name, _)| *name == function).map(|(_, command)| *command)
+}
+
+const COMMANDS: &CStr = c"SELECT proname, oid::text FROM pg_proc WHERE pronamespace = 'steward'::regnamespace";
 
 fn load_commands() -> Result<Vec<(u32, Command)>, Fault> {
     own::latest_rows(COMMANDS)
         .iter()
-        .map(|row| {
-            let tag = match text(row, 0)? {
-                "set_post" => "SET POST",
-                "set_form" => "SET FORM",
-                _ => "REGISTER PERSON",
-            };
+        .filter_map(|row| Some((row, command_named(row[0].as_deref()?)?)))
+        .map(|(row, command)| {
             let oid = pg_sys::Datum::from(pg_sys::Oid::from(number(row, 1)?));
             let none = pg_sys::Datum::from(0);
             // Safe: computes the hash of a key of the function cache.
@@ -591,7 +614,7 @@ fn load_commands() -> Result<Vec<(u32, Command)>, Fault> {
                 let cache = pg_sys::SysCacheIdentifier::PROCOID as std::ffi::c_int;
                 pg_sys::GetSysCacheHashValue(cache, oid, none, none, none)
             };
-            Ok((hash, Command { tag, group: Group::Privilege }))
+            Ok((hash, command))
         })
         .collect()
 }

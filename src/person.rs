@@ -1,6 +1,7 @@
 //! Persons: who stands behind the logins, and what their post lets them do. Rights of the logins on our own functions
 //! and views follow from the posts; nothing here decides about an operation.
 
+pub mod last;
 pub mod leaver;
 mod post;
 pub mod separation;
@@ -8,7 +9,6 @@ pub mod term;
 
 use crate::audit::buffer;
 use crate::core::record::{Kind, Record};
-use crate::core::rule::{Command, Group};
 use crate::core::script::hidden_character;
 use crate::error::{Fault, Outcome, answer};
 use crate::{own, policy, session};
@@ -64,12 +64,13 @@ fn register(
     supervisor: Option<&str>,
     valid_until: Option<TimestampWithTimeZone>,
 ) -> Outcome<()> {
-    policy::require_privilege("register_person", Command { tag: "REGISTER PERSON", group: Group::Privilege })?;
+    policy::require_privilege("register_person")?;
     let name = required("name", name)?;
     for (what, text) in [("department", department), ("supervisor", supervisor)] {
         legible(what, text.unwrap_or(""))?;
     }
     let logins = own::run(|client| {
+        last::one_at_a_time(client)?;
         check_references(client, name, post, supervisor)?;
         let before = separation::sentences(client)?;
         own::execute(
@@ -89,7 +90,8 @@ fn register(
     let details =
         json!({ "person": name, "post": post, "logins": logins, "department": department, "supervisor": supervisor });
     record("register_person", details.to_string());
-    own::policy_changed()
+    own::policy_changed()?;
+    last::somebody_remains()
 }
 
 const UPSERT: &str = "INSERT INTO steward.person AS p (name, post, department, supervisor, valid_until)
@@ -156,6 +158,7 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
     let name = required("name", name)?;
     let reason = required("reason", reason)?;
     let closed = own::run(|client| {
+        last::one_at_a_time(client)?;
         let suspended = "UPDATE steward.person SET suspended_at = clock_timestamp(), suspended_reason = $2 WHERE name = $1 RETURNING name";
         if own::query(client, suspended, &[name.into(), reason.into()])?.is_empty() {
             return Err(unknown_person(name));
@@ -165,7 +168,8 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
         leaver::leave(client, name)
     })?;
     record("suspend_person", json!({ "person": name, "reason": reason, "closed": closed }).to_string());
-    own::policy_changed()
+    own::policy_changed()?;
+    last::somebody_remains()
 }
 
 /// Makes the rights of these logins on our functions and views those of their persons' posts, and of nobody's none.

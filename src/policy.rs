@@ -9,7 +9,7 @@ mod window;
 use crate::audit::buffer;
 use crate::cache;
 use crate::core::record::{Kind, Record};
-use crate::core::rule::{ColumnSet, Command};
+use crate::core::rule::{ColumnSet, Command, Group};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::cover;
@@ -52,16 +52,25 @@ pub fn require_configuration(function: &str) -> Outcome<()> {
         .hint("SELECT * FROM steward.post;"))
 }
 
-/// Gate of the functions that give capabilities: like GRANT they are what the rules for PRIVILEGE say.
-pub fn require_privilege(function: &str, command: Command) -> Outcome<()> {
+/// Gate of the functions that give capabilities, or take demands away: like GRANT they are what the rules for PRIVILEGE say.
+pub fn require_privilege(function: &str) -> Outcome<()> {
     require_configuration(function)?;
+    let command = cache::command_named(function);
+    require_command(command.ok_or_else(|| Fault::internal(format!("steward.{function} is no privilege")))?);
+    Ok(())
+}
+
+/// What the rules say to a command that has no statement of its own.
+fn require_command(command: Command) {
     let policy = cache::policy();
     let deeds = [Deed { command, relation: None, columns: ColumnSet::default() }];
     // Safe: the client's own message, or null.
     let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
     judge::enforce(&policy, &deeds, &judge::judge(&policy, &deeds), command.tag, &source);
-    Ok(())
 }
+
+/// Another text in the place of a rule may be weaker than the rule was.
+const REPLACE_RULE: Command = Command { tag: "REPLACE RULE", group: Group::Privilege };
 
 /// A rule that demands approvals is changed with as many: otherwise fewer could first change the rule.
 fn require_rule_approvals(function: &str, rule: &str) -> Outcome<()> {
@@ -214,7 +223,7 @@ fn unprotect(relation: pg_sys::Oid) {
 }
 
 fn unprotect_relation(relation: pg_sys::Oid) -> Outcome<()> {
-    require_configuration("unprotect")?;
+    require_privilege("unprotect")?;
     let name = utility::relation_name(relation);
     let gone = own::run(|client| {
         image::remove(client, relation)?;
@@ -274,6 +283,10 @@ fn set_rule(
             }
         }
         require_rule_approvals("set_rule", name)?;
+        let exists = "SELECT 1 FROM steward.rule WHERE name = $1";
+        if !own::run(|client| Ok(own::query(client, exists, &[name.into()])?.is_empty()))? {
+            require_command(REPLACE_RULE);
+        }
         own::run(|client| {
             let installed =
                 own::query(client, "SELECT 1 FROM steward.rule WHERE name = $1 AND installed", &[name.into()])?;
@@ -338,7 +351,7 @@ fn known_command(command: &str) -> Outcome<()> {
 #[pg_extern(sql = false)]
 fn drop_rule(name: &str) {
     answer((|| {
-        require_configuration("drop_rule")?;
+        require_privilege("drop_rule")?;
         require_rule_approvals("drop_rule", name)?;
         let gone = own::run(|client| {
             own::execute(client, "DELETE FROM steward.rule WHERE name = $1 RETURNING 1", &[name.into()])
@@ -363,7 +376,7 @@ fn set_tier_policy(
     post: Option<&str>,
 ) {
     answer((|| {
-        require_configuration("set_tier_policy")?;
+        require_privilege("set_tier_policy")?;
         let tier = tier_from_enum(
             tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?,
         )?;

@@ -18,6 +18,8 @@ unsafe extern "C-unwind" {
     pub fn IsLogicalWorker() -> bool;
     pub fn IsTransactionBlock() -> bool;
     pub fn IsTransactionState() -> bool;
+    /// Only flags the plans and expressions that this backend keeps.
+    pub fn ResetPlanCache();
     pub fn SPI_inside_nonatomic_context() -> bool;
     pub fn bms_next_member(set: *const Bitmapset, before: c_int) -> c_int;
     pub fn find_tabstat_entry(relation: Oid) -> *mut PgStat_TableStatus;

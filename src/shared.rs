@@ -73,6 +73,8 @@ pub struct Shared {
     pub chained: AtomicBool,
     /// Failures of logins in a row.
     pub logins: crate::login::failures::Table,
+    /// Refused logins that are counted instead of recorded.
+    pub refusals: crate::login::repeats::Repeats,
     /// Records of processes that have no lane.
     pub ring: crate::login::ring::Ring,
     /// How this server start began.

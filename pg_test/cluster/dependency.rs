@@ -18,6 +18,13 @@ tests! {
     a_function_that_was_another_for_a_moment_undoes_the_run,
     a_function_replaced_while_it_runs_undoes_the_run,
     the_records_name_the_policy_version,
+    a_function_behind_an_operator_counts,
+    a_function_behind_a_cast_counts,
+    a_function_behind_a_domain_counts,
+    a_domain_with_a_new_check_counts,
+    a_function_behind_a_policy_and_a_default_counts,
+    a_name_in_escapes_hides_nothing,
+    a_locked_table_makes_nobody_wait,
 }
 
 const CODE: &str = "CREATE FUNCTION app.helper(note text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN note; END';
@@ -26,6 +33,108 @@ const CODE: &str = "CREATE FUNCTION app.helper(note text) RETURNS text LANGUAGE 
     CREATE FUNCTION app.other() RETURNS int LANGUAGE sql AS 'SELECT 1';
     CREATE TABLE app.gate (id int); GRANT ALL ON app.gate TO region_chen;
     CREATE VIEW app.first AS SELECT * FROM app.student WHERE id <= 60";
+
+/// Functions that nobody names: an operator, a cast, a domain, a default and a policy call them.
+const UNNAMED: &str = "CREATE FUNCTION app.same(a text, b text) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = $2';
+    CREATE OPERATOR app.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = app.same);
+    CREATE TYPE app.label AS (word text);
+    CREATE FUNCTION app.labelled(a text) RETURNS app.label LANGUAGE sql AS 'SELECT ROW($1)::app.label';
+    CREATE CAST (text AS app.label) WITH FUNCTION app.labelled(text);
+    CREATE FUNCTION app.checked(a text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+    CREATE DOMAIN app.word AS text CHECK (app.checked(VALUE));
+    CREATE FUNCTION app.visible(a int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+    CREATE FUNCTION app.given() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+    CREATE TABLE app.seen (id int DEFAULT app.given());
+    CREATE POLICY p ON app.seen USING (app.visible(id) AND EXISTS (SELECT FROM app.school))";
+
+/// Another body for a function of one argument or two.
+fn replaced(signature: &str, result: &str, body: &str) -> String {
+    format!("CREATE OR REPLACE FUNCTION {signature} RETURNS {result} LANGUAGE sql AS 'SELECT {body}'")
+}
+
+#[track_caller]
+fn unnamed_ends_the_approval(script: &str, attack: &str, detail: &str) {
+    let school = School::inactive();
+    school.superuser().batch_execute(&format!("{UNNAMED}; SELECT steward.activate()")).expect("code");
+    let op_no = school.request("postgres", script);
+    school.release(&op_no);
+    school.superuser().batch_execute(attack).unwrap_or_else(|error| panic!("{attack}: {error:?}"));
+    let message = format!("what {op_no} depends on has changed since it was filed");
+    let refused = execute(&mut school.superuser(), &op_no);
+    let error = expect_message(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+    assert!(error.detail().is_some_and(|text| text.contains(detail)), "{error:?}");
+}
+
+fn a_function_behind_an_operator_counts() {
+    let attack = replaced("app.same(a text, b text)", "boolean", "true");
+    let script = "DELETE FROM app.guardian WHERE name OPERATOR(app.===) 'guardian 1'";
+    unnamed_ends_the_approval(script, &attack, "function app.same(text,text) was changed");
+}
+
+fn a_function_behind_a_cast_counts() {
+    let attack = replaced("app.labelled(a text)", "app.label", "ROW(''stolen'')::app.label");
+    let script = "DELETE FROM app.guardian WHERE id <= 60; SELECT CAST('x'::text AS app.label)";
+    unnamed_ends_the_approval(script, &attack, "function app.labelled(text) was changed");
+}
+
+fn a_function_behind_a_domain_counts() {
+    let attack = "CREATE OR REPLACE FUNCTION app.checked(a text) RETURNS boolean LANGUAGE plpgsql
+        AS 'BEGIN DELETE FROM app.scratch; RETURN true; END'";
+    let script = "UPDATE app.student SET note = 'x'::app.word WHERE id <= 60";
+    unnamed_ends_the_approval(script, attack, "function app.checked(text) was changed");
+}
+
+fn a_domain_with_a_new_check_counts() {
+    let attack = "ALTER DOMAIN app.word ADD CHECK (VALUE <> 'y')";
+    unnamed_ends_the_approval(
+        "UPDATE app.student SET note = 'x'::app.word WHERE id <= 60",
+        attack,
+        "type app.word was changed",
+    );
+}
+
+fn a_function_behind_a_policy_and_a_default_counts() {
+    let script = "TRUNCATE app.guardian; INSERT INTO app.seen DEFAULT VALUES";
+    let plpgsql = |signature: &str, result: &str, value: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION {signature} RETURNS {result} LANGUAGE plpgsql AS 'BEGIN RETURN {value}; END'"
+        )
+    };
+    let visible = plpgsql("app.visible(a int)", "boolean", "false");
+    unnamed_ends_the_approval(script, &visible, "function app.visible(integer) was changed");
+    let given = plpgsql("app.given()", "int", "2");
+    unnamed_ends_the_approval(script, &given, "function app.given() was changed");
+}
+
+fn a_name_in_escapes_hides_nothing() {
+    ends_the_approval_naming(
+        r#"SELECT app.U&"\006dove"(60)"#,
+        "CREATE OR REPLACE FUNCTION app.move(upto int) RETURNS void LANGUAGE plpgsql AS 'BEGIN DELETE FROM app.student; END'",
+        "function app.move(integer) was changed",
+    );
+}
+
+/// Whoever locks a table of their own must not keep everybody from filing.
+fn a_locked_table_makes_nobody_wait() {
+    let school = School::inactive();
+    school
+        .superuser()
+        .batch_execute(
+            "CREATE TABLE app.own (id int PRIMARY KEY DEFAULT 1 CHECK (id > 0)); CREATE VIEW app.on_top AS SELECT * FROM app.own;
+            CREATE FUNCTION app.read() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM app.own; END;
+            CREATE POLICY p ON app.own USING (EXISTS (SELECT FROM app.own)); CREATE INDEX ON app.own ((id + 1));
+            CREATE RULE r AS ON DELETE TO app.on_top DO INSTEAD DELETE FROM app.own;
+            ALTER TABLE app.own OWNER TO teacher_wang; SELECT steward.activate()",
+        )
+        .expect("a table of a teacher's");
+    let mut teacher = school.session("teacher_wang");
+    teacher.batch_execute("BEGIN; LOCK TABLE app.own IN ACCESS EXCLUSIVE MODE").expect("it is the teacher's own");
+    let mut chen = school.session("region_chen");
+    chen.batch_execute("SET statement_timeout = '20s'").expect("set");
+    let op_no = crate::school::request(&mut chen, "UPDATE app.student SET note = 'moved' WHERE id <= 60", "");
+    school.release(&op_no);
+    execute(&mut chen, &op_no).expect("nobody waits for the teacher");
+}
 
 fn school() -> School {
     let school = School::inactive();
@@ -39,6 +148,17 @@ fn school() -> School {
 
 /// After the approval the attacker changes something; the run must be refused and name it.
 fn ends_the_approval(script: &str, attack: &str, detail: &str) {
+    assert_eq!(refused_after(script, attack), detail);
+}
+
+/// The same where more than this has to be named.
+#[track_caller]
+fn ends_the_approval_naming(script: &str, attack: &str, named: &str) {
+    let detail = refused_after(script, attack);
+    assert!(detail.contains(named), "{detail}");
+}
+
+fn refused_after(script: &str, attack: &str) -> String {
     let school = school();
     let op_no = school.request("region_chen", script);
     school.release(&op_no);
@@ -46,8 +166,8 @@ fn ends_the_approval(script: &str, attack: &str, detail: &str) {
     let message = format!("what {op_no} depends on has changed since it was filed");
     let refused = execute(&mut school.session("region_chen"), &op_no);
     let error = expect_message(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
-    assert_eq!(error.detail(), Some(detail));
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+    error.detail().unwrap_or_default().to_owned()
 }
 
 fn a_function_replaced_after_the_approval_ends_it() {

@@ -13,10 +13,10 @@ use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 
 use crate::cluster::succeed;
-use crate::expect::{expect_bulk_refused, expect_error};
+use crate::expect::{db_error, expect_bulk_refused, expect_error};
 use crate::failover::wait_until;
 use crate::fault::{Paused, report, sequencer, wait_for_recovery};
-use crate::school::{HOME, School};
+use crate::school::{HOME, School, execute, request};
 
 tests! {
     a_login_and_its_end_are_on_record,
@@ -33,9 +33,14 @@ tests! {
     a_locked_login_is_refused_with_the_right_password_too_until_the_lock_ends,
     neither_crash_nor_restart_forgets_failures_and_locks,
     the_last_administrator_and_services_are_never_locked,
+    a_suspended_superuser_is_no_administrator_who_is_left,
+    an_expired_superuser_is_no_administrator_who_is_left,
     denied_statements_are_told_as_failed_logins_are,
+    what_others_code_is_denied_locks_nobody,
+    refused_logins_are_folded,
     a_role_logs_in_only_from_its_networks,
     a_blocked_network_is_refused_until_then,
+    a_network_blocked_for_ever_stays_blocked,
     a_role_that_needs_tls_is_refused_without,
     the_policy_of_logins_is_there_before_the_sequencer_is,
     no_login_waits_for_a_sequencer_that_stands_still,
@@ -474,6 +479,27 @@ fn the_last_administrator_and_services_are_never_locked() {
     assert_eq!(gate.school.records(told), 2);
 }
 
+fn a_suspended_superuser_is_no_administrator_who_is_left() {
+    let gate = Gate::active(LONG_LOCK);
+    let mut han = gate.log_in("security_han", "right").expect("login");
+    let op_no = request(&mut han, "SELECT steward.suspend_person('Wu', 'left the office')", "");
+    gate.school.release(&op_no);
+    execute(&mut han, &op_no).expect("suspend");
+    sleep(Duration::from_millis(1_600));
+    gate.fail("security_han", 6);
+    drop(gate.log_in("security_han", "right").expect("the only one who could still administer is not locked"));
+}
+
+fn an_expired_superuser_is_no_administrator_who_is_left() {
+    let expiring = format!(
+        "{LONG_LOCK}; SELECT steward.register_person('Wu', NULL, valid_until => clock_timestamp() + interval '15 s')"
+    );
+    let gate = Gate::active(&expiring);
+    sleep(Duration::from_millis(15_100));
+    gate.fail("security_han", 6);
+    drop(gate.log_in("security_han", "right").expect("the only one who could still administer is not locked"));
+}
+
 fn denied_statements_are_told_as_failed_logins_are() {
     let gate = Gate::active(LOCK);
     let mut teacher = gate.log_in("teacher_wang", "right").expect("login");
@@ -494,6 +520,59 @@ fn denied_statements_are_told_as_failed_logins_are() {
         clerk.batch_execute("SELECT 1 / 0").expect_err("no number");
     }
     assert_eq!(gate.school.records("operation_type = 'PERMISSION FAILURES' AND user_id = 'clerk_zhao'"), 0);
+}
+
+/// Somebody's trigger on a table that the victim writes tries what the victim may not do, and swallows the answer.
+fn what_others_code_is_denied_locks_nobody() {
+    let gate = Gate::active(LOCK_LONG_WITH_TRAP);
+    let mut teacher = gate.log_in("teacher_wang", "right").expect("login");
+    for _ in 0..3 {
+        teacher.batch_execute("INSERT INTO app.scratch VALUES (1, 'x')").expect("swallowed");
+        teacher.batch_execute("SELECT app.trap()").expect("swallowed");
+    }
+    db_error(teacher.batch_execute("SELECT app.unswallowed()"));
+    let told = "operation_type = 'PERMISSION FAILURES' AND user_id = 'teacher_wang'
+        AND NOT (details::json ->> 'locked')::boolean";
+    assert!(gate.school.records(told) >= 5, "it is told");
+    drop(gate.log_in("teacher_wang", "right").expect("and locks nobody"));
+    // Four of one's own are not yet too many, whatever came before them; the fifth is.
+    for _ in 0..5 {
+        drop(gate.log_in("teacher_wang", "right").expect("not yet locked"));
+        expect_error(teacher.batch_execute("TRUNCATE app.student CASCADE"), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    expect_locked(&gate, "teacher_wang");
+}
+
+const LOCK_LONG_WITH_TRAP: &str = "SELECT steward.set_login_limit(lock_for => '10 min');
+    CREATE FUNCTION app.trap() RETURNS void LANGUAGE plpgsql AS $f$BEGIN FOR i IN 1..6 LOOP
+        BEGIN TRUNCATE app.guardian; EXCEPTION WHEN insufficient_privilege THEN NULL; END;
+        BEGIN PERFORM FROM pg_authid; EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END$f$;
+    CREATE FUNCTION app.unswallowed() RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM FROM pg_authid; END';
+    CREATE FUNCTION app.on_write() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM app.trap(); RETURN NEW; END';
+    CREATE TRIGGER trap BEFORE INSERT ON app.scratch FOR EACH ROW EXECUTE FUNCTION app.on_write();
+    GRANT TRUNCATE ON app.guardian, app.student, app.card_transaction TO teacher_wang; GRANT INSERT ON app.scratch TO teacher_wang";
+
+/// Who knows no password must neither fill the trail nor make the disk wait.
+fn refused_logins_are_folded() {
+    const ATTEMPTS: i64 = 40;
+    let gate = Gate::active("SELECT steward.set_login_policy('teacher_wang', addresses => '{10.0.0.0/8}')");
+    for _ in 0..ATTEMPTS {
+        gate.log_in("teacher_wang", "wrong").err().expect("refused");
+    }
+    let refused = "operation_type = 'LOGIN' AND result = 'DENIED' AND rule = 'login_address'";
+    assert_eq!(gate.school.records(refused), 10, "the first of a minute");
+    let rest = format!("{refused} AND repeats = {}", ATTEMPTS - 10);
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while gate.school.records(&rest) == 0 {
+        assert!(Instant::now() < deadline, "nobody tells of the others");
+        sleep(Duration::from_secs(1));
+    }
+}
+
+fn a_network_blocked_for_ever_stays_blocked() {
+    let gate = Gate::active("SELECT steward.block_address('127.0.0.0/8', 'infinity', 'brute force')");
+    expect_gate_closed(&gate, "user=teacher_wang password=right", "is blocked by the policy");
+    drop(gate.log_in("teacher_wang", "right").expect("a socket is no network"));
 }
 
 #[track_caller]

@@ -41,6 +41,7 @@ mod foreign_error;
 mod form;
 mod history;
 mod idle;
+mod last_person;
 mod leaver;
 mod login;
 mod long_transaction;
@@ -74,6 +75,7 @@ mod structure;
 mod torn;
 mod traffic;
 mod trail;
+mod turning_off;
 mod waiting;
 mod way_around;
 mod window;
@@ -108,6 +110,7 @@ fn main() {
         foreign_error::tests(),
         form::tests(),
         history::tests(),
+        last_person::tests(),
         leaver::tests(),
         idle::tests(),
         login::tests(),
@@ -141,6 +144,7 @@ fn main() {
         structure::tests(),
         torn::tests(),
         traffic::tests(),
+        turning_off::tests(),
         waiting::tests(),
         way_around::tests(),
         way_around::apply::tests(),

@@ -25,6 +25,7 @@ tests! {
     an_operation_without_a_pre_image_cannot_be_restored,
     tampered_images_are_not_restored,
     no_trigger_no_execution,
+    no_trigger_no_copy_from_a_file,
     no_copy_no_execution,
     the_record_of_a_run_names_its_images,
     code_of_the_owner_gains_nothing_by_a_restore,
@@ -386,6 +387,27 @@ fn no_trigger_no_execution() {
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
     school.operate("postgres", "SELECT steward.protect('app.student')");
     school.operate("region_chen", "UPDATE app.student SET note = 'moved' WHERE id <= 60");
+}
+
+/// COPY has no executor: its rows must leave their images as well.
+fn no_trigger_no_copy_from_a_file() {
+    let school = School::inactive();
+    school
+        .superuser()
+        .batch_execute("ALTER TABLE app.guardian DISABLE TRIGGER \"RI_steward_row_image\"; SELECT steward.activate()")
+        .expect("switched off");
+    school.data_file("guardians", "9001\t1\tcopied\n");
+    let script = "COPY app.guardian FROM 'guardians'";
+    let op_no = school.request("postgres", script);
+    school.release(&op_no);
+    let run = school.superuser().batch_execute(&format!("SELECT * FROM steward.execute('{op_no}')"));
+    let message = "no pre-image can be kept of app.guardian";
+    expect_message(run, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.guardian WHERE name = 'copied'"), 0);
+    school.operate("postgres", "SELECT steward.protect('app.guardian')");
+    let op_no = school.operate("postgres", script);
+    let images = format!("SELECT count(*) FROM steward.row_image WHERE op_no = '{op_no}' AND command = 'INSERT'");
+    assert_eq!(school.ask::<i64>(&images), 1);
 }
 
 fn no_copy_no_execution() {

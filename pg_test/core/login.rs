@@ -1,6 +1,6 @@
 //! What a login is judged by, without a server.
 
-use crate::core::login::{Failures, Limit, Network, Try, is_fallback, shown};
+use crate::core::login::{Failures, Limit, Network, Taken, Try, gives_way, is_fallback, shown};
 use std::net::IpAddr;
 
 fn address(text: &str) -> IpAddr {
@@ -87,4 +87,25 @@ fn a_fallback_is_the_other_way_from_the_same_place_at_once() {
     assert!(!is_fallback(Some(first), Try { origin: 8, ..second }));
     assert!(!is_fallback(Some(first), Try { at: 3_000_000, ..second }));
     assert!(!is_fallback(Some(first), Try { at: 0, ..second }));
+}
+
+fn taken(at: i64, exists: bool, locked: bool) -> Taken {
+    Taken { at, exists, locked }
+}
+
+/// Whoever floods the server with names must not make it forget how often a login was guessed at.
+#[test]
+fn an_invented_name_takes_no_place_and_gives_way_first() {
+    let login = taken(1, true, false);
+    assert_eq!(gives_way(false, [login].into_iter()), None);
+    assert_eq!(gives_way(false, [taken(1, false, false)].into_iter()), None);
+    assert_eq!(gives_way(true, [login, taken(9, false, false), taken(5, false, true)].into_iter()), Some(2));
+    assert_eq!(gives_way(true, [login, taken(9, false, true)].into_iter()), Some(1), "an invented name is no lock");
+}
+
+#[test]
+fn among_logins_the_one_that_failed_longest_ago_gives_way_unless_it_is_locked() {
+    let places = [taken(3, true, false), taken(1, true, true), taken(2, true, false)];
+    assert_eq!(gives_way(true, places.into_iter()), Some(2));
+    assert_eq!(gives_way(true, places[1..2].iter().copied()), None);
 }

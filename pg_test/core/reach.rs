@@ -44,6 +44,21 @@ fn what_has_no_name_is_always_reached() {
     assert_eq!(reached("SELECT 1", &objects), [0, 1]);
 }
 
+/// The escapes could spell any name.
+#[test]
+fn a_name_in_escapes_reaches_everything() {
+    let objects = [object("helper", ""), object("odd name", ""), object("other", "")];
+    assert_eq!(reached("SELECT app.U&\"\\0068elper\"()", &objects), [0, 1, 2]);
+    assert_eq!(reached("SELECT app.u&\"!0068elper\" UESCAPE '!'", &objects), [0, 1, 2]);
+    assert_eq!(reached("SELECT 'u & \"'", &objects), Vec::<usize>::new());
+}
+
+#[test]
+fn operators_are_names() {
+    let objects = [object("===", "operator app.=== same"), object("same", "")];
+    assert_eq!(reached("SELECT 1 OPERATOR(app.===) 2", &objects), [0, 1]);
+}
+
 proptest! {
     /// Whatever the graph, the result is closed: nothing that a reached text mentions is left out, nothing else is in.
     #[test]

@@ -124,3 +124,22 @@ pub fn is_fallback(before: Option<Try>, now: Try) -> bool {
         before.origin == now.origin && before.tls != now.tls && (0..=FALLBACK).contains(&(now.at - before.at))
     })
 }
+
+/// A place for failures that is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// When its name last failed.
+    pub at: i64,
+    /// Its name is that of a login.
+    pub exists: bool,
+    /// Its login is locked now.
+    pub locked: bool,
+}
+
+/// Which of these places a newcomer gets; None: none of them. An invented name takes nobody's place and gives way first,
+/// locked or not: nobody can log in by it, whatever the password. Among logins the one that failed longest ago does,
+/// unless it is locked.
+pub fn gives_way(newcomer_exists: bool, taken: impl Iterator<Item = Taken>) -> Option<usize> {
+    let may = taken.enumerate().filter(|(_, place)| newcomer_exists && !(place.exists && place.locked));
+    may.min_by_key(|(_, place)| (place.exists, place.at)).map(|(number, _)| number)
+}

@@ -1,5 +1,6 @@
 //! Which objects a script can reach: those whose names occur in it, in what these say, and so on. Bodies of functions are
 //! text that only runs decide about, so names are taken for references: too many objects are found rather than too few.
+//! A name that is spelt with escapes (`U&"…"`) could be any, so what holds one reaches everything.
 
 use std::collections::HashMap;
 
@@ -55,6 +56,9 @@ impl Names {
 
     fn mentioned(&self, text: &str) -> Vec<usize> {
         let text = text.to_lowercase();
+        if text.contains("u&\"") {
+            return self.words.values().flatten().copied().chain(self.odd.iter().map(|(_, index)| *index)).collect();
+        }
         let words = text.split(|character| !is_part_of_a_word(character)).filter(|word| !word.is_empty());
         let mut found: Vec<usize> = words.filter_map(|word| self.words.get(word)).flatten().copied().collect();
         found.extend(self.odd.iter().filter(|(name, _)| text.contains(name)).map(|(_, index)| *index));

@@ -3,7 +3,7 @@
 //! a start nothing is decided here before it has taken all that earlier lives of the server left behind.
 
 use crate::audit::start::Start;
-use crate::core::attempts::{Attempts, REMEMBERED, Verdict};
+use crate::core::attempts::{Attempts, REMEMBERED, Typed, Verdict};
 use crate::core::totp::{newest_usable, step_at};
 use crate::shared;
 use pgrx::pg_sys;
@@ -115,12 +115,18 @@ pub fn settled() -> bool {
 }
 
 /// Decides one attempt of a person and remembers it. `kept`: what the table knows, for the first one since the start.
-/// `steps`: those that the code belongs to. None: too many others try.
-pub fn judge(person: &str, kept: Attempts, now: i64, steps: &[i64]) -> Option<Verdict> {
+/// `before`: see `Attempts::judge`. None: too many others try.
+pub fn judge(
+    person: &str,
+    enrolled_at: i64,
+    kept: Attempts,
+    mut typed: Typed,
+    before: Option<&Typed>,
+) -> Option<Verdict> {
     let factors = &shared::get()?.factors;
     let key = key_of(person);
-    let floor = factors.floor.load(SeqCst);
-    let usable: Vec<i64> = steps.iter().copied().filter(|step| *step > floor).collect();
+    let (floor, now) = (factors.floor.load(SeqCst), typed.at);
+    typed.steps.retain(|step| *step > floor);
     let _held = Held::take(factors);
     let own = factors.place(key).find(|place| place.is(key));
     // Free, or of somebody whose past is over.
@@ -129,7 +135,8 @@ pub fn judge(person: &str, kept: Attempts, now: i64, steps: &[i64]) -> Option<Ve
         Some(place) => (place, place.read()),
         None => (unused()?, kept),
     };
-    let verdict = attempts.judge(now, &usable);
+    attempts.forget_before(enrolled_at);
+    let verdict = attempts.judge(&typed, before);
     place.write(key, &attempts);
     Some(verdict)
 }

@@ -3,8 +3,9 @@
 use super::{VERIFY, key, memory, step_up, subject};
 use crate::audit::lane::Durability;
 use crate::audit::note;
+use crate::backend::backend_local;
 use crate::cache::Person;
-use crate::core::attempts::{Attempts, Verdict};
+use crate::core::attempts::{Attempts, Typed, Verdict};
 use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::seal::open;
 use crate::core::totp::{matching_steps, parse_code};
@@ -13,11 +14,24 @@ use crate::watch::statement::client_calls;
 use crate::{own, session};
 use pgrx::prelude::*;
 use serde_json::json;
+use std::cell::Cell;
 use std::ffi::CStr;
+
+/// A code that this session typed while a single one was not enough.
+struct First {
+    /// The enrolment it was typed for.
+    enrolled_at: i64,
+    typed: Typed,
+}
+
+backend_local! {
+    static FIRST: Cell<Option<First>> = const { Cell::new(None) };
+}
 
 #[pg_extern(sql = false)]
 fn verify_totp(code: Option<&str>) {
     hide_code();
+    crate::watch::code::typed();
     answer(verify(code))
 }
 
@@ -58,8 +72,12 @@ fn verify(code: Option<&str>) -> Outcome<()> {
     session::stamp(&mut record);
     let now = memory::clock();
     record.time = now;
-    let steps = matching_steps(&secret, code, memory::step_now(now));
-    let verdict = memory::judge(&person.name, enrolled.attempts, now, &steps);
+    let typed = Typed { at: now, steps: matching_steps(&secret, code, memory::step_now(now)) };
+    let before = FIRST.take().filter(|first| first.enrolled_at == enrolled.at).map(|first| first.typed);
+    let verdict = memory::judge(&person.name, enrolled.at, enrolled.attempts, typed.clone(), before.as_ref());
+    if verdict == Some(Verdict::OneMore) {
+        FIRST.set(Some(First { enrolled_at: enrolled.at, typed }));
+    }
     conclude(verdict, record)?;
     step_up::begin(&person.name, enrolled.at);
     Ok(())
@@ -79,10 +97,11 @@ fn conclude(verdict: Option<Verdict>, mut record: Record) -> Outcome<()> {
                 .detail("It is wrong, of another person, too old, or was used already: each code serves once.")
                 .hint("Wait for the next code, and check the clock of the authenticator."))
         }
-        Some(Verdict::Wait(until)) => {
+        Some(Verdict::OneMore) => {
             record.outcome = Ending::Denied;
-            Err(Fault::wrong_state("too many wrong codes: no code is looked at now")
-                .detail(format!("The next one may be tried at {}.", shown(until))))
+            Err(Fault::wrong_state("too many wrong codes were tried: one right code is not enough now")
+                .detail("If this one was right, the next one of the authenticator is accepted, typed in this session within two minutes.")
+                .hint("Wait for the next code, then: SELECT steward.verify_totp('…');"))
         }
         None => {
             record.outcome = Ending::Denied;
@@ -98,11 +117,6 @@ fn conclude(verdict: Option<Verdict>, mut record: Record) -> Outcome<()> {
             .hint("Free space on the data directory's file system, then wait for the next code.")
     })?;
     answer
-}
-
-fn shown(time: i64) -> String {
-    // Safe: a static buffer of the server, copied at once.
-    unsafe { CStr::from_ptr(pg_sys::timestamptz_to_str(time)) }.to_string_lossy().into_owned()
 }
 
 /// What is stored of a person's second factor.

@@ -23,6 +23,7 @@ use crate::cache::{Member, Root};
 use crate::error::{Fault, Outcome};
 use crate::operation::cover;
 use crate::own;
+use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 use sha2::{Digest, Sha256};
 
@@ -81,6 +82,8 @@ fn digest(client: &mut SpiClient<'_>, run: &Run) -> Outcome<(i64, [u8; 32])> {
     let (mut count, mut hash) = (0, Sha256::new());
     loop {
         let rows = cursor.fetch(1000)?;
+        // Safe: what the fetch has just filled.
+        let filled = unsafe { pg_sys::SPI_tuptable };
         if rows.is_empty() {
             return Ok((count, hash.finalize().into()));
         }
@@ -90,6 +93,9 @@ fn digest(client: &mut SpiClient<'_>, run: &Run) -> Outcome<(i64, [u8; 32])> {
             hash.update(image.as_bytes());
             count += 1;
         }
+        // Kept to the end of the call, the images of a large run would all be in memory at once.
+        // Safe: its rows are consumed, and their values were copied.
+        unsafe { pg_sys::SPI_freetuptable(filled) };
     }
 }
 

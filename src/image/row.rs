@@ -140,6 +140,7 @@ unsafe fn keep(trigger: &pg_sys::TriggerData, run: Option<Run>) -> Outcome<()> {
             }
             let Some(plan) = plan else { return Err(Fault::internal("a plan that was made is gone")) };
             client.update(&*plan, None, &arguments)?;
+            crate::watch::apply::kept_image();
             Ok(())
         })
     })

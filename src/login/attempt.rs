@@ -111,13 +111,16 @@ impl Attempt {
         }
     }
 
-    /// The policy refuses it, whether or not the client knew the password.
-    pub fn refused(&self, rule: &str, message: &str) {
+    /// The policy refuses it, whether or not the client knew the password. Nobody is who they say here, so nobody may make
+    /// the disk wait, nor fill it.
+    pub fn refused(&self, rule: &'static str, message: &str) {
+        let Some(before) = failures::one_more_refusal(self, rule) else { return };
         let (mut record, mut details) = self.record(LOGIN, Outcome::Denied);
         record.sqlstate = Some("28000".into());
         record.rule = Some(rule.into());
+        record.repeats = (before > 0).then(|| i64::from(before) + 1);
         details.insert("message".into(), message.into());
-        keep(record, details, Durability::Flushed);
+        keep(record, details, Durability::Buffered);
     }
 
     /// The session of this login ends.
@@ -126,6 +129,21 @@ impl Attempt {
         record.duration_us = Some(record.time - since);
         keep(record, details, Durability::Buffered);
     }
+}
+
+/// Refusals of a minute that were counted and not recorded. For the sequencer.
+pub fn refused_again(shared: &shared::Shared, rule: &str, refusals: u32) {
+    let mut record = Record::new(Kind::Login, LOGIN);
+    record.outcome = Outcome::Denied;
+    record.sqlstate = Some("28000".into());
+    record.rule = Some(rule.into());
+    record.repeats = Some(refusals.into());
+    record.details = Some(json!({ "message": "refused like those before, within the same minute" }).to_string());
+    // Safe: reads the clock.
+    record.time = unsafe { crate::raw::GetCurrentTimestamp() };
+    let mut parcel = Parcel::default();
+    parcel.add_whole(&Draft::of(&record));
+    parcel.records().into_iter().for_each(|record| ring::push(shared, record));
 }
 
 /// A background worker begins to work in a database as this role.
@@ -145,8 +163,8 @@ pub fn worker_started(role: String, database: Option<String>, name: String) {
 }
 
 /// A session was denied what it asked for once more; too often is told in a record of its own.
-pub fn permission_denied(attempt: &Attempt) {
-    if let Counted::TooMany { failures, locked_until } = failures::one_more_denial(&attempt.login()) {
+pub fn permission_denied(attempt: &Attempt, typed: bool) {
+    if let Counted::TooMany { failures, locked_until } = failures::one_more_denial(&attempt.login(), typed) {
         let (record, details) = attempt.record(TOO_MANY_DENIALS, Outcome::Failure);
         too_many(record, details, failures, locked_until);
     }

@@ -3,11 +3,13 @@
 //!
 //! Plain atomics and no lock: two failures at once may be counted in either order, never lost. A place is known by a
 //! number made from the login's name under a secret, so that nobody can choose names that share a place. The
-//! places are few and names are anybody's to invent: where all are taken, the one that failed longest ago gives way.
+//! places are few and names are anybody's to invent: where all are taken, an invented name gives way, and takes nobody's
+//! place; among logins the one that failed longest ago.
 
 use super::attempt::Attempt;
+use super::known::{self, Known};
 use super::policy::LoginPolicy;
-use crate::core::login::{Failures, Limit, Try, is_fallback};
+use crate::core::login::{Failures, Limit, Taken, Try, gives_way, is_fallback};
 use crate::shared::{self, Shared};
 use crate::{raw, state_file};
 use pgrx::pg_sys;
@@ -29,6 +31,10 @@ struct Place {
     denials: AtomicU32,
     failing_since: AtomicI64,
     denied_since: AtomicI64,
+    /// Denials of what the client itself had typed.
+    typed: AtomicU32,
+    _pad: AtomicU32,
+    typed_since: AtomicI64,
     /// When it last failed or was denied.
     at: AtomicI64,
     /// Where it last failed from: `origin << 1 | tls`; 0 once its fallback came.
@@ -73,19 +79,28 @@ pub fn one_more(attempt: &Attempt) -> Counted {
     place.from.store(u64::from(this.origin) << 1 | u64::from(this.tls), SeqCst);
     let failures = count(&place.failures, &place.failing_since, now, limit);
     place.at.store(now, SeqCst);
-    table.followed(place, &login, failures, limit, &policy)
+    table.followed(place, &login, Row { failures, locks: failures.too_many(limit) }, limit, &policy)
 }
 
-/// One more statement of a session that was denied.
-pub fn one_more_denial(login: &str) -> Counted {
+/// One more refusal by the policy: how many before it are told with it, None if it is not recorded by itself.
+pub fn one_more_refusal(attempt: &Attempt, rule: &'static str) -> Option<u32> {
+    let shared = shared::get()?;
+    // Whatever names come from a blocked network, they are one kind.
+    let whose = if rule == "blocked_address" { String::new() } else { attempt.login() };
+    shared.refusals.one_more(shared.logins.key(&format!("{rule} {whose}")), rule, now())
+}
+
+/// One more statement of a session that was denied; `typed`: by the client itself.
+pub fn one_more_denial(login: &str, typed: bool) -> Counted {
     let policy = LoginPolicy::read();
     let (Some(shared), Some(limit)) = (shared::get(), policy.limit) else { return Counted::Few };
     let table = &shared.logins;
     let Some(place) = table.claim(table.key(login)) else { return Counted::Few };
     let now = now();
     let failures = count(&place.denials, &place.denied_since, now, limit);
+    let locks = typed && count(&place.typed, &place.typed_since, now, limit).too_many(limit);
     place.at.store(now, SeqCst);
-    table.followed(place, login, failures, limit, &policy)
+    table.followed(place, login, Row { failures, locks }, limit, &policy)
 }
 
 /// A success: what failed before it is no row any more. A lock stays.
@@ -124,9 +139,16 @@ pub fn unlock(login: &str) -> bool {
     let Some(place) = table.find(table.key(login)) else { return false };
     place.failures.store(0, SeqCst);
     place.denials.store(0, SeqCst);
+    place.typed.store(0, SeqCst);
     let was = place.locked_until.swap(0, SeqCst);
     table.changes.fetch_add(1, SeqCst);
     was > now()
+}
+
+/// A row of failures or denials, and whether it is one that locks.
+struct Row {
+    failures: Failures,
+    locks: bool,
 }
 
 /// One more in a row, though others may be counting the same row now.
@@ -150,12 +172,12 @@ impl Place {
 
 impl Table {
     /// What follows a counted failure.
-    fn followed(&self, place: &Place, login: &str, failures: Failures, limit: Limit, policy: &LoginPolicy) -> Counted {
+    fn followed(&self, place: &Place, login: &str, row: Row, limit: Limit, policy: &LoginPolicy) -> Counted {
         self.changes.fetch_add(1, SeqCst);
-        if !failures.too_many(limit) {
+        if !row.locks && !row.failures.too_many(limit) {
             return Counted::Few;
         }
-        let locked_until = limit.lock.and_then(|lock| {
+        let locked_until = limit.lock.filter(|_| row.locks).and_then(|lock| {
             let until = now().saturating_add(lock);
             if !super::enforced() || policy.serves(login) || !self.can_lock(login, policy) {
                 return None;
@@ -168,14 +190,15 @@ impl Table {
             }
             Some(until)
         });
-        Counted::TooMany { failures: failures.count, locked_until }
+        Counted::TooMany { failures: row.failures.count, locked_until }
     }
 
     /// Whether somebody could still administer if this login could not. Nobody is locked while that is not known.
     fn can_lock(&self, login: &str, policy: &LoginPolicy) -> bool {
-        let Some(administrators) = &policy.administrators else { return false };
-        !administrators.iter().any(|other| other == login)
-            || administrators.iter().any(|other| other != login && self.locked(other).is_none())
+        let Some(administrators) = policy.administrators(now()) else { return false };
+        let administrators: Vec<&str> = administrators.collect();
+        !administrators.contains(&login)
+            || administrators.iter().any(|other| *other != login && self.locked(other).is_none())
     }
 
     fn locked(&self, login: &str) -> Option<i64> {
@@ -202,7 +225,7 @@ impl Table {
         self.window(key).find(|place| place.key.load(SeqCst) == key)
     }
 
-    /// The login's place; a free one, or that of the login that failed longest ago and is not locked.
+    /// The login's place; a free one, or one that gives way to it.
     fn claim(&self, key: u64) -> Option<&Place> {
         for place in self.window(key) {
             let found = place.key.compare_exchange(0, key, SeqCst, SeqCst);
@@ -210,18 +233,22 @@ impl Table {
                 return Some(place);
             }
         }
-        let now = now();
-        let oldest = self
-            .window(key)
-            .filter(|place| place.locked_until.load(SeqCst) <= now)
-            .min_by_key(|place| place.at.load(SeqCst))?;
-        let before = oldest.key.load(SeqCst);
-        oldest.key.compare_exchange(before, key, SeqCst, SeqCst).ok()?;
-        oldest.failures.store(0, SeqCst);
-        oldest.denials.store(0, SeqCst);
-        oldest.from.store(0, SeqCst);
-        oldest.locked_until.store(0, SeqCst);
-        Some(oldest)
+        let (now, known) = (now(), Known::read(&self.secret));
+        let exists = |key: u64| known.as_ref().is_none_or(|known| known.holds(key));
+        let taken = self.window(key).map(|place| Taken {
+            at: place.at.load(SeqCst),
+            exists: exists(place.key.load(SeqCst)),
+            locked: place.locked_until.load(SeqCst) > now,
+        });
+        let place = self.window(key).nth(gives_way(exists(key), taken)?)?;
+        let before = place.key.load(SeqCst);
+        place.key.compare_exchange(before, key, SeqCst, SeqCst).ok()?;
+        place.failures.store(0, SeqCst);
+        place.denials.store(0, SeqCst);
+        place.typed.store(0, SeqCst);
+        place.from.store(0, SeqCst);
+        place.locked_until.store(0, SeqCst);
+        Some(place)
     }
 }
 
@@ -231,14 +258,16 @@ pub fn restore(table: &mut Table) {
     unsafe { pg_sys::pg_strong_random(table.secret.as_mut_ptr().cast(), table.secret.len()) };
     // Without a file nothing has failed yet; one that cannot be read has lost its counts, and only those.
     let Ok(text) = std::fs::read_to_string(format!("pg_steward/{FILE}")) else { return };
-    let Ok((secret, rows)) = serde_json::from_str::<([u8; 16], Vec<[i64; 7]>)>(&text) else { return };
+    let Ok((secret, rows)) = serde_json::from_str::<([u8; 16], Vec<[i64; 9]>)>(&text) else { return };
     table.secret = secret;
-    for [key, failures, failing_since, denials, denied_since, at, locked_until] in rows {
+    for [key, failures, failing_since, denials, denied_since, typed, typed_since, at, locked_until] in rows {
         if let Some(place) = table.claim(key as u64) {
             place.failures.store(failures as u32, SeqCst);
             place.failing_since.store(failing_since, SeqCst);
             place.denials.store(denials as u32, SeqCst);
             place.denied_since.store(denied_since, SeqCst);
+            place.typed.store(typed as u32, SeqCst);
+            place.typed_since.store(typed_since, SeqCst);
             place.at.store(at, SeqCst);
             place.locked_until.store(locked_until, SeqCst);
         }
@@ -268,6 +297,8 @@ impl Keeper {
                     place.failing_since.load(SeqCst),
                     place.denials.load(SeqCst),
                     place.denied_since.load(SeqCst),
+                    place.typed.load(SeqCst),
+                    place.typed_since.load(SeqCst),
                     place.at.load(SeqCst),
                     place.locked_until.load(SeqCst),
                 ])
@@ -277,6 +308,12 @@ impl Keeper {
         self.kept = changes;
         Ok(())
     }
+}
+
+/// What the file of known logins must hold.
+pub fn known_logins(shared: &Shared, logins: &[String]) -> Vec<u8> {
+    let table = &shared.logins;
+    known::content(&table.secret, logins.iter().map(|login| table.key(login)).collect())
 }
 
 fn now() -> i64 {

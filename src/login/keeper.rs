@@ -1,7 +1,7 @@
 //! What the sequencer does for logins: the file of their policy follows the tables, the file of their failures follows
 //! shared memory.
 
-use super::{failures, policy};
+use super::{attempt, failures, known, policy};
 use crate::audit::sequencer::transaction;
 use crate::shared::Shared;
 use crate::{cache, own};
@@ -17,6 +17,8 @@ pub struct Keeper {
     looked_at: i64,
     /// What the file of the policy holds.
     written: Option<String>,
+    /// What the file of known logins holds.
+    known: Vec<u8>,
     failures: failures::Keeper,
     /// What could not be written was said.
     complained: bool,
@@ -28,7 +30,11 @@ impl Keeper {
         let kept = self.failures.keep(shared);
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
-        let kept = kept.and_then(|()| if now - self.looked_at < LOOK_INTERVAL { Ok(()) } else { self.follow(now) });
+        let due = now - self.looked_at >= LOOK_INTERVAL;
+        if due {
+            shared.refusals.take(now).into_iter().for_each(|(rule, count)| attempt::refused_again(shared, rule, count));
+        }
+        let kept = kept.and_then(|()| if due { self.follow(shared, now) } else { Ok(()) });
         match kept {
             Ok(()) => self.complained = false,
             Err(error) if !self.complained => {
@@ -39,16 +45,21 @@ impl Keeper {
         }
     }
 
-    fn follow(&mut self, now: i64) -> io::Result<()> {
+    fn follow(&mut self, shared: &Shared, now: i64) -> io::Result<()> {
         self.looked_at = now;
         if !policy::is_old() && self.written.is_some() {
             return Ok(());
         }
-        let text = transaction(|| match cache::policy_relation() {
-            Some(_) => own::run(policy::text).map(Some),
+        let found = transaction(|| match cache::policy_relation() {
+            Some(_) => own::run(|client| Ok((policy::text(client)?, policy::logins(client)?))).map(Some),
             None => Ok(None),
         });
-        let text = text.unwrap_or_else(policy::nothing);
+        let (text, logins) = found.unwrap_or_else(|| (policy::nothing(), Vec::new()));
+        let known = failures::known_logins(shared, &logins);
+        if self.known != known {
+            known::write(&known).inspect_err(|_| policy::set_old())?;
+            self.known = known;
+        }
         if self.written.as_ref() != Some(&text) {
             self.written = None;
             policy::write(&text)?;

@@ -34,8 +34,8 @@ struct Demand {
 pub struct LoginPolicy {
     /// How many failures are too many; None: they are not counted.
     pub limit: Option<Limit>,
-    /// Logins that could administer the policy; None: not known.
-    pub administrators: Option<Vec<String>>,
+    /// Logins that could administer the policy, and until when; None: not known.
+    administrators: Option<Vec<(String, i64)>>,
     /// Logins of persons of the post `service`.
     services: Vec<String>,
     /// What the roles of a login demand.
@@ -89,9 +89,13 @@ impl LoginPolicy {
             let network = Network::parse(row.get("address")?.as_str()?)?;
             Some((network, row.get("until")?.as_i64().unwrap_or(i64::MAX), row.get("reason")?.as_str()?.to_owned()))
         });
+        let administrators = file.get("administrators")?.as_array()?.iter().map(|row| {
+            let until = row.get("until")?.as_i64().unwrap_or(i64::MAX);
+            Some((row.get("login")?.as_str()?.to_owned(), until))
+        });
         Some(LoginPolicy {
             limit,
-            administrators: Some(names(file.get("administrators")?)?),
+            administrators: Some(administrators.collect::<Option<_>>()?),
             services: names(file.get("services")?)?,
             demands,
             blocked: blocked.collect::<Option<_>>()?,
@@ -101,6 +105,12 @@ impl LoginPolicy {
     /// Whether a login is an application's: an attacker must not be able to lock it out.
     pub fn serves(&self, login: &str) -> bool {
         self.services.iter().any(|service| service == login)
+    }
+
+    /// The logins that can administer the policy at a moment; None: not known.
+    pub fn administrators(&self, now: i64) -> Option<impl Iterator<Item = &str>> {
+        let administrators = self.administrators.as_ref()?;
+        Some(administrators.iter().filter(move |(_, until)| *until > now).map(|(login, _)| login.as_str()))
     }
 
     /// What the policy says to an attempt, the lock apart.
@@ -169,9 +179,23 @@ pub fn text(client: &mut SpiClient<'_>) -> Outcome<String> {
     text.ok_or_else(|| Fault::internal("the policy of logins does not read back"))
 }
 
+/// Every role that can log in.
+pub fn logins(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
+    let mut logins = Vec::new();
+    for row in own::select(client, "SELECT rolname::text FROM pg_roles WHERE rolcanlogin", &[])? {
+        logins.extend(row.get::<String>(1)?);
+    }
+    Ok(logins)
+}
+
+/// The files are to be written again.
+pub fn set_old() {
+    CHANGED.set(true);
+}
+
 /// Replaces the file.
 pub fn write(text: &str) -> std::io::Result<()> {
-    state_file::replace(FILE, text.as_bytes()).inspect_err(|_| CHANGED.set(true))
+    state_file::replace(FILE, text.as_bytes()).inspect_err(|_| set_old())
 }
 
 /// The file's text where there is no policy.
@@ -180,22 +204,24 @@ pub fn nothing() -> String {
     json!({ "limit": null, "administrators": [], "services": [], "demands": [], "blocked": [] }).to_string()
 }
 
-/// Times are microseconds since 2000-01-01 UTC. A role demands what it does of every login that is a member of it.
+/// Times are microseconds since 2000-01-01 UTC. Who is suspended, or nobody registered, administers nothing. A role demands what it does of every login that is a member of it.
 const POLICY: &str = "WITH RECURSIVE up(login, ancestor) AS (
         SELECT oid, oid FROM pg_roles WHERE rolcanlogin
         UNION SELECT u.login, m.roleid FROM up u JOIN pg_auth_members m ON m.member = u.ancestor),
-    standing AS (SELECT r.rolname, r.rolsuper, p.post, o.capabilities FROM pg_roles r
-        LEFT JOIN steward.person_login l ON l.role::oid = r.oid
-        LEFT JOIN steward.person p ON p.name = l.person AND p.suspended_at IS NULL
-        LEFT JOIN steward.post o ON o.name = p.post
-        WHERE r.rolcanlogin AND coalesce(r.rolvaliduntil > now(), true))
+    standing AS (SELECT r.rolname, r.rolsuper, p.post, o.capabilities,
+            least(coalesce(r.rolvaliduntil, 'infinity'), coalesce(p.valid_until, 'infinity')) AS until FROM pg_roles r
+        JOIN steward.person_login l ON l.role::oid = r.oid
+        JOIN steward.person p ON p.name = l.person AND p.suspended_at IS NULL
+        JOIN steward.post o ON o.name = p.post
+        WHERE r.rolcanlogin)
     SELECT json_build_object(
         'limit', (SELECT json_build_object('failures', failures,
                 'within', (CASE WHEN within IS NOT NULL THEN least(extract(epoch FROM within), 1e9) END * 1000000)::int8,
                 'lock', (CASE WHEN lock_for IS NOT NULL THEN least(extract(epoch FROM lock_for), 1e9) END * 1000000)::int8)
             FROM steward.login_limit WHERE failures IS NOT NULL),
-        'administrators', (SELECT coalesce(json_agg(rolname), '[]') FROM standing
-            WHERE rolsuper OR 'configure' = ANY (capabilities)),
+        'administrators', (SELECT coalesce(json_agg(json_build_object('login', rolname,
+                'until', (extract(epoch FROM nullif(until, 'infinity') - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8)), '[]')
+            FROM standing WHERE until > '2000-01-01' AND (rolsuper OR 'configure' = ANY (capabilities))),
         'services', (SELECT coalesce(json_agg(rolname), '[]') FROM standing WHERE post = 'service'),
         'demands', (SELECT coalesce(json_agg(json_build_object('login', r.rolname,
                 'addresses', p.addresses::text[], 'tls', p.tls)), '[]')

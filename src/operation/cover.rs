@@ -4,6 +4,7 @@
 use crate::backend::backend_local;
 use crate::core::gate;
 use crate::image::Run;
+use crate::raw;
 use crate::watch::named_rule::Closed;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,13 +26,17 @@ backend_local! {
     static COVER: RefCell<Option<Rc<Cover>>> = const { RefCell::new(None) };
 }
 
-/// Ends the cover when dropped, by a panic (an SQL error on its way through) as well.
+/// Ends the cover when dropped, by a panic (an SQL error on its way through) as well. With it go the plans and expressions
+/// that this backend keeps: a procedural language sets an expression up once for the whole transaction, and the functions
+/// in it, which are decided at that moment, would go on after the cover that they were allowed under.
 #[must_use = "the cover ends when the guard is dropped"]
 pub struct CoverGuard(());
 
 impl Drop for CoverGuard {
     fn drop(&mut self) {
         COVER.with_borrow_mut(|cover| *cover = None);
+        // Safe: neither looks anything up nor raises; a plan that runs now runs on.
+        unsafe { raw::ResetPlanCache() }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What an operation depends on besides its script: functions, views, tables, triggers, policies and rules that it can
-//! reach. They are written down when it is filed; after that a changed one ends the approval, not the other way round.
+//! What an operation depends on besides its script: functions, operators, casts, types, views, tables, triggers, policies
+//! and rules that it can reach. They are written down when it is filed; after that a changed one ends the approval, not the other way round.
 
 use super::Operation;
 use crate::core::reach::{Object, reached};

@@ -4,7 +4,6 @@
 use super::cover;
 use super::form::{NO_END, ROLE_GRANT, is_past, no_term, role_form, stored};
 use crate::core::role_form::RoleForm;
-use crate::core::rule::{Command, Group};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{one_text, required};
@@ -155,7 +154,7 @@ const KEEP: &str =
 #[pg_extern(sql = false)]
 fn set_form(form: Option<&str>, demanded: Option<bool>, sign_offs: Option<i32>) {
     answer((|| {
-        policy::require_privilege("set_form", Command { tag: "SET FORM", group: Group::Privilege })?;
+        policy::require_privilege("set_form")?;
         let form = required("form", form)?;
         let demanded = demanded.ok_or_else(|| Fault::bad_argument("demanded must be true or false"))?;
         if sign_offs.is_some_and(|sign_offs| !(0..=9).contains(&sign_offs)) {

@@ -10,6 +10,7 @@ use crate::watch::transaction;
 use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 use std::cell::RefCell;
+use std::ffi::CStr;
 
 /// A login whose sessions end when the transaction commits.
 struct Leaving {
@@ -21,16 +22,20 @@ backend_local! {
     static LEAVING: RefCell<Vec<Leaving>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A superuser who can log in and is nobody else's: were the last one closed, only a restart could open the server.
-const TO_CLOSE: &str = "SELECT quote_ident(r.rolname) FROM steward.person_login l JOIN pg_roles r ON r.oid = l.role::oid
+/// All logins of the person but those of superusers where no other superuser is left who can log in and may do something:
+/// were the last one closed, only a restart could open the server.
+const TO_CLOSE: &CStr =
+    c"SELECT quote_ident(r.rolname) FROM steward.person_login l JOIN pg_roles r ON r.oid = l.role::oid
     WHERE l.person = $1 AND r.rolcanlogin AND (NOT r.rolsuper OR EXISTS (SELECT FROM pg_roles other
-        WHERE other.rolsuper AND other.rolcanlogin
-            AND NOT EXISTS (SELECT FROM steward.person_login mine WHERE mine.person = $1 AND mine.role::oid = other.oid)))
+        WHERE other.rolsuper AND other.rolcanlogin AND NOT EXISTS (SELECT FROM steward.person_login theirs
+            JOIN steward.person p ON p.name = theirs.person WHERE theirs.role::oid = other.oid AND (p.name = $1
+                OR p.suspended_at IS NOT NULL OR coalesce(p.valid_until, 'infinity') <= clock_timestamp()))))
     ORDER BY 1";
 
-/// Closes the person's logins and ends their sessions at the commit. Returns the logins that were closed.
+/// Closes the person's logins and ends their sessions at the commit. Returns the logins that were closed. The caller holds
+/// the lock of `last`, so what is read here, with the newest snapshot, stays as it is.
 pub fn leave(client: &mut SpiClient<'_>, person: &str) -> Outcome<Vec<String>> {
-    let closed = texts(client, TO_CLOSE, &[person.into()])?;
+    let closed: Vec<String> = own::latest_rows_of(TO_CLOSE, &[person]).into_iter().flatten().flatten().collect();
     for login in &closed {
         // A quoted identifier of the catalog.
         own::execute(client, &format!("ALTER ROLE {login} NOLOGIN"), &[])?;

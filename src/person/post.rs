@@ -1,7 +1,6 @@
 //! Posts: what they let a person do, and which group roles are theirs.
 
 use super::{one_text, required};
-use crate::core::rule::{Command, Group};
 use crate::error::{Fault, Outcome, answer};
 use crate::person::separation;
 use crate::{own, policy};
@@ -33,7 +32,7 @@ fn set(
     administrator: Option<bool>,
     roles: Option<Vec<Option<pg_sys::Oid>>>,
 ) -> Outcome<()> {
-    policy::require_privilege("set_post", Command { tag: "SET POST", group: Group::Privilege })?;
+    policy::require_privilege("set_post")?;
     let name = required("name", name)?;
     let unknown =
         capabilities.iter().flatten().find(|given| given.as_deref().is_none_or(|given| !CAPABILITIES.contains(&given)));
@@ -44,6 +43,7 @@ fn set(
     let roles = roles.map(|roles| roles.into_iter().collect::<Option<Vec<_>>>());
     let roles = roles.map(|roles| roles.ok_or_else(|| Fault::bad_argument("a role must not be NULL"))).transpose()?;
     own::run(|client| {
+        super::last::one_at_a_time(client)?;
         let gone = "SELECT string_agg(r::text, ' ') FROM unnest($1::oid[]) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE oid = r)";
         if let Some(gone) = one_text(client, gone, &[roles.clone().into()])? {
             return Err(Fault::unknown(format!("role {gone} does not exist")));

@@ -6,14 +6,32 @@
 
 use super::facts::Deed;
 use super::statement::Source;
-use super::{executor, judge, rows, standing_aside};
+use super::{executor, judge, rows, standing_aside, utility};
 use crate::audit::buffer;
-use crate::cache::{self, Member};
+use crate::backend::backend_local;
+use crate::cache::{self, Member, Policy};
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::raw;
+use std::cell::Cell;
 use std::rc::Rc;
 
 const APPLY: &str = "APPLY";
+/// The one table that our own code writes while a worker applies: the row trigger, for what is applied.
+const ROW_IMAGES: &str = "steward.row_image";
+
+backend_local! {
+    /// Rows that our trigger wrote there in this transaction.
+    static IMAGES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The row trigger has kept an image.
+pub fn kept_image() {
+    IMAGES.set(IMAGES.get() + 1);
+}
+
+pub fn transaction_ended() {
+    IMAGES.set(0);
+}
 
 /// Whether this process applies changes of a publisher.
 pub fn is_worker() -> bool {
@@ -29,6 +47,7 @@ pub fn before_commit() {
     let policy = cache::policy();
     // Safe: null stands for a statement without text.
     let source = unsafe { Source::new(std::ptr::null(), -1, 0) };
+    refuse_own(&policy, &source);
     for member in policy.roots() {
         let touched = rows::touched(&member.root);
         let truncated = rows::truncated(&member.root);
@@ -43,6 +62,20 @@ pub fn before_commit() {
         let mut record = judge::record(APPLY, judge::relations(&deeds), tier, &rule, &source);
         record.rows = Some(touched as i64);
         buffer::push(record);
+    }
+}
+
+/// Nothing of schema steward comes from a publisher: neither policy nor records nor secrets.
+fn refuse_own(policy: &Policy, source: &Source<'_>) {
+    for (relation, kind) in policy.own_relations() {
+        let rows = rows::touched_alone(relation);
+        if rows == 0 && !rows::truncated_alone(relation) {
+            continue;
+        }
+        let name = utility::relation_name(relation);
+        if name != ROW_IMAGES || rows > IMAGES.get() || rows::truncated_alone(relation) {
+            judge::guard_own(kind, &name, APPLY, source);
+        }
     }
 }
 

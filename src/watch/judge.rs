@@ -359,7 +359,7 @@ pub fn deny(mut record: Record, fault: Fault) -> ! {
     record.outcome = Outcome::Denied;
     record.sqlstate = Some(fault.sqlstate());
     note(record, Durability::Flushed);
-    super::login::denied();
+    super::login::denied(!super::statement::inside_language());
     fault.raise()
 }
 

@@ -158,10 +158,13 @@ pub fn committed() {
     SESSION.with_borrow(|session| session.iter().for_each(Attempt::succeeded));
 }
 
-/// The session was denied what it asked for.
-pub fn denied() {
+/// The session was denied what it asked for. `typed`: by the client itself; what somebody else's trigger, function or view
+/// tries in a person's name is told, but must not lock the person's login.
+pub fn denied(typed: bool) {
     if PHASE.get() == Phase::Established {
-        SESSION.with_borrow(|session| session.iter().for_each(attempt::permission_denied));
+        SESSION.with_borrow(|session| {
+            session.iter().for_each(|attempt| attempt::permission_denied(attempt, typed));
+        });
     }
 }
 
@@ -188,6 +191,7 @@ unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
 
 unsafe extern "C-unwind" fn on_log(error: *mut pg_sys::ErrorData) {
     unsafe {
+        super::code::keep_out_of_log(&mut *error);
         if concerns(&*error) {
             note(error);
         }
@@ -225,7 +229,8 @@ fn is_ours(error: &pg_sys::ErrorData) -> bool {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn note(error: *mut pg_sys::ErrorData) {
     if PHASE.get() == Phase::Established {
-        denied();
+        // Safe: an error of the server. Functions and their languages tell in its context that it happened in them.
+        denied(unsafe { (*error).context.is_null() });
         return;
     }
     // Whatever comes now, this process is recorded once.

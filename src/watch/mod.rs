@@ -5,6 +5,7 @@ pub mod apply;
 pub mod armed;
 pub mod called;
 pub mod catalog;
+pub mod code;
 pub mod copy_data;
 pub mod dry_run;
 pub mod executor;

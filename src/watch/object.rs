@@ -67,7 +67,7 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
 /// Something hanging on a protected table goes, or the table itself, by whatever command.
 fn dropped(class: Oid, object: Oid, part: c_int) {
     if class == catalog::EXTENSION && is_own_extension(object) {
-        return judge_alone("DROP EXTENSION", Group::Config, &client_source());
+        return judge_alone("DROP EXTENSION", Group::Privilege, &client_source());
     }
     let whole = class == catalog::RELATION && part == 0;
     let target = match class {

@@ -36,36 +36,41 @@ backend_local! {
 
 /// Rows of a protected tree touched by this transaction and, before it, by the running top-level statement.
 pub fn touched(root: &Root) -> u64 {
+    let now: u64 = root.members.iter().map(|member| touched_alone(*member)).sum();
+    now + carried(root.oid)
+}
+
+/// Rows of one table, partitions apart, touched by this transaction.
+pub fn touched_alone(relation: pg_sys::Oid) -> u64 {
     // Safe: the entry and its chain of subtransactions belong to this backend and are only read.
-    let now: i64 = unsafe {
+    unsafe {
         if !pg_sys::pgstat_track_counts {
             Fault::refused("write on a protected table refused: rows cannot be counted")
                 .detail("track_counts is off in this session, so nothing can tell how many rows a statement touches.")
                 .hint("RESET track_counts;")
                 .raise();
         }
-        root.members
-            .iter()
-            .map(|member| {
-                let entry = raw::find_tabstat_entry(*member);
-                let mut level = if entry.is_null() { std::ptr::null_mut() } else { (*entry).trans };
-                let mut rows = 0;
-                while !level.is_null() {
-                    rows += (*level).tuples_inserted + (*level).tuples_updated + (*level).tuples_deleted;
-                    level = (*level).upper;
-                }
-                rows
-            })
-            .sum()
-    };
-    now as u64 + carried(root.oid)
+        let entry = raw::find_tabstat_entry(relation);
+        let mut level = if entry.is_null() { std::ptr::null_mut() } else { (*entry).trans };
+        let mut rows = 0;
+        while !level.is_null() {
+            rows += (*level).tuples_inserted + (*level).tuples_updated + (*level).tuples_deleted;
+            level = (*level).upper;
+        }
+        rows as u64
+    }
 }
 
 /// Whether this transaction has truncated any table of a protected tree.
 pub fn truncated(root: &Root) -> bool {
+    root.members.iter().any(|member| truncated_alone(*member))
+}
+
+/// The same for one table.
+pub fn truncated_alone(relation: pg_sys::Oid) -> bool {
     // Safe: as above.
-    root.members.iter().any(|member| unsafe {
-        let entry = raw::find_tabstat_entry(*member);
+    unsafe {
+        let entry = raw::find_tabstat_entry(relation);
         let mut level = if entry.is_null() { std::ptr::null_mut() } else { (*entry).trans };
         while !level.is_null() {
             if (*level).truncdropped {
@@ -74,7 +79,7 @@ pub fn truncated(root: &Root) -> bool {
             level = (*level).upper;
         }
         false
-    })
+    }
 }
 
 fn carried(root: pg_sys::Oid) -> u64 {

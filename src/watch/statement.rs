@@ -157,7 +157,7 @@ unsafe fn is_client_text(text: *const c_char) -> bool {
     }
 }
 
-/// Whether a procedural language has connected to SPI.
+/// Whether a procedural language, or an operation, runs what is looked at.
 pub fn inside_language() -> bool {
     // Safe: taking a relation out of SPI that is not there changes nothing; what it answers tells whether anybody has
     // connected.

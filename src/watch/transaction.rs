@@ -93,6 +93,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         }
         XACT_EVENT_PRE_PREPARE => {
             crate::activation::before_prepare();
+            crate::person::last::before_prepare();
             apply::before_commit();
             note_prepared();
             before_commit();
@@ -127,6 +128,8 @@ fn before_commit() {
 fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
+    apply::transaction_ended();
+    crate::person::last::transaction_ended();
     // A command that commits while it runs has its record still to come.
     CONCERNED.set(!buffer::is_idle());
 }

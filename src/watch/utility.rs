@@ -9,7 +9,7 @@ use super::granted::{self, Given};
 use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
-use super::utility_names::text;
+use super::utility_names::{names_own_extension, text};
 use super::{copy_data, executor, rows, standing_aside, transaction};
 use crate::audit::buffer;
 use crate::backend::backend_local;
@@ -257,13 +257,8 @@ unsafe extern "C-unwind" fn complete(
 
 /// Its own objects go before the extension itself, so this must be known when the command begins.
 unsafe fn drops_own_extension(node: *mut pg_sys::Node) -> bool {
-    // Safe: cast after the tag; an extension is named by a String node.
-    unsafe {
-        (*node).type_ == NodeTag::T_DropStmt
-            && (*node.cast::<pg_sys::DropStmt>()).removeType == pg_sys::ObjectType::OBJECT_EXTENSION
-            && super::list::<pg_sys::String>((*node.cast::<pg_sys::DropStmt>()).objects)
-                .any(|name| text((*name).sval) == "pg_steward")
-    }
+    // Safe: cast after the tag.
+    unsafe { (*node).type_ == NodeTag::T_DropStmt && names_own_extension(&*node.cast()) }
 }
 
 /// Whether the innermost running command named this protected tree and was allowed: what the object access hook sees it

@@ -2,7 +2,7 @@
 //! rules; what is not listed here is configuration, because the unknown is critical.
 
 use super::facts::Deed;
-use super::utility_names::{copied_columns, resolve, text};
+use super::utility_names::{copied_columns, names_own_extension, resolve, text};
 use super::{catalog, list, privilege};
 use crate::cache::{OwnKind, Policy, Watched};
 use crate::core::emergency::is_closed_setting;
@@ -319,6 +319,8 @@ impl Reader<'_> {
         use ObjectType::*;
         unsafe {
             match drop.removeType {
+                // With the policy all that it demands goes.
+                OBJECT_EXTENSION if names_own_extension(drop) => return self.plain(Group::Privilege),
                 OBJECT_EXTENSION
                 | OBJECT_EVENT_TRIGGER
                 | OBJECT_FDW

@@ -210,3 +210,10 @@ pub unsafe fn copied_columns(relation: pg_sys::Oid, listed: *mut pg_sys::List) -
     }
     set
 }
+
+/// Whether a DROP EXTENSION names ours among others.
+pub unsafe fn names_own_extension(drop: &pg_sys::DropStmt) -> bool {
+    // Safe: extensions are named by String nodes.
+    drop.removeType == ObjectType::OBJECT_EXTENSION
+        && unsafe { list::<pg_sys::String>(drop.objects).any(|name| text((*name).sval) == "pg_steward") }
+}

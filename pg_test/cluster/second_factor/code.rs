@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use postgres::Client;
 
-use super::{Active, IMPORTANT, NOT_NOW, WRONG, missing, settled, verify, wrong};
+use super::{Active, IMPORTANT, NOT_NOW, Phone, WRONG, demanding, missing, settled, steady, verify, wrong};
 use crate::expect::{db_error, expect_error};
-use crate::school::{HOME, School};
+use crate::school::{HOME, School, execute, request};
 use crate::trail::tamper;
 
 tests! {
@@ -19,6 +19,9 @@ tests! {
     another_person_s_code_is_wrong,
     wrong_codes_are_counted_through_rollbacks_and_reconnects,
     wrong_codes_are_counted_through_restarts,
+    a_thief_of_the_password_locks_nobody_out,
+    a_reset_forgets_wrong_codes,
+    a_code_that_fails_stands_in_no_log,
     a_cancelled_statement_has_used_its_code,
     nothing_is_verified_before_the_sequencer_has_caught_up,
 }
@@ -112,7 +115,7 @@ fn another_person_s_code_is_wrong() {
 #[track_caller]
 fn waits(school: &School, login: &str, code: &str) {
     let refused = settled(|| verify(&mut school.session(login), code));
-    let error = expect_error(refused, NOT_NOW, "may be tried at", "");
+    let error = expect_error(refused, NOT_NOW, "the next one of the authenticator", "Wait for the next code");
     assert!(error.message().contains("too many wrong codes"), "{error:?}");
 }
 
@@ -157,6 +160,88 @@ fn wrong_codes_are_counted_through_restarts() {
     active.school.stop_immediately();
     active.school.start();
     waits(&active.school, "region_chen", &active.phone("region_chen").code(0));
+}
+
+/// Whoever has the authenticator gets in, as long as the thief may guess.
+fn a_thief_of_the_password_locks_nobody_out() {
+    let active = Active::new();
+    let phone = active.phone("region_chen");
+    let (guess, mut thief) = (phone.wrong(), active.school.session("region_chen"));
+    for _ in 0..5 {
+        wrong(&mut thief, &guess);
+    }
+    let mut chen = active.school.session("region_chen");
+    steady();
+    let first = db_error(verify(&mut chen, &phone.code(0)));
+    let guessed = db_error(verify(&mut thief, &guess));
+    assert_eq!((first.message(), first.detail()), (guessed.message(), guessed.detail()), "the answer tells nothing");
+    let second = phone.code(1);
+    // At once would be a guess's way, in another session another's.
+    expect_error(verify(&mut active.school.session("region_chen"), &second), NOT_NOW, "", "");
+    sleep(Duration::from_millis(5_200));
+    verify(&mut thief, &guess).expect_err("goes on guessing");
+    verify(&mut chen, &second).expect("two codes that follow each other");
+    missing(thief.batch_execute(IMPORTANT));
+    chen.batch_execute(IMPORTANT).expect("stepped up");
+    // Each code serves once, as ever.
+    expect_error(verify(&mut chen, &second), NOT_NOW, "", "");
+}
+
+fn a_reset_forgets_wrong_codes() {
+    let active = Active::new();
+    let guess = active.phone("region_chen").wrong();
+    let mut chen = active.school.session("region_chen");
+    for _ in 0..5 {
+        wrong(&mut chen, &guess);
+    }
+    waits(&active.school, "region_chen", &active.phone("region_chen").code(0));
+    let mut superuser = active.stepped_up("postgres", 0);
+    let op_no = request(&mut superuser, "SELECT steward.reset_totp('Chen')", "");
+    let digest = active.school.digest(&op_no);
+    for (login, step) in [("reviewer_sun", "approve"), ("region_liu", "confirm")] {
+        let vote = format!("SELECT steward.{step}('{op_no}', '{digest}')");
+        active.stepped_up(login, 0).batch_execute(&vote).expect(step);
+    }
+    execute(&mut superuser, &op_no).expect("execute");
+    let phone = Phone::enrolled(&mut chen);
+    wrong(&mut chen, &guess);
+    verify(&mut chen, &phone.code(1)).expect("what was guessed before was another secret");
+}
+
+/// Whoever reads the log must not find a code there that nobody has used.
+fn a_code_that_fails_stands_in_no_log() {
+    let mut school = demanding();
+    school.configure(&[
+        "log_statement = 'all'",
+        "log_min_duration_statement = 0",
+        "log_min_error_statement = debug1",
+        "log_parameter_max_length_on_error = -1",
+    ]);
+    school.restart();
+    let active = Active::of(school);
+    let mut chen = active.school.session("region_chen");
+    let code = active.phone("region_chen").wrong();
+    for call in [
+        format!("SELECT steward.verify_totp('{code}')"),
+        format!("SELECT steward.verify_totp('{code}'"),
+        format!("SELECT steward.verify_totp '{code}'"),
+        format!("SELECT STEWARD.Verify_TOTP('{code}'), 1 / 0"),
+        format!("PREPARE p AS SELECT \"steward\".\"verify_totp\"($1); EXECUTE p('{code}')"),
+        format!("EXECUTE p('{code}')"),
+        format!("DO $d$BEGIN EXECUTE 'SELECT steward.verify_totp(''{code}'')'; END$d$"),
+        format!(
+            "CREATE FUNCTION pg_temp.v(text) RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM steward.verify_totp($1); END'; SELECT pg_temp.v('{code}')"
+        ),
+    ] {
+        // Not each of them comes as far as a verdict.
+        db_error(chen.batch_execute(&call));
+    }
+    db_error(chen.query("SELECT steward.verify_totp($1)", &[&code]));
+    chen.batch_execute("SELECT 'the log goes on'").expect("select");
+    let log = std::fs::read_to_string(active.school.log()).expect("log");
+    assert!(log.contains("verify_totp") && log.contains("the log goes on"), "the log was searched");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&code)).collect();
+    assert!(lines.is_empty(), "{lines:#?}");
 }
 
 fn a_cancelled_statement_has_used_its_code() {

@@ -14,12 +14,38 @@ use crate::school::{HOME, School, settings};
 use crate::trail::tamper;
 
 tests! {
+    analyze_samples_no_secret,
     a_superuser_neither_reads_nor_writes_secrets,
     an_exchanged_secret_does_not_open,
     the_secret_stands_nowhere_in_clear,
     a_key_that_others_could_read_is_refused,
     a_dump_holds_no_secrets,
     a_copy_without_the_key_verifies_nothing,
+}
+
+/// What ANALYZE samples, pg_statistic shows to every superuser.
+fn analyze_samples_no_secret() {
+    let active = Active::new();
+    let mut superuser = active.school.superuser();
+    for statement in [
+        "ANALYZE",
+        "VACUUM ANALYZE",
+        "ANALYZE steward._second_factor",
+        "ANALYZE steward._second_factor_state (failures)",
+    ] {
+        // Whether it is refused or not: what it leaves behind counts.
+        superuser.batch_execute(statement).ok();
+    }
+    for statement in [
+        "ALTER TABLE steward._second_factor ALTER sealed SET STATISTICS 100",
+        "CREATE STATISTICS app.s ON sealed, enrolled_at FROM steward._second_factor",
+    ] {
+        assert_eq!(db_error(superuser.batch_execute(statement)).code(), WRONG, "{statement}");
+    }
+    let sampled =
+        "SELECT count(*) FROM pg_statistic s JOIN pg_attribute a ON a.attrelid = s.starelid AND a.attnum = s.staattnum
+        WHERE starelid::regclass::text LIKE 'steward._second_factor%' AND a.attname <> 'person'";
+    assert_eq!(active.school.ask::<i64>(sampled), 0);
 }
 
 fn a_superuser_neither_reads_nor_writes_secrets() {

@@ -23,6 +23,7 @@ tests! {
     persons_rules_and_activation_by_hand,
     rights_on_the_catalog,
     the_long_values_of_a_protected_table,
+    how_an_index_compares,
 }
 
 const CONFIG: [&str; 2] = ["critical", "config"];
@@ -195,7 +196,7 @@ const AUDIT: [&str; 2] = ["critical", "audit"];
 fn the_extension_dropped_in_any_form() {
     let school = School::active();
     for (statement, operation, relation, why) in [
-        ("DROP EXTENSION pg_steward CASCADE", "DROP EXTENSION", "", CONFIG),
+        ("DROP EXTENSION pg_steward CASCADE", "DROP EXTENSION", "", ["critical", "privilege"]),
         ("DROP SCHEMA steward CASCADE", "DROP SCHEMA", "schema steward", AUDIT),
         ("DROP TYPE steward.tier CASCADE", "DROP TYPE", "steward.tier", AUDIT),
         ("DROP TABLE steward.rule CASCADE", "DROP TABLE", "steward.rule", AUDIT),
@@ -330,4 +331,22 @@ fn the_long_values_of_a_protected_table() {
     attack_as(&school, "postgres", &format!("SELECT chunk_data FROM {toast}"), Allowed, read);
     let full = format!("VACUUM FULL {toast}");
     attack_as(&school, "postgres", &full, Refused, said("VACUUM", "app.student", STRUCTURE));
+}
+
+/// What a default operator class of a type compares with, runs in everybody's statements.
+fn how_an_index_compares() {
+    let school = school_with("CREATE OPERATOR FAMILY app.family USING btree");
+    for (statement, operation) in [
+        ("CREATE OPERATOR FAMILY app.other USING btree", "CREATE OPERATOR FAMILY"),
+        (
+            "ALTER OPERATOR FAMILY app.family USING btree ADD FUNCTION 1 (int4, int8) btint48cmp(int4, int8)",
+            "ALTER OPERATOR FAMILY",
+        ),
+        (
+            "CREATE OPERATOR CLASS app.mine FOR TYPE int4 USING btree AS OPERATOR 1 <, FUNCTION 1 btint4cmp(int4, int4)",
+            "CREATE OPERATOR CLASS",
+        ),
+    ] {
+        attack_as(&school, "postgres", statement, Refused, said(operation, "", CONFIG));
+    }
 }

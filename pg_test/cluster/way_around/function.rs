@@ -2,7 +2,7 @@
 
 use super::attack::{Allowed, Refused, Said, attack, attack_as};
 use crate::expect::{expect_error, expect_refused};
-use crate::school::School;
+use crate::school::{School, execute, request};
 use postgres::error::SqlState;
 
 tests! {
@@ -32,6 +32,7 @@ tests! {
     functions_from_another_database,
     a_rule_may_name_any_c_function,
     an_operation_may_call_them,
+    what_an_operation_was_allowed_ends_with_it,
     a_dropped_rule_leaves_them_critical,
 }
 
@@ -377,4 +378,34 @@ fn a_dropped_rule_leaves_them_critical() {
         .expect("rule");
     let said = ["pg_terminate_backend", "", "critical", "unmatched"];
     attack_as(&school, "postgres", "SELECT pg_terminate_backend(0)", Refused, said);
+}
+
+/// PL/pgSQL sets an expression up once in a transaction; the approval is for one run.
+fn what_an_operation_was_allowed_ends_with_it() {
+    let school = school_with(
+        &[],
+        "CREATE FUNCTION app.assign(file text) RETURNS text LANGUAGE plpgsql AS 'DECLARE x text; BEGIN x := pg_read_file(file); RETURN x; END';
+         CREATE FUNCTION app.answer(file text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN pg_read_file(file); END';
+         CREATE FUNCTION app.failing(file text) RETURNS text LANGUAGE plpgsql AS 'DECLARE x text; BEGIN x := pg_read_file(file); RAISE division_by_zero; END'",
+    );
+    for function in ["app.assign", "app.answer"] {
+        let mut superuser = school.superuser();
+        let op_no = request(&mut superuser, &format!("SELECT {function}('PG_VERSION')"), "");
+        school.release(&op_no);
+        // With another search_path than that of operations the expression would be set up anew.
+        superuser.batch_execute("SET search_path = pg_catalog, pg_temp; BEGIN").expect("begin");
+        execute(&mut superuser, &op_no).expect("the operation may call it");
+        expect_refused(superuser.batch_execute(&format!("SELECT {function}('postgresql.conf')")));
+        superuser.batch_execute("ROLLBACK").expect("rollback");
+        // In the same statement as well.
+        let both = format!("SELECT count(*), {function}('postgresql.conf') FROM steward.execute('{op_no}')");
+        expect_refused(superuser.batch_execute(&both));
+    }
+    let mut superuser = school.superuser();
+    let op_no = request(&mut superuser, "SELECT app.failing('PG_VERSION')", "");
+    school.release(&op_no);
+    superuser.batch_execute("SET search_path = pg_catalog, pg_temp; BEGIN; SAVEPOINT s").expect("begin");
+    expect_error(execute(&mut superuser, &op_no), &SqlState::DIVISION_BY_ZERO, "", "");
+    superuser.batch_execute("ROLLBACK TO s").expect("rollback");
+    expect_refused(superuser.batch_execute("SELECT app.failing('postgresql.conf')"));
 }
