@@ -35,6 +35,7 @@ mod fault;
 mod foreign_error;
 mod history;
 mod idle;
+mod image_read;
 mod leaver;
 mod login;
 mod long_transaction;
@@ -46,8 +47,10 @@ mod operation;
 mod other_database;
 mod parallel;
 mod policy;
+mod pre_image;
 mod record_text;
 mod restore;
+mod restore_among_others;
 mod retention;
 mod row_image;
 mod row_trigger;
@@ -91,6 +94,7 @@ fn main() {
         history::tests(),
         leaver::tests(),
         idle::tests(),
+        image_read::tests(),
         login::tests(),
         long_transaction::tests(),
         matrix::tests(),
@@ -101,8 +105,10 @@ fn main() {
         other_database::tests(),
         parallel::tests(),
         policy::tests(),
+        pre_image::tests(),
         record_text::tests(),
         restore::tests(),
+        restore_among_others::tests(),
         retention::tests(),
         row_image::tests(),
         row_trigger::tests(),

@@ -14,6 +14,7 @@ pub mod login;
 pub mod object;
 pub mod parallel;
 pub mod privilege;
+pub mod quiet;
 mod row_trigger;
 pub mod rows;
 pub mod statement;
