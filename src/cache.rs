@@ -112,9 +112,8 @@ pub struct Root {
 }
 
 impl Member {
-    fn new(relation: pg_sys::Oid, root: &Rc<Root>) -> Watched {
-        let root = root.clone();
-        Watched::Protected(Rc::new(Member { relation, root, columns: OnceCell::new(), rules: OnceCell::new() }))
+    fn new(relation: pg_sys::Oid, root: &Rc<Root>) -> Rc<Member> {
+        Rc::new(Member { relation, root: root.clone(), columns: OnceCell::new(), rules: OnceCell::new() })
     }
     /// Its columns with the classes that the root gives them, looked up at first use.
     pub fn columns(&self) -> &[Column] {
@@ -413,10 +412,10 @@ fn load_watched() -> Result<Relations, Fault> {
         let root = Root { oid, name: text(&row, 1)?.to_owned(), members, row_images: text(&row, 2)? == "true" };
         let root = Rc::new(root);
         for member in &root.members {
-            watched.insert(member.to_u32(), Member::new(*member, &root));
+            watched.insert(member.to_u32(), Watched::Protected(Member::new(*member, &root)));
             // Long values lie in a table of their own, which a superuser reads like any other.
             if let Some(toast) = columns::toast_of(*member) {
-                watched.insert(toast.to_u32(), Member::new(toast, &root));
+                watched.insert(toast.to_u32(), Watched::Protected(Member::new(toast, &root)));
             }
         }
     }
@@ -435,7 +434,7 @@ fn load_watched() -> Result<Relations, Fault> {
             // Long values lie in a table of their own here too.
             for place in [number(&row, 0)?, number(&row, 2)?].into_iter().filter(|place| *place != 0) {
                 watched.insert(place, Watched::Own(OwnKind::Record));
-                images.insert(place, Rc::new(image(pg_sys::Oid::from(place), text(&row, 1)?)));
+                images.insert(place, image(pg_sys::Oid::from(place), text(&row, 1)?));
             }
         }
     }
@@ -449,10 +448,10 @@ fn is_image(name: &str) -> bool {
 }
 
 /// A table of images as a tree of its own.
-fn image(relation: pg_sys::Oid, name: &str) -> Member {
+fn image(relation: pg_sys::Oid, name: &str) -> Rc<Member> {
     let name = format!("steward.{name}");
     let root = Rc::new(Root { oid: relation, name, members: vec![relation], row_images: false });
-    Member { relation, root, columns: OnceCell::new(), rules: OnceCell::new() }
+    Member::new(relation, &root)
 }
 
 const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
