@@ -22,6 +22,8 @@ CREATE TABLE steward.row_image (
     CHECK (coalesce(cardinality(old_values), cardinality(columns)) = cardinality(columns)
         AND coalesce(cardinality(new_values), cardinality(columns)) = cardinality(columns))
 );
+-- ANALYZE would put values into pg_stats.
+ALTER TABLE steward.row_image ALTER old_values SET STATISTICS 0, ALTER new_values SET STATISTICS 0;
 CREATE INDEX ON steward.row_image (op_no, run, id) WHERE op_no IS NOT NULL;
 CREATE INDEX ON steward.row_image USING brin (taken_at);
 COMMENT ON TABLE steward.row_image IS 'One row for each changed row of a protected table, by an operation whose tier demands a pre-image or on a table with row_images. Nobody is granted anything on it; rows older than the term row_images of steward.retention_policy are removed by steward.purge_images().';
@@ -54,11 +56,11 @@ CREATE TABLE steward.table_image (
 );
 CREATE INDEX ON steward.table_image (op_no, run, id);
 COMMENT ON TABLE steward.table_image IS 'One row for each protected table before a command of an operation changed its structure, emptied or dropped it.';
-COMMENT ON COLUMN steward.table_image.copy IS 'The table with all its rows, where the command takes data away.';
+COMMENT ON COLUMN steward.table_image.copy IS 'The table with all its rows, where the command takes data away; values of types that do not come with PostgreSQL as text.';
 COMMENT ON COLUMN steward.table_image.definition IS 'Its owner, the command that creates it, and those that give it defaults, keys and indexes once it is filled.';
-COMMENT ON COLUMN steward.table_image.fittings IS 'The commands that give it triggers, rules and policies.';
+COMMENT ON COLUMN steward.table_image.fittings IS 'The commands that give it triggers, rules and policies, each as its beginning, the roles that it is meant for, and the rest.';
 COMMENT ON COLUMN steward.table_image.foreign_keys IS 'Its own and those of others to it, each as the table that has the key, the one that it refers to, and the command.';
-COMMENT ON COLUMN steward.table_image.rights IS 'The commands that give it privileges, labels and comments.';
+COMMENT ON COLUMN steward.table_image.rights IS 'The commands that give it privileges, labels and comments, each in three as the fittings.';
 
 CREATE TABLE steward.pre_image (
     op_no       text NOT NULL,
@@ -142,31 +144,34 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION steward._definition_of(regclass) IS 'Owner of a table, the command that creates its like, and those that complete it once it is filled. For the pre-images of DROP TABLE.';
 
--- Triggers, rules and policies. Expressions in them may run code of the owner when they are read.
+-- Triggers, rules and policies. Expressions in them may run code of the owner when they are read. Roles stand apart, so that
+-- those that are gone when the table returns can be left out.
 CREATE FUNCTION steward._fittings_of(relation regclass) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH this AS (
         SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation),
-    command(step, part, text) AS (
-        SELECT 16, g.tgname, pg_get_triggerdef(g.oid) FROM this t JOIN pg_trigger g ON g.tgrelid = t.oid
+    command(step, part, beginning, roles, rest) AS (
+        SELECT 16, g.tgname::text, pg_get_triggerdef(g.oid), '{}'::text[], '' FROM this t JOIN pg_trigger g ON g.tgrelid = t.oid
             WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgfoid <> 'steward._keep_row_image()'::regprocedure
         UNION ALL SELECT 17, g.tgname, format('ALTER TABLE %s %s TRIGGER %I', t.name,
-                CASE g.tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, g.tgname)
+                CASE g.tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'DISABLE' END, g.tgname), '{}', ''
             FROM this t JOIN pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgenabled <> 'O'
                 AND g.tgfoid <> 'steward._keep_row_image()'::regprocedure
-        UNION ALL SELECT 18, r.rulename, pg_get_ruledef(r.oid) FROM this t JOIN pg_rewrite r ON r.ev_class = t.oid
-        UNION ALL SELECT 19, p.polname, format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', p.polname, t.name,
+        UNION ALL SELECT 18, r.rulename, pg_get_ruledef(r.oid), '{}', '' FROM this t JOIN pg_rewrite r ON r.ev_class = t.oid
+        UNION ALL SELECT 19, p.polname, format('CREATE POLICY %I ON %s AS %s FOR %s', p.polname, t.name,
                 CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
-                CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
-                (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END, ', ') FROM unnest(p.polroles) role),
-                ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+                CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END),
+                ARRAY(SELECT CASE role WHEN 0 THEN '' ELSE pg_get_userbyid(role)::text END FROM unnest(p.polroles) role),
+                concat(' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
             FROM this t JOIN pg_policy p ON p.polrelid = t.oid
-        UNION ALL SELECT 20, relname, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name) FROM this WHERE relrowsecurity
-        UNION ALL SELECT 21, relname, format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name) FROM this WHERE relforcerowsecurity)
-    SELECT coalesce(array_agg(text ORDER BY step, part), '{}') FROM command
+        UNION ALL SELECT 20, relname, format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', name), '{}', '' FROM this WHERE relrowsecurity
+        UNION ALL SELECT 21, relname, format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', name), '{}', '' FROM this WHERE relforcerowsecurity),
+    numbered AS (SELECT *, row_number() OVER (ORDER BY step, part) AS place FROM command)
+    SELECT coalesce(array_agg(piece ORDER BY place, n), '{}') FROM numbered,
+        unnest(ARRAY[beginning, roles::text, rest]) WITH ORDINALITY u(piece, n)
 $$;
-COMMENT ON FUNCTION steward._fittings_of(regclass) IS 'The commands that give a table its triggers, rules and policies. For the pre-images of DROP TABLE.';
+COMMENT ON FUNCTION steward._fittings_of(regclass) IS 'The commands that give a table its triggers, rules and policies, three for each: its beginning, the roles that it is meant for (an empty name: PUBLIC), the rest. For the pre-images of DROP TABLE.';
 
 -- Written alike for both of its tables, so that one key is known as the same.
 CREATE FUNCTION steward._foreign_keys_of(relation regclass) RETURNS text[]
@@ -186,32 +191,34 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation),
     attribute AS (
         SELECT a.*, t.name FROM this t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    command(step, part, text) AS (
-        SELECT 22, t.relname, format('REVOKE ALL ON %s FROM PUBLIC, %I', t.name, pg_get_userbyid(relowner)) FROM this t WHERE t.relacl IS NOT NULL
-        UNION ALL SELECT 23, a.grantee::text || a.privilege_type, format('GRANT %s ON %s TO %s%s', a.privilege_type, t.name,
-                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    command(step, part, beginning, roles, rest) AS (
+        SELECT 22, t.relname::text, format('REVOKE ALL ON %s FROM PUBLIC, %I', t.name, pg_get_userbyid(relowner)), '{}'::text[], '' FROM this t WHERE t.relacl IS NOT NULL
+        UNION ALL SELECT 23, a.grantee::text || a.privilege_type, format('GRANT %s ON %s', a.privilege_type, t.name),
+                ARRAY[CASE a.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(a.grantee)::text END], CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
             FROM this t, aclexplode(t.relacl) a
-        UNION ALL SELECT 24, c.attname || a.grantee || a.privilege_type, format('GRANT %s (%I) ON %s TO %s%s', a.privilege_type, c.attname, c.name,
-                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+        UNION ALL SELECT 24, c.attname || a.grantee || a.privilege_type, format('GRANT %s (%I) ON %s', a.privilege_type, c.attname, c.name),
+                ARRAY[CASE a.grantee WHEN 0 THEN '' ELSE pg_get_userbyid(a.grantee)::text END], CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END
             FROM attribute c, aclexplode(c.attacl) a
         UNION ALL SELECT 25, l.provider || l.objsubid, CASE l.objsubid WHEN 0
                 THEN format('SECURITY LABEL FOR %I ON TABLE %s IS %L', l.provider, t.name, l.label)
-                ELSE format('SECURITY LABEL FOR %I ON COLUMN %s.%I IS %L', l.provider, t.name, a.attname, l.label) END
+                ELSE format('SECURITY LABEL FOR %I ON COLUMN %s.%I IS %L', l.provider, t.name, a.attname, l.label) END, '{}', ''
             FROM this t JOIN pg_seclabel l ON l.classoid = 'pg_class'::regclass AND l.objoid = t.oid
             LEFT JOIN attribute a ON a.attnum = l.objsubid
-        UNION ALL SELECT 26, relname, format('COMMENT ON TABLE %s IS %L', name, obj_description(oid, 'pg_class')) FROM this
+        UNION ALL SELECT 26, relname, format('COMMENT ON TABLE %s IS %L', name, obj_description(oid, 'pg_class')), '{}', '' FROM this
             WHERE obj_description(oid, 'pg_class') IS NOT NULL
-        UNION ALL SELECT 26, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', a.name, a.attname, col_description(a.attrelid, a.attnum))
-            FROM attribute a WHERE col_description(a.attrelid, a.attnum) IS NOT NULL)
-    SELECT coalesce(array_agg(text ORDER BY step, part), '{}') FROM command
+        UNION ALL SELECT 26, a.attname, format('COMMENT ON COLUMN %s.%I IS %L', a.name, a.attname, col_description(a.attrelid, a.attnum)), '{}', ''
+            FROM attribute a WHERE col_description(a.attrelid, a.attnum) IS NOT NULL),
+    numbered AS (SELECT *, row_number() OVER (ORDER BY step, part) AS place FROM command)
+    SELECT coalesce(array_agg(piece ORDER BY place, n), '{}') FROM numbered,
+        unnest(ARRAY[beginning, roles::text, rest]) WITH ORDINALITY u(piece, n)
 $$;
-COMMENT ON FUNCTION steward._rights_of(regclass) IS 'The commands that give a table its privileges, labels and comments. For the pre-images of DROP TABLE.';
+COMMENT ON FUNCTION steward._rights_of(regclass) IS 'The commands that give a table its privileges, labels and comments, in threes as those of steward._fittings_of. For the pre-images of DROP TABLE.';
 REVOKE ALL ON FUNCTION steward._definition_of(regclass), steward._fittings_of(regclass), steward._foreign_keys_of(regclass),
     steward._rights_of(regclass) FROM PUBLIC;
 
 CREATE FUNCTION steward.restore(op_no text, OUT restored bigint, OUT skipped bigint) RETURNS SETOF record
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'restore_wrapper';
-COMMENT ON FUNCTION steward.restore(text) IS 'Undoes the last run of an operation that is not restored yet, or the last step of a stepwise one, from its pre-image, latest change first: a column gets its old value back only where it still has the one that the run gave it, an inserted row goes only if it is unchanged, a deleted one returns unless its place is taken; emptied and dropped tables return from their copy. restored: rows brought back whole; skipped: rows of which something was changed since, and stays as it is. Runs with the privileges of the caller''s operation and is itself critical. 42704 no such operation; 55000 no pre-image, restored already or its term is over; 0A000 for ALTER TABLE, whose copy is named in the DETAIL; XX001 if the images do not match their digest. To be called by an approved critical operation of a person who may apply; before activate() by whom steward.protect admits.';
+COMMENT ON FUNCTION steward.restore(text) IS 'Undoes the last run of an operation that is not restored yet, or the last step of a stepwise one, from its pre-image, latest change first: a column gets its old value back only where it still has the one that the run gave it, an inserted row goes only if it is unchanged and no other row refers to it, a deleted one returns unless its place is taken; emptied and dropped tables return from their copy, without what was meant for roles and tables that are gone, of which a WARNING tells. Triggers and rules do not do again what they did, unless they are ENABLE ALWAYS; foreign keys are checked. restored: rows brought back whole; skipped: rows of which something was changed since, and stays as it is. Runs with the privileges of the caller''s operation and is itself critical. 42704 no such operation; 55000 no pre-image, restored already or its term is over; 0A000 for ALTER TABLE, whose copy is named in the DETAIL; XX001 if the images do not match their digest. To be called by an approved critical operation of a person who may apply; before activate() by whom steward.protect admits.';
 
 CREATE FUNCTION steward.purge_images() RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'purge_images_wrapper';

@@ -168,9 +168,8 @@ pub struct Root {
 }
 
 impl Member {
-    fn watched(relation: pg_sys::Oid, root: &Rc<Root>) -> Watched {
-        let root = root.clone();
-        Watched::Protected(Rc::new(Member { relation, root, columns: OnceCell::new(), rules: OnceCell::new() }))
+    fn new(relation: pg_sys::Oid, root: &Rc<Root>) -> Rc<Member> {
+        Rc::new(Member { relation, root: root.clone(), columns: OnceCell::new(), rules: OnceCell::new() })
     }
     /// Its columns with the classes that the root gives them, looked up at first use.
     pub fn columns(&self) -> &[Column] {
@@ -205,9 +204,12 @@ pub struct Policy {
     commands: OnceCell<Vec<(u32, Command)>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: OnceCell<HashSet<u32>>,
-    /// What the rows of protected tables depend on: catalog and oid of user-defined types, owned sequences and functions
-    /// of triggers, defaults, checks, indexes and policies, each with its table.
+    /// What the rows of protected tables depend on: catalog and oid of user-defined types, also of those inside others, of
+    /// the relations where composite types have their attributes, owned sequences and functions of triggers, defaults,
+    /// checks, indexes and policies, each with its table.
     parts: OnceCell<HashMap<(u32, u32), u32>>,
+    /// Own tables that hold values of protected ones: nobody writes them, and who reads them copies data out.
+    images: NumberMap<u32, Rc<Member>>,
 }
 
 impl Policy {
@@ -224,6 +226,18 @@ impl Policy {
     pub fn member_with_part(&self, catalog: pg_sys::Oid, object: pg_sys::Oid) -> Option<&Rc<Member>> {
         let parts = self.parts.get_or_init(|| answer(self.if_governed(load_parts)));
         parts.get(&(catalog.to_u32(), object.to_u32())).and_then(|table| self.protected(pg_sys::Oid::from(*table)))
+    }
+    /// A table of images, as a relation that is read.
+    pub fn image(&self, relation: pg_sys::Oid) -> Option<&Rc<Member>> {
+        self.images.get(&relation.to_u32())
+    }
+    /// Whether the policy speaks of a relation: a change of it may change the policy.
+    fn mentions(&self, relation: pg_sys::Oid) -> bool {
+        self.watched.contains_key(&relation.to_u32())
+            || self
+                .parts
+                .get()
+                .is_some_and(|parts| parts.contains_key(&(pg_sys::RelationRelationId.to_u32(), relation.to_u32())))
     }
     pub fn roots(&self) -> impl Iterator<Item = &Rc<Member>> {
         self.watched.iter().filter_map(|(oid, watched)| match watched {
@@ -327,7 +341,7 @@ unsafe extern "C-unwind" fn on_relcache_change(_argument: pg_sys::Datum, relatio
     let concerns_us = relation == pg_sys::InvalidOid
         || ANCHOR.get().is_none_or(|anchor| anchor == relation)
         || POLICY.with(|policy| match policy.try_borrow() {
-            Ok(policy) => policy.as_ref().is_none_or(|policy| policy.watched.contains_key(&relation.to_u32())),
+            Ok(policy) => policy.as_ref().is_none_or(|policy| policy.mentions(relation)),
             Err(_) => true,
         });
     if concerns_us {
@@ -424,13 +438,15 @@ fn load() -> Result<Policy, Fault> {
     let stops_at = persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at());
     let singles = own::latest_rows(SINGLES).concat();
     let terms = tiers.iter().flatten().filter_map(|(_, policy)| policy.idle_timeout);
+    let (watched, images) = load_watched()?;
     Ok(Policy {
         edition,
         stops_at: [stops_at, term::lapses_at(singles[1].as_deref())].into_iter().flatten().min(),
         cluster_rules: rules.for_cluster(),
         rules,
         signatures,
-        watched: load_watched()?,
+        watched,
+        images,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
         row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
@@ -473,21 +489,24 @@ const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
 
-const OWN: &CStr = c"SELECT c.oid::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+const OWN: &CStr = c"SELECT c.oid::text, c.relname, c.reltoastrelid::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'steward' AND c.relkind IN ('r','p','v','m','S','f')";
 
-fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
-    let mut watched = NumberMap::default();
+/// What is watched, and the images among it.
+type Relations = (NumberMap<u32, Watched>, NumberMap<u32, Rc<Member>>);
+
+fn load_watched() -> Result<Relations, Fault> {
+    let (mut watched, mut images) = (NumberMap::default(), NumberMap::default());
     for row in own::latest_rows(PROTECTED) {
         let oid = pg_sys::Oid::from(number(&row, 0)?);
         let members = columns::tree(oid);
         let root = Root { oid, name: text(&row, 1)?.to_owned(), members, row_images: text(&row, 2)? == "true" };
         let root = Rc::new(root);
         for member in &root.members {
-            watched.insert(member.to_u32(), Member::watched(*member, &root));
+            watched.insert(member.to_u32(), Watched::Protected(Member::new(*member, &root)));
             // Long values lie in a table of their own, which a superuser reads like any other.
             if let Some(toast) = columns::toast_of(*member) {
-                watched.insert(toast.to_u32(), Member::watched(toast, &root));
+                watched.insert(toast.to_u32(), Watched::Protected(Member::new(toast, &root)));
             }
         }
     }
@@ -502,8 +521,28 @@ fn load_watched() -> Result<NumberMap<u32, Watched>, Fault> {
             _ => OwnKind::Configuration,
         };
         watched.insert(number(&row, 0)?, Watched::Own(kind));
+        if is_image(text(&row, 1)?) {
+            // Long values lie in a table of their own here too.
+            for place in [number(&row, 0)?, number(&row, 2)?].into_iter().filter(|place| *place != 0) {
+                watched.insert(place, Watched::Own(OwnKind::Record));
+                images.insert(place, image(pg_sys::Oid::from(place), text(&row, 1)?));
+            }
+        }
     }
-    Ok(watched)
+    Ok((watched, images))
+}
+
+/// Tables of schema steward that hold values of protected tables, or say what these were like.
+fn is_image(name: &str) -> bool {
+    let copy = |number: &str| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    matches!(name, "row_image" | "table_image") || name.strip_prefix("image_").is_some_and(copy)
+}
+
+/// A table of images as a tree of its own.
+fn image(relation: pg_sys::Oid, name: &str) -> Rc<Member> {
+    let name = format!("steward.{name}");
+    let root = Rc::new(Root { oid: relation, name, members: vec![relation], row_images: false });
+    Member::new(relation, &root)
 }
 
 const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
@@ -512,11 +551,17 @@ const PARTS: &CStr = c"WITH RECURSIVE member(relation) AS (
     type_of(type, relation) AS (
         SELECT a.atttypid, m.relation FROM member m JOIN pg_attribute a ON a.attrelid = m.relation
             WHERE a.attnum > 0 AND a.atttypid >= 16384
+        UNION ALL SELECT c.reloftype, m.relation FROM member m JOIN pg_class c ON c.oid = m.relation WHERE c.reloftype >= 16384
         UNION SELECT u.type, o.relation FROM type_of o JOIN pg_type t ON t.oid = o.type
-            CROSS JOIN unnest(ARRAY[t.typbasetype, t.typelem]) AS u(type) WHERE u.type >= 16384),
+            CROSS JOIN LATERAL (SELECT unnest(ARRAY[t.typbasetype, t.typelem])
+                UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+                UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0) AS u(type)
+            WHERE u.type >= 16384),
     hanging AS (SELECT h.classid, h.objid, m.relation FROM member m JOIN pg_depend h ON h.refobjid = m.relation
         AND h.refclassid = 'pg_class'::regclass AND h.deptype IN ('a', 'i'))
     SELECT 'pg_type'::regclass::oid::text, type::text, relation::text FROM type_of
+    UNION SELECT 'pg_class'::regclass::oid::text, t.typrelid::text, o.relation::text FROM type_of o
+        JOIN pg_type t ON t.oid = o.type WHERE t.typrelid <> 0
     UNION SELECT 'pg_class'::regclass::oid::text, h.objid::text, h.relation::text FROM hanging h
         JOIN pg_class s ON s.oid = h.objid AND s.relkind = 'S' WHERE h.classid = 'pg_class'::regclass
     UNION SELECT 'pg_proc'::regclass::oid::text, f.refobjid::text, h.relation::text FROM hanging h

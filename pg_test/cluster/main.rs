@@ -41,6 +41,7 @@ mod foreign_error;
 mod form;
 mod history;
 mod idle;
+mod image_read;
 mod last_person;
 mod leaver;
 mod login;
@@ -53,8 +54,10 @@ mod operation;
 mod other_database;
 mod parallel;
 mod policy;
+mod pre_image;
 mod record_text;
 mod restore;
+mod restore_among_others;
 mod retention;
 mod review_queue;
 mod role_form;
@@ -113,6 +116,7 @@ fn main() {
         last_person::tests(),
         leaver::tests(),
         idle::tests(),
+        image_read::tests(),
         login::tests(),
         long_transaction::tests(),
         matrix::tests(),
@@ -123,8 +127,10 @@ fn main() {
         other_database::tests(),
         parallel::tests(),
         policy::tests(),
+        pre_image::tests(),
         record_text::tests(),
         restore::tests(),
+        restore_among_others::tests(),
         retention::tests(),
         review_queue::tests(),
         role_form::tests(),

@@ -31,7 +31,7 @@ tests! {
     code_of_the_owner_gains_nothing_by_a_restore,
 }
 
-fn restored(school: &School, op_no: &str) -> (String, i64, i64) {
+pub fn restored(school: &School, op_no: &str) -> (String, i64, i64) {
     // Policies that come back are privileges, which take two approvals.
     let script = format!("SELECT * FROM steward.restore('{op_no}')");
     let by = school::request(&mut school.superuser(), &script, ", approvals => 2");
@@ -48,7 +48,7 @@ fn restored(school: &School, op_no: &str) -> (String, i64, i64) {
 }
 
 /// The whole content of a table, as one text.
-fn content(school: &School, table: &str) -> String {
+pub fn content(school: &School, table: &str) -> String {
     school.ask(&format!("SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM {table} t"))
 }
 
@@ -326,7 +326,7 @@ fn a_restore_is_critical_and_can_be_restored() {
     expect_message(clerk, &SqlState::INSUFFICIENT_PRIVILEGE, "permission denied for function restore");
 }
 
-fn refused_restore(school: &School, op_no: &str, code: &SqlState, message: &str) {
+pub fn refused_restore(school: &School, op_no: &str, code: &SqlState, message: &str) {
     let again = school.request("postgres", &format!("SELECT steward.restore('{op_no}')"));
     school.release(&again);
     expect_message(

@@ -3,7 +3,7 @@
 //! table is the extension's own doing.
 
 use super::deferred::{self, Statements};
-use super::row_restore::{RowImage, Table};
+use super::row_restore::{RowImage, Table, Undone};
 use super::table_restore::{TableImage, complete, rebuild, refill};
 use super::{Run, digest, text};
 use crate::core::script::hex;
@@ -56,13 +56,13 @@ fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
 /// What was brought back, and the tables that returned.
 fn undo(run: &Run) -> Outcome<(Count, Vec<TableImage>)> {
     let mut count = Count::default();
-    let (mut tables, mut returned) = (HashMap::new(), Vec::new());
+    let (mut tables, mut returned, mut referred) = (HashMap::new(), Vec::new(), Vec::new());
     let mut before = i64::MAX;
     loop {
         // A table that returns from its copy has its rows first, then what the run did to them earlier.
         let next_table = next_table(run, before)?;
         let down_to = next_table.as_ref().map_or(0, |image| image.id);
-        while let Some(last) = restore_rows(run, before, down_to, &mut tables, &mut count)? {
+        while let Some(last) = restore_rows(run, before, down_to, &mut tables, &mut count, &mut referred)? {
             before = last;
         }
         let Some(image) = next_table else { break };
@@ -71,7 +71,39 @@ fn undo(run: &Run) -> Outcome<(Count, Vec<TableImage>)> {
             returned.push(image);
         }
     }
+    remove_free(referred, &tables, &mut count)?;
     Ok((count, returned))
+}
+
+/// Inserted rows that others referred to when their turn came: what has gone since then may have been among those.
+fn remove_free(
+    mut referred: Vec<RowImage>,
+    tables: &HashMap<pg_sys::Oid, Option<Table>>,
+    count: &mut Count,
+) -> Outcome<()> {
+    let _exact = text::Exact::enter();
+    Spi::connect_mut(|_| {
+        let mut statements = Statements::default();
+        loop {
+            let mut left = Vec::new();
+            let waiting = referred.len();
+            // The other way round each time: of rows that refer to each other, the first is free at one of the ends.
+            for image in referred.into_iter().rev() {
+                match tables.get(&image.relation).and_then(Option::as_ref) {
+                    Some(table) => match image.undo(table, &mut statements)? {
+                        Undone::Referred => left.push(image),
+                        undone => count.add(undone == Undone::Whole),
+                    },
+                    None => count.add(false),
+                }
+            }
+            if left.is_empty() || left.len() == waiting {
+                count.skipped += left.len() as i64;
+                return Ok(());
+            }
+            referred = left;
+        }
+    })
 }
 
 /// The last run of an operation that nobody has restored yet, whose images are as they were when it ended: runs and steps
@@ -116,6 +148,7 @@ fn restore_rows(
     down_to: i64,
     tables: &mut HashMap<pg_sys::Oid, Option<Table>>,
     count: &mut Count,
+    referred: &mut Vec<RowImage>,
 ) -> Outcome<Option<i64>> {
     let batch = own::run(|client| {
         let batch =
@@ -145,13 +178,17 @@ fn restore_rows(
     let _exact = text::Exact::enter();
     Spi::connect_mut(|_| {
         let mut statements = Statements::default();
-        for image in &batch {
+        let last = batch.last().map(|image| image.id);
+        for image in batch {
             match tables.get(&image.relation).and_then(Option::as_ref) {
-                Some(table) => count.add(image.undo(table, &mut statements)?),
+                Some(table) => match image.undo(table, &mut statements)? {
+                    Undone::Referred => referred.push(image),
+                    undone => count.add(undone == Undone::Whole),
+                },
                 None => count.add(false),
             }
         }
-        Ok(batch.last().map(|image| image.id))
+        Ok(last)
     })
 }
 
@@ -189,7 +226,11 @@ fn restore_table(
 ) -> Outcome<bool> {
     match (image.command.as_str(), &image.copy) {
         ("TRUNCATE", Some(copy)) => {
-            let back = refill(image, copy)?;
+            if let Entry::Vacant(unknown) = tables.entry(image.relation) {
+                unknown.insert(Table::find(image.relation)?);
+            }
+            let table = tables.get(&image.relation).and_then(Option::as_ref);
+            let back = table.map_or(Ok(0), |table| refill(table, copy))?;
             count.restored += back;
             count.skipped += image.rows - back;
             Ok(false)

@@ -49,15 +49,43 @@ pub fn install(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
                 .hint(format!("DROP TRIGGER \"{TRIGGER}\" ON {table};")));
         }
         if !exists {
-            let create = format!(
-                "CREATE TRIGGER \"{TRIGGER}\" AFTER INSERT OR UPDATE OR DELETE ON {table}
-                FOR EACH ROW EXECUTE FUNCTION steward._keep_row_image()"
-            );
-            own::execute(client, &create, &[])?;
-            let with_extension = format!("ALTER TRIGGER \"{TRIGGER}\" ON {table} DEPENDS ON EXTENSION pg_steward");
-            own::execute(client, &with_extension, &[])?;
+            create(client, &table)?;
         }
         own::execute(client, &format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER \"{TRIGGER}\""), &[])?;
+    }
+    Ok(())
+}
+
+fn create(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {
+    let create = format!(
+        "CREATE TRIGGER \"{TRIGGER}\" AFTER INSERT OR UPDATE OR DELETE ON {table}
+        FOR EACH ROW EXECUTE FUNCTION steward._keep_row_image()"
+    );
+    own::execute(client, &create, &[])?;
+    let with_extension = format!("ALTER TRIGGER \"{TRIGGER}\" ON {table} DEPENDS ON EXTENSION pg_steward");
+    own::execute(client, &with_extension, &[])?;
+    Ok(())
+}
+
+/// Sets the trigger on tables that have come to inherit from a protected one. What has it switched off keeps it so.
+pub fn adopt(roots: &[Oid]) -> Outcome<()> {
+    let children = "WITH RECURSIVE tree AS (SELECT i.inhrelid AS relation FROM pg_inherits i WHERE i.inhparent = $1
+            UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation)
+        SELECT format('%I.%I', n.nspname, c.relname) FROM tree t JOIN pg_class c ON c.oid = t.relation
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT c.relispartition AND c.relkind IN ('r', 'f') AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid
+            AND (g.tgfoid = 'steward._keep_row_image()'::regprocedure OR g.tgname = $2)) ORDER BY 1";
+    for root in roots {
+        own::run(|client| {
+            let mut found = Vec::new();
+            for row in own::query(client, children, &[(*root).into(), TRIGGER.into()])? {
+                found.extend(row.get::<String>(1)?);
+            }
+            found.iter().try_for_each(|table| {
+                create(client, table)?;
+                own::execute(client, &format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER \"{TRIGGER}\""), &[]).map(drop)
+            })
+        })?;
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Undoes the change of one row, if it still stands. Compared and written are texts in exact form, so every type works.
 
 use super::deferred::{Argument, Statements};
+use super::place::Keys;
+use super::reference::Reference;
 use super::text;
 use crate::error::{Fault, Outcome};
 use crate::own;
@@ -23,6 +25,8 @@ pub struct RowImage {
 struct Column {
     type_: Oid,
     modifier: i32,
+    /// The two as SQL writes them.
+    type_name: String,
     /// Computed by the table itself.
     generated: bool,
     /// The operator = of pg_catalog compares its values.
@@ -32,8 +36,27 @@ struct Column {
 /// A table as it is now.
 pub struct Table {
     /// Quoted, with its schema.
-    name: String,
+    pub name: String,
     columns: HashMap<String, Column>,
+    keys: Keys,
+    references: Vec<Reference>,
+}
+
+/// What became of an image.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Undone {
+    /// The row is as it was before.
+    Whole,
+    /// Something of it was changed since, which stays.
+    Partly,
+    /// It was inserted, and other rows refer to it now.
+    Referred,
+}
+
+impl Undone {
+    fn whole(whole: bool) -> Undone {
+        if whole { Undone::Whole } else { Undone::Partly }
+    }
 }
 
 impl Table {
@@ -42,24 +65,46 @@ impl Table {
         let columns = "SELECT format('%I.%I', n.nspname, c.relname), a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> '',
                 (CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END)::oid::int8 < 16384 AND EXISTS (SELECT FROM pg_opclass o
                     JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree' WHERE o.opcdefault AND o.opcintype
-                    = (CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END)) OR t.typtype = 'e'
+                    = (CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END)) OR t.typtype = 'e',
+                format_type(a.atttypid, a.atttypmod)
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
                 AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid WHERE c.oid = $1";
-        own::run(|client| {
+        let mut found = own::run(|client| {
             let mut table: Option<Table> = None;
             for row in own::select(client, columns, &[relation.into()])? {
                 let name = row.get::<String>(1)?.unwrap_or_default();
-                let table = table.get_or_insert_with(|| Table { name, columns: HashMap::new() });
+                let table = table.get_or_insert_with(|| Table {
+                    name,
+                    columns: HashMap::new(),
+                    keys: Keys::default(),
+                    references: Vec::new(),
+                });
                 let column = Column {
                     type_: row.get(3)?.unwrap_or(pg_sys::InvalidOid),
                     modifier: row.get(4)?.unwrap_or(-1),
                     generated: row.get(5)? == Some(true),
                     comparable: row.get(6)? == Some(true),
+                    type_name: row.get(7)?.unwrap_or_default(),
                 };
                 table.columns.insert(row.get::<String>(2)?.unwrap_or_default(), column);
             }
             Ok(table)
-        })
+        })?;
+        if let Some(table) = &mut found {
+            (table.keys, table.references) = (Keys::of(relation)?, Reference::to(relation)?);
+        }
+        Ok(found)
+    }
+
+    /// Reads the text of a value back as what a column holds.
+    pub fn cast(&self, name: &str) -> String {
+        self.columns.get(name).map_or_else(String::new, |column| format!("::{}", column.type_name))
+    }
+
+    /// What ends an INSERT … SELECT of these values so that rows whose place is taken are left out.
+    pub fn unless_taken(&self, value: impl Fn(&str) -> String) -> String {
+        let comparable = |name: &str| self.columns.get(name).is_some_and(|column| column.comparable);
+        self.keys.unless_taken(&self.name, comparable, value)
     }
 }
 
@@ -78,9 +123,8 @@ impl Value<'_> {
 }
 
 impl RowImage {
-    /// True if the row is as it was before; false if something of it was changed since, which stays. Call inside
-    /// [`text::Exact`] and an SPI connection.
-    pub fn undo(&self, table: &Table, statements: &mut Statements) -> Outcome<bool> {
+    /// Call inside [`text::Exact`] and an SPI connection.
+    pub fn undo(&self, table: &Table, statements: &mut Statements) -> Outcome<Undone> {
         let length = |row: &Option<Vec<Option<String>>>| row.as_ref().map_or(self.columns.len(), Vec::len);
         if length(&self.old) != self.columns.len() || length(&self.new) != self.columns.len() {
             return Err(Fault::corrupted(format!("image {} of {} does not read back", self.id, self.table_name)));
@@ -88,16 +132,16 @@ impl RowImage {
         let mut values = Vec::with_capacity(self.columns.len());
         for (at, name) in self.columns.iter().enumerate() {
             // A column that is gone cannot be brought back.
-            let Some(column) = table.columns.get(name) else { return Ok(false) };
+            let Some(column) = table.columns.get(name) else { return Ok(Undone::Partly) };
             let old = self.old.as_ref().and_then(|row| row[at].as_deref());
             let new = self.new.as_ref().and_then(|row| row[at].as_deref());
             values.push(Value { name, column, old, new });
         }
         let mut row = Row { image: self, table, values, statements };
         match self.command.as_str() {
-            "UPDATE" => row.undo_update(),
+            "UPDATE" => row.undo_update().map(Undone::whole),
             "INSERT" => row.undo_insert(),
-            "DELETE" => row.undo_delete(),
+            "DELETE" => row.undo_delete().map(Undone::whole),
             other => Err(Fault::corrupted(format!("image {} says {other}", self.id))),
         }
     }
@@ -135,25 +179,38 @@ impl Row<'_> {
         Ok(self.statements.run(&update, &arguments)?.rows == 1 && whole)
     }
 
-    fn undo_insert(&mut self) -> Outcome<bool> {
+    fn undo_insert(&mut self) -> Outcome<Undone> {
         let all: Vec<usize> = (0..self.values.len()).collect();
-        let Some((place, now)) = self.find(&all)? else { return Ok(false) };
+        let Some((place, now)) = self.find(&all)? else { return Ok(Undone::Partly) };
         if self.values.iter().zip(&now).any(|(value, now)| value.new != now.as_deref()) {
-            return Ok(false);
+            return Ok(Undone::Partly);
+        }
+        let values = &self.values;
+        let value = |name: &str| values.iter().find(|value| value.name == name).map(|value| value.argument(value.new));
+        for reference in &self.table.references {
+            if reference.exists(place, value, self.statements)? {
+                return Ok(Undone::Referred);
+            }
         }
         let delete = format!("DELETE FROM ONLY {} WHERE ctid = $1", self.table.name);
-        Ok(self.statements.run(&delete, &[place])?.rows == 1)
+        Ok(Undone::whole(self.statements.remove(&delete, &[place])?.rows == 1))
     }
 
     fn undo_delete(&mut self) -> Outcome<bool> {
         let stored: Vec<&Value<'_>> = self.values.iter().filter(|value| !value.column.generated).collect();
         let names: Vec<String> = stored.iter().map(|value| quote(value.name)).collect();
         let places: Vec<String> = (1..=stored.len()).map(|at| format!("${at}")).collect();
+        let parameter = |name: &str| {
+            // A computed column is none of the values: whether its key is taken shows when the row is written.
+            let at = stored.iter().position(|value| value.name == name);
+            at.map_or_else(|| "NULL".to_owned(), |at| format!("${}", at + 1))
+        };
         let insert = format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT DO NOTHING",
+            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {}{}",
             self.table.name,
             names.join(", "),
-            places.join(", ")
+            places.join(", "),
+            self.table.unless_taken(parameter)
         );
         let arguments: Vec<Argument> = stored.iter().map(|value| value.argument(value.old)).collect();
         Ok(self.statements.run(&insert, &arguments)?.rows == 1)

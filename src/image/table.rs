@@ -1,24 +1,36 @@
 //! Copies of protected tables before a command of an operation takes their data away, and the commands that rebuild them.
 
-use super::{Run, demanded};
+use super::{Run, affected, demanded, text};
 use crate::audit::segment::{close_to_all, define};
 use crate::cache::Member;
 use crate::error::{Fault, Outcome};
+use crate::watch::list;
 use crate::watch::utility::relation_name;
+use crate::watch::utility_names::resolve;
 use crate::{cache, own, session};
-use pgrx::pg_sys::{self, NodeTag};
+use pgrx::pg_sys::{self, NodeTag, Oid};
 use pgrx::spi::SpiClient;
 use std::rc::Rc;
 
 /// What a command does to the tables that it names.
-#[derive(Clone, Copy)]
 struct Threat {
     name: &'static str,
-    /// Rows or columns go.
-    takes_data: bool,
+    /// What goes with it.
+    takes: Takes,
 }
 
-/// Before a command of a run that must be restorable: images of the protected tables that it names.
+enum Takes {
+    /// No data.
+    Nothing,
+    /// Rows or columns of every table named, and of what inherits from it.
+    Trees,
+    /// The same, but of these nothing that inherits from them.
+    TreesBut(Vec<Oid>),
+    /// Columns or their values of every table named, of what inherits from it, and of whatever holds rows of this relation.
+    Values(Option<Oid>),
+}
+
+/// Before a command of a run that must be restorable: images of the protected tables that it names and those it takes along.
 ///
 /// # Safety
 /// `node` is a complete utility statement.
@@ -30,14 +42,24 @@ pub unsafe fn before_command<'m>(
     // Safe: as required of the caller.
     let Some(threat) = (unsafe { threat(node) }) else { return Ok(()) };
     let login = session::login_name();
-    let mut done = Vec::new();
-    for member in members {
-        if !done.contains(&member.relation) {
-            own::run(|client| keep(client, &run, &login, member, threat))?;
-            done.push(member.relation);
-        }
-    }
-    Ok(())
+    let mut named: Vec<Oid> = members.map(|member| member.relation).collect();
+    own::run(|client| {
+        let with_children = match &threat.takes {
+            Takes::Nothing => Vec::new(),
+            Takes::Trees => named.clone(),
+            Takes::TreesBut(alone) => named.iter().filter(|table| !alone.contains(table)).copied().collect(),
+            Takes::Values(altered) => {
+                if let Some(altered) = altered {
+                    named.extend(affected::holders(client, *altered)?);
+                }
+                named.clone()
+            }
+        };
+        let tables = affected::trees(client, &named, &with_children)?;
+        tables.into_iter().try_for_each(|table| keep(client, &run, &login, table, &threat))
+    })?;
+    // Every session must know the copies: who reads them copies data out.
+    own::policy_changed()
 }
 
 /// None for what changes no table's structure and takes nothing away.
@@ -45,21 +67,28 @@ unsafe fn threat(node: *mut pg_sys::Node) -> Option<Threat> {
     // Safe: cast after the tag.
     unsafe {
         match (*node).type_ {
-            NodeTag::T_TruncateStmt => Some(Threat { name: "TRUNCATE", takes_data: true }),
+            NodeTag::T_TruncateStmt => {
+                let tables = list::<pg_sys::RangeVar>((*node.cast::<pg_sys::TruncateStmt>()).relations);
+                let alone = tables.filter(|table| !(**table).inh).filter_map(|table| resolve(table)).collect();
+                Some(Threat { name: "TRUNCATE", takes: Takes::TreesBut(alone) })
+            }
             // An index, which loses nothing; and it must be the first thing that its transaction does.
             NodeTag::T_DropStmt if (*node.cast::<pg_sys::DropStmt>()).concurrent => None,
             NodeTag::T_DropStmt => {
                 let drops_tables = (*node.cast::<pg_sys::DropStmt>()).removeType == pg_sys::ObjectType::OBJECT_TABLE;
-                let name = if drops_tables { "DROP TABLE" } else { "ALTER TABLE" };
-                Some(Threat { name, takes_data: drops_tables })
+                Some(match drops_tables {
+                    true => Threat { name: "DROP TABLE", takes: Takes::Trees },
+                    false => Threat { name: "ALTER TABLE", takes: Takes::Nothing },
+                })
             }
             NodeTag::T_AlterTableStmt => {
                 const LOSSY: [pg_sys::AlterTableType::Type; 2] =
                     [pg_sys::AlterTableType::AT_DropColumn, pg_sys::AlterTableType::AT_AlterColumnType];
-                let commands = (*node.cast::<pg_sys::AlterTableStmt>()).cmds;
-                let takes_data = crate::watch::list::<pg_sys::AlterTableCmd>(commands)
-                    .any(|command| LOSSY.contains(&(*command).subtype));
-                Some(Threat { name: "ALTER TABLE", takes_data })
+                let alter = &*node.cast::<pg_sys::AlterTableStmt>();
+                let lossy =
+                    list::<pg_sys::AlterTableCmd>(alter.cmds).any(|command| LOSSY.contains(&(*command).subtype));
+                let takes = if lossy { Takes::Values(resolve(alter.relation)) } else { Takes::Nothing };
+                Some(Threat { name: "ALTER TABLE", takes })
             }
             NodeTag::T_RenameStmt
             | NodeTag::T_IndexStmt
@@ -68,21 +97,24 @@ unsafe fn threat(node: *mut pg_sys::Node) -> Option<Threat> {
             | NodeTag::T_AlterPolicyStmt
             | NodeTag::T_RuleStmt
             | NodeTag::T_AlterObjectSchemaStmt
-            | NodeTag::T_AlterOwnerStmt => Some(Threat { name: "ALTER TABLE", takes_data: false }),
+            | NodeTag::T_AlterOwnerStmt => Some(Threat { name: "ALTER TABLE", takes: Takes::Nothing }),
             _ => None,
         }
     }
 }
 
-fn keep(client: &mut SpiClient<'_>, run: &Run, login: &str, member: &Member, threat: Threat) -> Outcome<()> {
-    let relation = member.relation;
+fn keep(client: &mut SpiClient<'_>, run: &Run, login: &str, relation: Oid, threat: &Threat) -> Outcome<()> {
     let table = relation_name(relation);
     let id = "SELECT nextval('steward.image_id'), format('%I.%I', n.nspname, c.relname)
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1";
     let row = own::query(client, id, &[relation.into()])?.first();
     let (id, quoted) = row.get_two::<i64, String>()?;
     let (Some(id), Some(quoted)) = (id, quoted) else { return Err(Fault::unknown(format!("{table} is gone"))) };
-    let copied = if threat.takes_data { Some(copy(client, id, relation, &table, &quoted)?) } else { None };
+    let copied = match threat.takes {
+        Takes::Nothing => None,
+        _ if !holds_rows(relation, threat, &table)? => None,
+        _ => Some(copy(client, id, relation, &quoted)?),
+    };
     let insert = "INSERT INTO steward.table_image
             (id, op_no, run, login, relation, table_name, command, copy, rows, definition, fittings, foreign_keys, rights, protected, row_images)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, steward._definition_of($5::regclass), steward._fittings_of($5::regclass),
@@ -104,22 +136,22 @@ fn keep(client: &mut SpiClient<'_>, run: &Run, login: &str, member: &Member, thr
     own::execute(client, insert, &arguments).map(drop)
 }
 
-/// A table of the extension's own with all rows of this one, and how many there are.
-fn copy(
-    client: &mut SpiClient<'_>,
-    id: i64,
-    relation: pg_sys::Oid,
-    table: &str,
-    quoted: &str,
-) -> Outcome<(String, i64)> {
-    // Safe: syscache look-up and backend state.
-    let (kind, frozen) = unsafe { (pg_sys::get_rel_relkind(relation) as u8, pg_sys::XactIsoLevel) };
-    if kind == pg_sys::RELKIND_PARTITIONED_TABLE {
+/// Whether rows lie in the table itself. A partitioned table has its partitions, which are kept one by one.
+fn holds_rows(relation: Oid, threat: &Threat, table: &str) -> Outcome<bool> {
+    // Safe: syscache look-up.
+    let kind = unsafe { pg_sys::get_rel_relkind(relation) } as u8;
+    if kind == pg_sys::RELKIND_PARTITIONED_TABLE && threat.name == "DROP TABLE" {
         return Err(Fault::unsupported(format!("no pre-image can be kept of {table} with its partitions"))
             .detail("A copy holds the rows of one table, not how they are divided.")
-            .hint("Empty, drop or change the partitions one by one."));
+            .hint("Empty or drop the partitions one by one."));
     }
-    if frozen > pg_sys::XACT_READ_COMMITTED as i32 {
+    Ok(kind == pg_sys::RELKIND_RELATION)
+}
+
+/// A table of the extension's own with all rows of this one, and how many there are.
+fn copy(client: &mut SpiClient<'_>, id: i64, relation: Oid, quoted: &str) -> Outcome<(String, i64)> {
+    // Safe: backend state.
+    if unsafe { pg_sys::XactIsoLevel } > pg_sys::XACT_READ_COMMITTED as i32 {
         return Err(Fault::wrong_state("a pre-image needs a transaction that is READ COMMITTED")
             .detail("An older snapshot does not show what was committed since, and what goes must be copied.")
             .hint("BEGIN ISOLATION LEVEL READ COMMITTED;"));
@@ -131,17 +163,52 @@ fn copy(
     define(&format!("CREATE TABLE {copy} (LIKE {quoted} INCLUDING STORAGE INCLUDING COMPRESSION) USING heap"))?;
     close_to_all(client, &copy)?;
     define(&format!("ALTER EXTENSION pg_steward ADD TABLE {copy}"))?;
-    let rows = own::execute(client, &format!("INSERT INTO {copy} SELECT * FROM ONLY {quoted}"), &[])?;
+    let Columns { names, values, alter } = columns(client, relation)?;
+    if let Some(alter) = alter {
+        define(&format!("ALTER TABLE {copy} {alter}"))?;
+    }
+    let _exact = text::Exact::enter();
+    let insert = match names {
+        Some(names) => format!("INSERT INTO {copy} ({names}) SELECT {values} FROM ONLY {quoted}"),
+        None => format!("INSERT INTO {copy} SELECT FROM ONLY {quoted}"),
+    };
+    let rows = own::execute(client, &insert, &[])?;
     Ok((copy, rows as i64))
 }
 
-/// A protected table is dropped or emptied, or loses a column, by whatever command: no copy, no execution.
-pub fn require_copy(relation: pg_sys::Oid) -> Outcome<()> {
+/// How the columns of a table get into its copy.
+struct Columns {
+    names: Option<String>,
+    values: String,
+    alter: Option<String>,
+}
+
+/// What a type or collation of somebody's loses is lost to the copy too, and a copy must not hold up their end: such values
+/// are kept as text, which the types' own output functions write; a cast could be anybody's. And nobody finds values of a
+/// copy in pg_stats.
+fn columns(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<Columns> {
+    // 16384: FirstNormalObjectId.
+    let columns = "SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+            string_agg(CASE WHEN defined THEN format('CASE WHEN %1$I IS DISTINCT FROM NULL THEN format(''%%s'', %1$I) END', a.attname)
+                ELSE quote_ident(a.attname) END, ', ' ORDER BY a.attnum),
+            string_agg(CASE WHEN defined THEN format('ALTER %I TYPE text COLLATE \"default\" USING NULL, ', a.attname) ELSE '' END
+                || format('ALTER %I SET STATISTICS 0', a.attname), ', ' ORDER BY a.attnum)
+        FROM pg_attribute a CROSS JOIN LATERAL (VALUES (a.atttypid >= 16384 OR a.attcollation >= 16384)) u(defined)
+        WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
+    let (names, values, alter) = own::select(client, columns, &[relation.into()])?.first().get_three()?;
+    Ok(Columns { names, values: values.unwrap_or_default(), alter })
+}
+
+/// A protected table is dropped or emptied, or loses a column, by whatever command: no copy made for just this, of all
+/// its rows as they are now, no execution.
+pub fn require_copy(relation: Oid, command: &str) -> Outcome<()> {
     let Some(run) = demanded() else { return Ok(()) };
     let Some(member) = cache::policy().protected(relation).cloned() else { return Ok(()) };
-    let copied = "SELECT EXISTS (SELECT FROM steward.table_image
-        WHERE relation = $1 AND op_no = $2 AND run = $3 AND copy IS NOT NULL)";
-    let arguments = [relation.into(), run.op_no.as_str().into(), run.number.into()];
+    let copied = "SELECT EXISTS (SELECT FROM steward.table_image i
+        WHERE i.relation = $1 AND i.op_no = $2 AND i.run = $3 AND i.command = $4 AND i.copy IS NOT NULL
+            AND NOT EXISTS (SELECT FROM steward.row_image r
+                WHERE r.op_no = $2 AND r.run = $3 AND r.id > i.id AND r.relation = $1))";
+    let arguments = [relation.into(), run.op_no.as_str().into(), run.number.into(), command.into()];
     let copied = own::run(|client| Ok(own::select(client, copied, &arguments)?.first().get_one::<bool>()?))?;
     // What holds no rows of its own loses none.
     // Safe: syscache look-up.

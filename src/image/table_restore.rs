@@ -4,7 +4,8 @@
 //! Triggers, policies, rules and foreign keys follow when everything is back.
 
 use super::deferred::Statements;
-use super::text;
+use super::row_restore::Table;
+use super::{role, text};
 use crate::error::{Fault, Outcome};
 use crate::{image, own};
 use pgrx::prelude::*;
@@ -21,29 +22,30 @@ pub struct TableImage {
     pub rows: i64,
     /// The first one creates it.
     pub definition: Vec<String>,
+    /// Three for each: how the command begins, the roles it is meant for, how it ends.
     pub fittings: Vec<String>,
     /// Three for each: the table that has the key, the one referred to, the command.
     pub foreign_keys: Vec<String>,
+    /// As the fittings.
     pub rights: Vec<String>,
     pub protected: bool,
     pub row_images: bool,
 }
 
 /// Rows of an emptied table return where their keys are not taken; how many did.
-pub fn refill(image: &TableImage, copy: &str) -> Outcome<i64> {
+pub fn refill(table: &Table, copy: &str) -> Outcome<i64> {
     // Safe: the caller's current role.
     let caller = unsafe { pg_sys::GetUserId() };
-    let Some(columns) = stored_columns(&image.table_name)? else { return Ok(0) };
-    let refill = format!(
-        "INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {copy} ON CONFLICT DO NOTHING",
-        image.table_name
-    );
-    let back = readable(copy, caller, || {
+    let name = &table.name;
+    let Some((columns, values)) = stored(name, copy)? else { return Ok(0) };
+    let free = table.unless_taken(|column| format!("c.{}{}", pgrx::spi::quote_identifier(column), table.cast(column)));
+    let refill = format!("INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM {copy} c{free}");
+    role::readable(copy, caller, || {
+        let _exact = text::Exact::enter();
         let back = Spi::connect_mut(|_| Statements::default().run(&refill, &[]))?.rows as i64;
-        own::run(|client| count_on(client, &image.table_name))?;
+        own::run(|client| count_on(client, name))?;
         Ok(back)
-    })?;
-    Ok(back)
+    })
 }
 
 /// RESTART IDENTITY: what is counted goes on behind the highest number there is. Nothing is ever counted backwards.
@@ -84,12 +86,12 @@ pub fn rebuild(image: &TableImage, copy: &str) -> Outcome<Option<pg_sys::Oid>> {
     let [_, create, complete @ ..] = image.definition.as_slice() else {
         return Err(Fault::corrupted(format!("image {} of {} does not read back", image.id, image.table_name)));
     };
-    with_place(&image.table_name, owner, || {
-        readable(copy, owner, || {
-            as_owner(owner, || {
+    role::with_place(&image.table_name, owner, || {
+        role::readable(copy, owner, || {
+            role::as_owner(owner, || {
                 run(create)?;
-                if let Some(columns) = stored_columns(&image.table_name)? {
-                    run(&format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {copy}", image.table_name))?;
+                if let Some((columns, values)) = stored(&image.table_name, copy)? {
+                    run(&format!("INSERT INTO {} ({columns}) SELECT {values} FROM {copy} c", image.table_name))?;
                 }
                 complete.iter().try_for_each(|command| run(command))
             })
@@ -104,61 +106,92 @@ pub fn rebuild(image: &TableImage, copy: &str) -> Outcome<Option<pg_sys::Oid>> {
             let protect = "INSERT INTO steward.protected (relation, row_images) VALUES ($1::oid::regclass, $2)
                 ON CONFLICT (relation) DO UPDATE SET row_images = EXCLUDED.row_images";
             own::execute(client, protect, &[relation.into(), image.row_images.into()])?;
-            image::install(client, relation)?;
         }
+        // A table that inherits from a protected one has its own.
+        image::install(client, relation)?;
         Ok(Some(relation))
     })
 }
 
 /// Completes tables that were dropped, once all of them are back: triggers, rules and policies as their owner's, whose code
 /// may run when an expression is read; foreign keys, of which two tables may tell the same, as the owner's of the table that
-/// has the key; and what runs no code, privileges among it.
+/// has the key; and what runs no code, privileges among it. What is gone meanwhile, roles and tables, is told and left out.
 pub fn complete(returned: &[TableImage]) -> Outcome<()> {
     for image in returned {
-        let owner = owner_of(&image.table_name)?;
-        as_owner(owner, || image.fittings.iter().try_for_each(|command| run(command)))?;
+        let Some(owner) = owner_of(&image.table_name)? else { continue };
+        for command in image.fittings.as_chunks::<3>().0 {
+            if let Some(command) = addressed(command)? {
+                role::as_owner(owner, || run(&command))?;
+            }
+        }
     }
     let mut known: Vec<&str> = Vec::new();
     for key in returned.iter().flat_map(|image| image.foreign_keys.as_chunks::<3>().0) {
-        let [table, referenced, command] = key;
-        if known.contains(&command.as_str()) {
-            continue;
+        if !known.contains(&key[2].as_str()) {
+            known.push(&key[2]);
+            connect(key)?;
         }
-        known.push(command);
-        let owner = owner_of(table)?;
-        with_right("REFERENCES", referenced, owner, || as_owner(owner, || run(command)))?;
     }
-    own::run(|client| {
-        for command in returned.iter().flat_map(|image| &image.rights) {
-            own::query(client, command, &[])?;
+    for command in returned.iter().flat_map(|image| image.rights.as_chunks::<3>().0) {
+        if let Some(command) = addressed(command)? {
+            own::run(|client| own::query(client, &command, &[]).map(drop))?;
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
-fn owner_of(table: &str) -> Outcome<pg_sys::Oid> {
+/// A foreign key again: the table that has it, the one referred to, the command.
+fn connect([table, referenced, command]: &[String; 3]) -> Outcome<()> {
+    let (Some(owner), Some(_)) = (owner_of(table)?, owner_of(referenced)?) else {
+        Fault::unknown(format!("a foreign key of {table} to {referenced} does not come back"))
+            .detail("One of the two tables is gone.")
+            .warn();
+        return Ok(());
+    };
+    role::with_right("REFERENCES", referenced, owner, || role::as_owner(owner, || run(command)))
+}
+
+/// None if the table is gone.
+fn owner_of(table: &str) -> Outcome<Option<pg_sys::Oid>> {
     own::run(|client| {
         let owner = "SELECT max(relowner::int8)::oid FROM pg_class WHERE oid = to_regclass($1)";
-        let owner = own::select(client, owner, &[table.into()])?.first().get_one::<pg_sys::Oid>()?;
-        owner.ok_or_else(|| Fault::unknown(format!("{table}, which a foreign key connects, is gone")))
+        Ok(own::select(client, owner, &[table.into()])?.first().get_one::<pg_sys::Oid>()?)
     })
 }
 
-/// Runs `body` while this role has a privilege on a table.
-fn with_right<T>(right: &str, table: &str, role: pg_sys::Oid, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    let has = own::run(|client| {
-        let has = "SELECT has_table_privilege($1, to_regclass($2), $3)";
-        Ok(own::select(client, has, &[role.into(), table.into(), right.into()])?.first().get_one::<bool>()?)
+/// A command to roles, of which its image holds the beginning, the roles, and the rest. Roles that are gone are left out;
+/// None if no other was meant.
+fn addressed([beginning, roles, rest]: &[String; 3]) -> Outcome<Option<String>> {
+    // An empty name is PUBLIC.
+    let still = "SELECT cardinality($1::text[]) = 0, string_agg(CASE r WHEN '' THEN 'PUBLIC' ELSE quote_ident(r) END, ', ')
+            FILTER (WHERE r = '' OR to_regrole(quote_ident(r)) IS NOT NULL),
+        string_agg(quote_ident(r), ', ') FILTER (WHERE r <> '' AND to_regrole(quote_ident(r)) IS NULL) FROM unnest($1::text[]) r";
+    let (to_nobody, there, gone) = own::run(|client| {
+        Ok(own::select(client, still, &[roles.as_str().into()])?.first().get_three::<bool, String, String>()?)
     })?;
-    if has == Some(true) { body() } else { permit("ON", table, right, role, body) }
+    if let Some(gone) = gone {
+        Fault::unknown(format!("what was meant for {gone} does not come back"))
+            .detail(format!("The role is gone. The command was: {beginning} TO …"))
+            .warn();
+    }
+    Ok(match there {
+        _ if to_nobody == Some(true) => Some(beginning.clone()),
+        Some(there) => Some(format!("{beginning} TO {there}{rest}")),
+        None => None,
+    })
 }
 
-/// Quoted names of the columns whose values are stored, not computed, as a list. None if there is none.
-fn stored_columns(table: &str) -> Outcome<Option<String>> {
+/// The columns whose values are stored, not computed, and which the copy has: their quoted names, and what the copy `c` has
+/// for them. What a copy keeps as text is read back as what it was. None if there is none.
+fn stored(table: &str, copy: &str) -> Outcome<Option<(String, String)>> {
     own::run(|client| {
-        let columns = "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-            WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''";
-        Ok(own::select(client, columns, &[table.into()])?.first().get_one::<String>()?)
+        let columns = "SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg(format('c.%I%s', a.attname,
+                CASE WHEN k.atttypid <> a.atttypid THEN '::' || format_type(a.atttypid, a.atttypmod) END), ', ' ORDER BY a.attnum)
+            FROM pg_attribute a JOIN pg_attribute k ON k.attrelid = to_regclass($2) AND k.attname = a.attname
+                AND k.attnum > 0 AND NOT k.attisdropped
+            WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''";
+        let (names, values) = own::select(client, columns, &[table.into(), copy.into()])?.first().get_two()?;
+        Ok(names.zip(values))
     })
 }
 
@@ -167,57 +200,4 @@ fn run(command: &str) -> Outcome<()> {
         client.update(command, None, &[])?;
         Ok(())
     })
-}
-
-/// Runs `body` while this role may read the copy.
-fn readable<T>(copy: &str, role: pg_sys::Oid, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    permit("ON", copy, "SELECT", role, body)
-}
-
-/// Runs `body` while this role may create tables where this one belongs.
-fn with_place<T>(table: &str, role: pg_sys::Oid, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    let missing = own::run(|client| {
-        let missing = "SELECT max(quote_ident(s)) FROM (SELECT (parse_ident($1))[1]) t(s) WHERE NOT has_schema_privilege($2, s, 'CREATE')";
-        Ok(own::select(client, missing, &[table.into(), role.into()])?.first().get_one::<String>()?)
-    })?;
-    match missing {
-        Some(schema) => permit("ON SCHEMA", &schema, "CREATE", role, body),
-        None => body(),
-    }
-}
-
-/// Runs `body` while a role has a privilege that it had not before. An error undoes all of it.
-fn permit<T>(
-    on: &str,
-    object: &str,
-    privilege: &str,
-    role: pg_sys::Oid,
-    body: impl FnOnce() -> Outcome<T>,
-) -> Outcome<T> {
-    let role = pgrx::spi::quote_identifier(&*crate::session::role_name(role));
-    own::run(|client| own::execute(client, &format!("GRANT {privilege} {on} {object} TO {role}"), &[]).map(drop))?;
-    let value = body()?;
-    own::run(|client| own::execute(client, &format!("REVOKE {privilege} {on} {object} FROM {role}"), &[]).map(drop))?;
-    Ok(value)
-}
-
-/// Runs `body` as a role that can neither leave it nor leave anything behind in the session, as VACUUM does.
-fn as_owner<T>(owner: pg_sys::Oid, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    /// Puts the former role back, by a panic (an SQL error on its way through) as well.
-    struct Former(pg_sys::Oid, i32);
-    impl Drop for Former {
-        fn drop(&mut self) {
-            // Safe: what `as_owner` has read.
-            unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) }
-        }
-    }
-    let _exact = text::Exact::enter();
-    let mut former = Former(pg_sys::InvalidOid, 0);
-    // Safe: backend state, restored by the guard.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut former.0, &mut former.1);
-        let context = former.1 | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION) as i32;
-        pg_sys::SetUserIdAndSecContext(owner, context);
-    }
-    body()
 }

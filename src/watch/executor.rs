@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{parallel, row_trigger, rows};
+use super::{parallel, quiet, row_trigger, rows};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -86,6 +86,9 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         }
         if decided {
             parallel::started();
+        }
+        if let Some(kept) = quiet::announced(query) {
+            quiet::silence(query, kept);
         }
         pg_sys::error_context_stack = context.previous;
         if writes {
@@ -247,7 +250,7 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;
         }
-        let written = || facts.deeds.iter().filter(|deed| deed.command.group != Group::Read);
+        let written = || facts.deeds.iter().filter(|deed| deed.command.group.changes());
         answer(image::require_triggers(written().filter_map(|deed| deed.relation.as_ref())));
         written().for_each(|deed| deed.relation.iter().for_each(|member| rows::touching(&member.root)));
         remember_limits(query, judgement.limits);

@@ -45,6 +45,13 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
                 (Some(Watched::Own(kind)), verb) => {
                     if verb.is_some() || is_locked(plan, index) || *kind == OwnKind::Secret {
                         facts.own = Some((*kind, (*entry).relid));
+                    } else if let Some(image) = policy.image((*entry).relid) {
+                        // Values of protected tables, outside of them.
+                        facts.deeds.push(Deed {
+                            command: Command { tag: "SELECT", group: Group::Export },
+                            relation: Some(image.clone()),
+                            columns: ColumnSet::default(),
+                        });
                     }
                 }
                 (Some(Watched::Protected(member)), Some(verb)) => {

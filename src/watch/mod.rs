@@ -19,6 +19,7 @@ pub mod named_rule;
 pub mod object;
 pub mod parallel;
 pub mod privilege;
+pub mod quiet;
 mod row_trigger;
 pub mod rows;
 pub mod statement;

@@ -56,7 +56,7 @@ unsafe extern "C-unwind" fn decide(access: ObjectAccessType::Type, class: Oid, o
         OAT_FUNCTION_EXECUTE => function::decide(object),
         OAT_TRUNCATE if cache::at_home() => {
             touched(object, "TRUNCATE TABLE");
-            answer(image::require_copy(object));
+            answer(image::require_copy(object, "TRUNCATE"));
         }
         OAT_DROP if cache::at_home() => dropped(class, object, part),
         OAT_POST_ALTER | OAT_POST_CREATE if cache::at_home() => changed(class, object),
@@ -74,15 +74,17 @@ fn dropped(class: Oid, object: Oid, part: c_int) {
         catalog::RELATION => Some(table_of_index(object)),
         _ => catalog::table_of(class).and_then(|place| referred(class, object, &place)),
     };
+    let tag = if whole && target == Some(object) { "DROP TABLE" } else { "ALTER TABLE" };
     if class == catalog::RELATION {
         // Parts are columns; indexes are no protected tables.
-        answer(image::require_copy(object));
+        answer(image::require_copy(object, tag));
     }
-    if target.is_none() {
+    // A composite type has its attributes in a relation.
+    if target.is_none_or(|target| target == object) {
         part_changed(class, object);
     }
     match target {
-        Some(target) => touched(target, if whole && target == object { "DROP TABLE" } else { "ALTER TABLE" }),
+        Some(target) => touched(target, tag),
         None => guard_schema(class, object),
     }
 }

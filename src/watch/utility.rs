@@ -231,13 +231,14 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    let (limits, met, given) = ALLOWED.with_borrow_mut(|all| {
+    let Allowed { roots, limits, met, given, .. } = ALLOWED.with_borrow_mut(|all| {
         let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
-        position
-            .map(|position| all.remove(position))
-            .map(|allowed| (allowed.limits, allowed.met, allowed.given))
-            .unwrap_or_default()
+        position.map(|position| all.remove(position)).unwrap_or_default()
     });
+    // Safe: reads the tag.
+    if !roots.is_empty() && unsafe { joins_tables((*node).type_) } {
+        answer(image::adopt(&roots));
+    }
     let added = met.map(|met| separation::after_command(&met)).unwrap_or_default();
     if !added.is_empty() {
         buffer::forget(statement as usize);
@@ -294,6 +295,11 @@ pub fn sets_only_the_session(tag: NodeTag) -> bool {
             | T_ConstraintsSetStmt
             | T_DiscardStmt
     )
+}
+
+/// Commands that may make a table inherit from another.
+fn joins_tables(tag: NodeTag) -> bool {
+    matches!(tag, NodeTag::T_CreateStmt | NodeTag::T_AlterTableStmt | NodeTag::T_CreateSchemaStmt)
 }
 
 /// Commands that may put a login into a role.

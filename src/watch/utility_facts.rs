@@ -6,7 +6,7 @@ use super::utility_names::{copied_columns, names_own_extension, resolve, text};
 use super::{catalog, list, privilege};
 use crate::cache::{OwnKind, Policy, Watched};
 use crate::core::emergency::is_closed_setting;
-use crate::core::rule::Group;
+use crate::core::rule::{ColumnSet, Group};
 use pgrx::pg_sys::{self, NodeTag, ObjectType};
 use std::ffi::CStr;
 
@@ -160,9 +160,11 @@ impl Reader<'_> {
         let Some(relation) = (unsafe { resolve(copy.relation) }) else { return };
         if !copy.is_from {
             // Reading own views and tables is a matter of privileges, but for what nobody reads.
+            self.tag = "COPY TO";
             let secret = matches!(self.policy.watched(relation), Some(Watched::Own(OwnKind::Secret)));
-            if secret || self.policy.protected(relation).is_some() {
-                self.tag = "COPY TO";
+            if let Some(image) = self.policy.image(relation) {
+                self.push(Group::Export, Some(image.clone()), ColumnSet::default());
+            } else if secret || self.policy.protected(relation).is_some() {
                 self.touches(relation, Group::Export);
             }
             return;
@@ -263,6 +265,10 @@ impl Reader<'_> {
                 }
             }
             self.touches(relation, Group::Ddl);
+            // A composite type: its attributes are parts of the rows that hold it.
+            if let Some(member) = self.policy.member_with_part(catalog::RELATION, relation) {
+                self.push(Group::Ddl, Some(member.clone()), ColumnSet::default());
+            }
         }
     }
 
