@@ -43,8 +43,6 @@ pub(super) struct Rounds {
     announced: bool,
     /// The table of activations was compared with shared memory and the state file.
     settled: bool,
-    /// What that table says, where one of the two says something else.
-    activation: Option<bool>,
     heartbeat: Heartbeat,
     /// Notes for the next round.
     notes: Vec<Record>,
@@ -76,7 +74,6 @@ impl Rounds {
             head: None,
             announced: false,
             settled: false,
-            activation: None,
             heartbeat: Heartbeat::new(),
             notes: Vec::new(),
             filed: None,
@@ -95,9 +92,6 @@ impl Rounds {
         let ticket = shared.flush_requested.load(SeqCst);
         report(pg_sys::BackendState::STATE_RUNNING);
         let done = transaction(|| self.chain_what_is_new(shared));
-        if let Some(active) = self.activation.take() {
-            settle_activation(shared, active);
-        }
         let more = match done {
             Some(done) => self.follow_up(shared, done, ticket),
             None => false,
@@ -138,7 +132,7 @@ impl Rounds {
             *self = Rounds { extension, ..Rounds::new() };
         }
         own::run(|client| {
-            self.compare_activation(client, shared)?;
+            self.compare_activation(shared);
             let Some((ledger, genesis)) = self.ledger(client)? else {
                 shared.chained.store(false, SeqCst);
                 return Ok(None);
@@ -211,20 +205,26 @@ impl Rounds {
         }
     }
 
-    /// Once after a start: the table says whether the policy is active. What differs is put right after the commit.
-    fn compare_activation(&mut self, client: &mut SpiClient<'_>, shared: &Shared) -> Outcome<()> {
-        if self.settled {
-            return Ok(());
+    /// Once after a start: the table says whether the policy is active. Under a lock that keeps `activate()` and
+    /// `deactivate()` out, who publish before they let go of theirs: what is read here cannot be old when it is published.
+    fn compare_activation(&mut self, shared: &Shared) {
+        // Safe: inside the round's transaction, with whose end the lock ends.
+        let locked = unsafe {
+            let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), false);
+            let table = pg_sys::get_relname_relid(c"activation".as_ptr(), schema);
+            !self.settled && pg_sys::ConditionalLockRelationOid(table, pg_sys::ShareLock as pg_sys::LOCKMODE)
+        };
+        if !locked {
+            return;
         }
-        let active = !own::query(client, "SELECT FROM steward.activation LIMIT 1", &[])?.is_empty();
+        let active = !own::latest_rows(c"SELECT 1 FROM steward.activation").is_empty();
         let file = if active { state_file::State::Active } else { state_file::State::Inactive };
         if shared.doubtful.load(SeqCst) || shared.active.load(SeqCst) != active || state_file::read() != file {
             let details = json!({ "active": active, "by": "steward.activation" });
             self.notes.push(server_record("STATE RECONCILED", Result::Success, details));
-            self.activation = Some(active);
+            settle_activation(shared, active);
         }
         self.settled = true;
-        Ok(())
     }
 
     /// The ledger, with its genesis record if it begins now. None while nothing is protected and nobody has a second
