@@ -118,6 +118,7 @@ SCENES = {
     "work": work,
     "bulk": lambda session: refused(session, update(Student).where(Student.grade == 3).values(phone="13800000000")),
     "break_glass": lambda session: refused(session, text("SELECT steward.break_glass('the canteens cannot take cards')")),
+    "arm": lambda session: refused(session, text("SELECT steward.arm('OP-20261122-0001')")),
 }
 
 

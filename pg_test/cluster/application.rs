@@ -120,8 +120,10 @@ fn what_an_application_may_not_do_is_refused_and_its_pool_goes_on() {
     assert_eq!(ask::<i64>(&mut pooled.superuser, changed), 0);
     let emergency = pooled.plays("break_glass");
     assert!(emergency["sqlstate"] == "42501" && emergency["alive"] == true, "{emergency}");
+    let armed = pooled.plays("arm");
+    assert!(armed["sqlstate"] == "42501" && armed["alive"] == true, "{armed}");
     assert_eq!(pooled.plays("read")["students"], 20, "the pool goes on");
     let denied = "result = 'DENIED' AND user_id = 'app_service' AND person = 'E卡通应用服务'";
-    assert_eq!(records(&mut pooled.superuser, denied), 2);
+    assert_eq!(records(&mut pooled.superuser, denied), 3);
     chain_verifies(&mut pooled.superuser);
 }

@@ -92,12 +92,22 @@ fn two_clicks_at_once_count_twice() {
 
 /// Bytebase #5654: an empty group of approvers approved by itself.
 fn nobody_to_approve_means_approved() {
-    let school = School::active();
+    let mut school = School::active();
     let op_no = school.request("region_chen", SIXTY);
     school.release(&op_no);
-    for (person, approver) in [("Zhou", "reviewer_sun"), ("Han", "reviewer_sun"), ("Sun", "reviewer_sun")] {
-        school.operate_by(&[approver], &format!("SELECT steward.suspend_person('{person}', 'x')"));
-    }
+    school.operate_by(&["reviewer_sun"], "SELECT steward.suspend_person('Zhou', 'x')");
+    // The last who could agree to a registration stay.
+    let mut superuser = school.superuser();
+    let last = crate::school::request(&mut superuser, "SELECT steward.suspend_person('Han', 'x')", "");
+    school.release(&last);
+    expect_error(execute(&mut superuser, &last), NOT_READY, "", "");
+    // But persons may leave, or a superuser write into tables while the policy is off.
+    school.configure(&["steward.mode = 'off'"]);
+    school.restart();
+    let nobody = "UPDATE steward.person SET suspended_at = now() WHERE name IN ('Han', 'Sun')";
+    school.superuser().batch_execute(nobody).expect("nobody is left");
+    school.configure(&["steward.mode = 'enforce'"]);
+    school.restart();
     let mut chen = school.session("region_chen");
     let filed = chen.query("SELECT steward.request($1, purpose => 'x')", &[&SIXTY]);
     expect_error(filed, NOT_READY, "there is not an approver", "steward.register_person");

@@ -27,6 +27,7 @@ mod checklist;
 mod cluster;
 mod connections;
 mod copies;
+mod courses;
 mod crash;
 mod definition;
 mod denial;
@@ -102,6 +103,7 @@ fn main() {
         checklist::tests(),
         copies::tests(),
         connections::tests(),
+        courses::tests(),
         crash::tests(),
         definition::tests(),
         denial::tests(),

@@ -53,15 +53,20 @@ fn a_row_holds_from_its_tier_on() {
 #[test]
 fn what_was_filed_is_never_lowered_and_what_rises_holds() {
     let (narrow, wide) = (row(1, &["supervisor"]), row(1, &["supervisor", "department"]));
-    assert_eq!(in_force(&[narrow.clone()], &[]), [narrow.clone()], "dropped later");
-    assert_eq!(in_force(&[narrow.clone()], &[wide.clone()]), [narrow.clone()], "widened later");
-    assert_eq!(in_force(&[wide.clone()], &[narrow.clone()]), [narrow.clone()], "narrowed later");
-    let second = row(2, &["department"]);
-    assert_eq!(in_force(&[narrow.clone()], &[second.clone()]), [narrow.clone(), second], "added later");
-    let other = row(1, &["person:Sun"]);
-    assert_eq!(in_force(&[narrow.clone()], &[other.clone()]), [narrow.clone(), other], "replaced later");
+    let (second, other) = (row(2, &["department"]), row(1, &["person:Sun"]));
     let weaker = Row { capability: "apply".into(), ..narrow.clone() };
-    assert_eq!(in_force(&[narrow.clone()], &[weaker.clone()]), [narrow, weaker], "another capability");
+    let of = |rows: &[&Row]| rows.iter().map(|row| (*row).clone()).collect::<Vec<Row>>();
+    for (filed, today, holds, what) in [
+        (&narrow, None, vec![&narrow], "dropped later"),
+        (&narrow, Some(&wide), vec![&narrow], "widened later"),
+        (&wide, Some(&narrow), vec![&narrow], "narrowed later"),
+        (&narrow, Some(&second), vec![&narrow, &second], "added later"),
+        (&narrow, Some(&other), vec![&narrow, &other], "replaced later"),
+        (&narrow, Some(&weaker), vec![&narrow, &weaker], "another capability"),
+    ] {
+        let today: Vec<&Row> = today.into_iter().collect();
+        assert_eq!(in_force(&of(&[filed]), &of(&today)), of(&holds), "{what}");
+    }
 }
 
 #[test]
