@@ -65,7 +65,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT p.polrelid, concat_ws(' ', p.polname, p.polpermissive, p.polcmd, p.polroles::regrole[]::text,
                 md5(concat_ws(' ', p.polqual, p.polwithcheck)), r.names)
             FROM pg_policy p LEFT JOIN refers r ON r.class = 'pg_policy'::regclass AND r.object = p.oid),
-    parts(relation, parts) AS (SELECT relation, string_agg(part, '; ' ORDER BY part) FROM hanging GROUP BY 1)
+    -- What a partition has of its own runs for rows that are written to its root.
+    own_code(root, part) AS (
+        SELECT pg_partition_root(k.conrelid), concat_ws(' ', 'of', k.conrelid::regclass::text, k.conname, md5(k.conbin::text), r.names)
+            FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid AND c.relispartition
+            LEFT JOIN refers r ON r.class = 'pg_constraint'::regclass AND r.object = k.oid
+            WHERE k.contype = 'c' AND k.conislocal
+        UNION ALL
+        SELECT pg_partition_root(i.indrelid), concat_ws(' ', 'of', i.indrelid::regclass::text, md5(concat_ws(' ', i.indexprs, i.indpred)), r.names)
+            FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid AND c.relispartition
+            JOIN pg_class x ON x.oid = i.indexrelid AND NOT x.relispartition
+            LEFT JOIN refers r ON r.class = 'pg_class'::regclass AND r.object = i.indexrelid
+            WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL),
+    parts(relation, parts) AS (SELECT relation, string_agg(part, '; ' ORDER BY part) FROM (TABLE hanging UNION ALL TABLE own_code) AS all_parts (relation, part) GROUP BY 1)
     SELECT 'function ' || p.oid::regprocedure::text, p.proname::text,
         concat_ws(' ', p.xmin, pg_get_userbyid(p.proowner), md5(p::text), a::text, p.proconfig::text, r.names, p.prosrc)
     FROM pg_proc p JOIN ours n ON n.oid = p.pronamespace
@@ -81,7 +93,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
             p.parts)
     FROM pg_class c JOIN ours n ON n.oid = c.relnamespace LEFT JOIN parts p ON p.relation = c.oid
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') AND NOT c.relispartition
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c')
     UNION ALL
     -- Domains with their checks, types with their functions; those of tables, composites and arrays follow others.
     SELECT 'type ' || t.oid::regtype::text, t.typname::text,

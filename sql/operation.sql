@@ -144,7 +144,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
     FROM steward.operation o
     CROSS JOIN LATERAL (
         SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
-            WHERE (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND (o.approvals_open <> '{}'
+            WHERE o.origin <> 'break_glass' AND (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND (o.approvals_open <> '{}'
                     OR o.every IS NULL AND o.approvals_given < o.approvals_needed))
                 AND NOT o.frozen
                 AND CASE WHEN o.approvals_open = '{}' THEN (SELECT steward.has_capability('approve'))
@@ -180,7 +180,7 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
                 AND o.applicant = (SELECT steward.current_person())
         UNION ALL
         SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
-            WHERE (o.status = 'executed' OR o.every IS NOT NULL AND o.status IN ('approved', 'failed') AND o.review_due IS NOT NULL)
+            WHERE (o.status = 'executed' OR o.status IN ('approved', 'failed') AND o.runs_done > 0 AND o.review_due IS NOT NULL)
                 AND (SELECT steward.has_capability('approve'))
                 AND (o.origin <> 'break_glass' OR o.expires_at <= clock_timestamp())
                 AND o.applicant <> (SELECT steward.current_person())

@@ -14,7 +14,7 @@ CREATE VIEW steward.review_queue WITH (security_barrier) AS
     SELECT o.op_no, o.applicant, o.tier, o.executed_at, o.review_due AS due,
         coalesce(o.review_due < clock_timestamp(), false) AS overdue, clock_timestamp() - o.executed_at AS age
     FROM steward.operation o
-    WHERE o.status = 'executed'
+    WHERE (o.status = 'executed' OR o.status IN ('approved', 'failed', 'armed') AND o.runs_done > 0 AND o.review_due IS NOT NULL)
         AND (SELECT steward.has_capability('approve') OR steward.has_capability('audit')
             OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
 COMMENT ON VIEW steward.review_queue IS 'Operations that ran and wait for their review, for persons who approve or audit and for superusers; nobody else sees a row. due: the end of the term. age: since the last run. Everybody may read it.';

@@ -122,6 +122,11 @@ impl Signatures {
         Signatures { rows, raised }
     }
 
+    /// Whether what a rule matches needs signatures of its own.
+    pub fn hang_on(&self, rule: &str) -> bool {
+        self.rows.iter().any(|row| row.rule.as_deref() == Some(rule))
+    }
+
     /// Whether everything of a tier needs a signature.
     pub fn concern(&self, tier: Tier) -> bool {
         self.rows.iter().any(|row| row.concerns(tier, &[]))

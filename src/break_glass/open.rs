@@ -2,9 +2,9 @@
 //! record and the table its operation: what nobody would be alerted to and nobody would review does not begin.
 
 use super::{ASK, END, OPEN, SERVICE, limit, memory, window};
-use crate::audit::flush;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
+use crate::audit::{buffer, flush};
 use crate::backend::backend_local;
 use crate::cache::{self, Person};
 use crate::core::emergency::{FRESH_SECONDS, LONGEST_REASON, SHORTEST_REASON, script};
@@ -122,6 +122,11 @@ fn check_call(person: &Person) -> Outcome<()> {
         return Err(refused("break glass refused: it is no part of a transaction".to_owned())
             .detail("It must be a statement of its own, outside of a transaction block.")
             .hint("ROLLBACK;"));
+    }
+    // What began before it was judged without it.
+    if buffer::something_runs() {
+        return Err(refused("break glass refused: it is no part of another statement".to_owned())
+            .detail("It must be a statement of its own."));
     }
     if let Some(cover) = cover::current() {
         return Err(Fault::wrong_state("break_glass cannot be part of an operation")

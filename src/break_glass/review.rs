@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Its session works on in a transaction, or has prepared one: what that will leave is not known yet.
 const READ: &str = "SELECT o.not_after > clock_timestamp(), o.confirmed_by,
         EXISTS (SELECT FROM steward._operation_event e JOIN pg_stat_get_activity(NULL) a ON a.pid = (e.details ->> 'backend')::int
-            JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+            JOIN pg_locks l ON l.pid = a.pid AND l.locktype IN ('transactionid', 'virtualxid') AND l.mode = 'ExclusiveLock' AND l.granted
             WHERE e.op_no = o.op_no AND e.event = 'BREAK GLASS' AND a.backend_start <= e.at)
         OR EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.owner = o.applicant_login AND p.prepared >= o.executed_at)
     FROM steward._operation o WHERE o.op_no = $1 AND o.origin = 'break_glass'";

@@ -7,6 +7,7 @@ use crate::audit::note::note;
 use crate::backend::backend_local;
 use crate::cache;
 use crate::core::record::{Kind, Record};
+use crate::error::Fault;
 use crate::factor::memory::clock;
 use crate::factor::step_up;
 use crate::image::Run;
@@ -86,6 +87,13 @@ pub fn images() -> Option<Run> {
     let transaction = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
     let open = WINDOW.with_borrow(|window| window.as_ref().and_then(|window| window.run()));
     open.or_else(|| LAST.with_borrow(|last| Some(last.as_ref().filter(|last| last.0 == transaction)?.1.clone())))
+}
+
+/// PRE_PREPARE: what a window leaves is known when it is reviewed, and not when somebody commits it later. May raise.
+pub fn before_prepare() {
+    if was_opened() || images().is_some() {
+        Fault::unsupported("a transaction of an emergency window cannot be prepared").raise();
+    }
 }
 
 impl Window {

@@ -258,14 +258,15 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &Record) -> Outcome<()> {
 
 /// After a start of the server: sessions that were armed before it are gone, and nothing tells how far they came.
 pub fn recover(client: &mut SpiClient<'_>) -> Outcome<()> {
-    let stale = "SELECT op_no FROM steward._operation WHERE status = 'armed' AND armed_in IS DISTINCT FROM $1";
+    let stale = "SELECT op_no FROM steward._operation WHERE armed_in IS DISTINCT FROM $1 AND armed_in IS NOT NULL";
     let stale: Vec<Option<String>> = own::query(client, stale, &[armed::boot().as_str().into()])?
         .map(|row| row.get::<String>(1))
         .collect::<Result<_, _>>()?;
     stale.into_iter().flatten().try_for_each(|op_no| end_run(client, &op_no, false, "the server has stopped", None))
 }
 
-/// The status of an operation whose session is armed no more, unless it has another by now.
+/// What an operation is left as whose session is armed no more. One that was taken back meanwhile keeps its status; what ran
+/// is sealed all the same, so that it can be restored.
 fn end_run(
     client: &mut SpiClient<'_>,
     op_no: &str,
@@ -274,8 +275,9 @@ fn end_run(
     record: Option<&Record>,
 ) -> Outcome<()> {
     // Whoever holds its row ends it in another way; if not, it can still be cancelled.
-    let read = "SELECT runs_allowed - runs_done, review_due IS NOT NULL, runs_done FROM steward._operation
-        WHERE op_no = $1 AND status = 'armed' FOR NO KEY UPDATE SKIP LOCKED";
+    let read =
+        "SELECT runs_allowed - runs_done, review_due IS NOT NULL, runs_done, status = 'armed' FROM steward._operation
+        WHERE op_no = $1 AND armed_in IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED";
     let row = own::query(client, read, &[op_no.into()])?.first();
     if row.is_empty() {
         return Ok(());
@@ -284,11 +286,17 @@ fn end_run(
     let run = row.get::<i32>(3)?.unwrap_or(0);
     let event = Event::Disarm { done: false, left: left.max(0) as u32, review };
     let Some(status) = next(Status::Armed, event) else { return Ok(()) };
-    let update = "UPDATE steward._operation SET status = $2, armed_in = NULL, runs_done = runs_done - $3,
-            review_due = CASE WHEN runs_done > $3 THEN review_due END WHERE op_no = $1";
+    let update = match row.get::<bool>(4)? {
+        Some(true) => {
+            "UPDATE steward._operation SET status = $2, armed_in = NULL, runs_done = runs_done - $3,
+            review_due = CASE WHEN runs_done > $3 THEN review_due END WHERE op_no = $1"
+        }
+        _ => "UPDATE steward._operation SET armed_in = NULL WHERE op_no = $1 AND $2 <> '' AND $3 >= 0",
+    };
     own::execute(client, update, &[op_no.into(), status.name().into(), i32::from(give_back).into()])?;
-    let kept = "SELECT EXISTS (SELECT FROM steward.row_image WHERE op_no = $1 AND run = $2)
-        OR EXISTS (SELECT FROM steward.table_image WHERE op_no = $1 AND run = $2)";
+    let kept = "SELECT NOT EXISTS (SELECT FROM steward.pre_image WHERE op_no = $1 AND run = $2)
+        AND (EXISTS (SELECT FROM steward.row_image WHERE op_no = $1 AND run = $2)
+            OR EXISTS (SELECT FROM steward.table_image WHERE op_no = $1 AND run = $2))";
     if own::query(client, kept, &[op_no.into(), run.into()])?.first().get_one::<bool>()? == Some(true) {
         image::seal(client, &image::Run { op_no: op_no.to_owned(), number: run })?;
     }

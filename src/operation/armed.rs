@@ -206,6 +206,7 @@ impl Armed {
         if operation.approvals_given() < operation.approvals_needed() {
             return Err(approval_missing(operation, operation.approvals_needed()));
         }
+        operation.check_signed(&[], 0)?;
         match unconfirmed(operation).filter(|_| operation.witness_needed()) {
             Some(why) => Err(refuse(why.trim_end_matches('.'))),
             None => Ok(()),
@@ -215,7 +216,8 @@ impl Armed {
     /// The operation as it is stored now, whatever snapshot this transaction has.
     fn check_row(&self) -> Outcome<()> {
         let boot = boot();
-        let row = c"SELECT status = 'armed' AND armed_in = $2, not_after > clock_timestamp(), sha256(convert_to(script, 'UTF8')) = digest
+        let row = c"SELECT status = 'armed' AND armed_in = $2, not_after > clock_timestamp(), 
+                sha256(convert_to(script, 'UTF8') || coalesce('\\x00'::bytea || convert_to(form, 'UTF8'), '')) = digest
             FROM steward._operation WHERE op_no = $1";
         let rows = own::latest_rows_of(row, &[&self.operation.op_no, &boot]);
         let says = |column: usize| rows.first().and_then(|row| row[column].as_deref()) == Some("t");

@@ -2,6 +2,7 @@
 //! answer their own boxes; the others are filled with facts (`proof`). An answer is a line of the trail, so nothing
 //! overwrites one; which of them counts is said here.
 
+use super::signer;
 use super::{Entry, Operation, denied, numbered, own_act, proof, push, require_factor};
 use crate::cache::Person;
 use crate::core::operation::Status;
@@ -38,7 +39,7 @@ struct Given {
 }
 
 const BOXES: &str = "SELECT c.box, c.label_zh, c.due, c.who, c.proof FROM steward._operation o
-    JOIN steward.checklist_policy p ON p.demanded AND p.tier = o.tier AND (p.rules IS NULL OR o.rule = ANY (p.rules))
+    JOIN steward.checklist_policy p ON p.demanded AND p.tier = o.tier AND (p.rules IS NULL OR p.rules && (o.matched_rules || o.rule))
     JOIN steward.checklist c ON c.list = p.list
     WHERE o.op_no = $1 AND o.origin = 'request' ORDER BY c.list DESC, c.line";
 
@@ -161,7 +162,7 @@ fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<(
     let approver = parts.approvers.contains(name);
     let theirs = match one.who.as_deref() {
         Some("applicant") => applicant,
-        Some("approver") => !applicant && parts.witness.as_ref() != Some(name) && person.may("approve"),
+        Some("approver") => !applicant && parts.witness.as_ref() != Some(name) && signer::may_sign(operation, person)?,
         Some("witness") => match &parts.witness {
             Some(witness) => witness == name,
             None => !applicant && !approver && person.may("witness"),

@@ -20,6 +20,10 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         let operation = Operation::lock(op_no)?;
         require_factor("APPROVE", op_no, operation.tier, &approver)?;
         operation.check_digest("APPROVE", digest.unwrap_or(""))?;
+        if operation.run_as.is_none() {
+            return Err(Fault::wrong_state(format!("{op_no} has no script to approve"))
+                .detail("A second person confirms an emergency; nobody approves one."));
+        }
         let step = operation.approving(&approver);
         operation.separate(step, "APPROVE", &approver)?;
         operation.check_frozen()?;

@@ -35,7 +35,7 @@ use crate::core::script::{Shown, compare, digest_with, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::image::Run;
-use crate::person::{one_text, required};
+use crate::person::required;
 use crate::{factor, own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -95,7 +95,7 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
         ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
         ARRAY(SELECT (extract(epoch FROM e.at - of_time) * 1000000)::int8 FROM steward._operation_event e
             WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
-        (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8
+        (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8, form
     FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
 impl Operation {
@@ -107,8 +107,7 @@ impl Operation {
             }
             let course = course::read(client, op_no, false)?;
             let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
-            let form = form::stored(client, op_no)?;
-            Operation::read(op_no, course, form, own::query(client, READ, &arguments)?.first())
+            Operation::read(op_no, course, own::query(client, READ, &arguments)?.first())
         })
     }
 
@@ -121,12 +120,11 @@ impl Operation {
                 return Err(unknown(op_no));
             }
             let course = course::read(client, op_no, true)?;
-            let form = form::stored(client, op_no)?;
-            Operation::read(op_no, course, form, found.first())
+            Operation::read(op_no, course, found.first())
         })
     }
 
-    fn read(op_no: &str, course: Course, form: Option<String>, row: SpiTupleTable<'_>) -> Outcome<Operation> {
+    fn read(op_no: &str, course: Course, row: SpiTupleTable<'_>) -> Outcome<Operation> {
         let tier: String = value(&row, 3)?;
         let status: String = value(&row, 12)?;
         Ok(Operation {
@@ -150,7 +148,7 @@ impl Operation {
             not_after: value(&row, 16)?,
             review_owed: value(&row, 17)?,
             confirmation_holds: value(&row, 18)?,
-            form,
+            form: row.get(26)?,
             approved_at: value(&row, 23)?,
             filed_at: value(&row, 24)?,
             confirmed_at: row.get(25)?,
@@ -436,7 +434,7 @@ impl Entry<'_> {
 
 #[pg_extern(sql = false)]
 fn known_operation(op_no: &str) -> String {
-    let found =
-        own::run(|client| one_text(client, "SELECT op_no FROM steward._operation WHERE op_no = $1", &[op_no.into()]));
-    crate::error::answer(found.and_then(|found| found.ok_or_else(|| unknown(op_no))))
+    let known = "SELECT FROM steward._operation WHERE op_no = $1";
+    let found = own::run(|client| Ok(!own::select(client, known, &[op_no.into()])?.is_empty()));
+    crate::error::answer(found.and_then(|found| if found { Ok(op_no.to_owned()) } else { Err(unknown(op_no)) }))
 }

@@ -40,7 +40,7 @@ fn applicant(operation: &Operation) -> Option<String> {
 
 /// The confirmation is fresh and was given by somebody who takes no other part.
 fn second_person(operation: &Operation) -> Option<String> {
-    let witness = operation.parts.witness.as_deref().filter(|_| operation.confirmation_holds)?;
+    let witness = operation.parts.witness.as_deref().filter(|_| operation.confirmation_counts())?;
     let person = person_named(witness).filter(|person| person.may("witness") && operation.witness_stands_by(person))?;
     conflict(Step::Confirm, witness, &operation.parts)
         .is_none()
@@ -70,7 +70,7 @@ const ROWS_AS_EXPECTED: &str = "SELECT format('%s rows, as expected.', sum((e.de
     HAVING o.runs_done > 0 AND count(*) = o.runs_done AND bool_and((e.details ->> 'changed')::bigint = o.expected_rows) IS TRUE";
 
 const NO_FAILURE: &str = "SELECT 'No attempt failed or was rolled back.' FROM steward._operation o WHERE op_no = $1 AND runs_done > 0
-    AND NOT EXISTS (SELECT FROM steward._operation_event e WHERE e.op_no = o.op_no AND e.event IN ('FAIL', 'ROLLED BACK'))";
+    AND NOT EXISTS (SELECT FROM steward._operation_event e WHERE e.op_no = o.op_no AND e.event IN ('FAIL', 'ROLLED BACK', 'DISARM'))";
 
 const CHAINED: &str = "SELECT format('Records %s of the chain tell of %s runs.', string_agg(l.id::text, ', ' ORDER BY l.id), o.runs_done)
     FROM steward._operation o JOIN steward.audit_log l ON l.op_no = o.op_no AND l.operation_type = 'EXECUTE' AND l.result = 'SUCCESS'

@@ -237,7 +237,7 @@ impl Operation {
         let mut closed = Vec::new();
         for rule in named.into_iter().filter(|rule| !self.stays_below(&policy, rule)) {
             let (known, number) = ([rule.clone()], policy.tier_policy(self.tier, &applicant.post).approvals);
-            let requirement = Requirement::today(&policy, Tier::Critical, &known, number.max(0) as u32);
+            let requirement = Requirement::today(&policy, self.tier, &known, number.max(0) as u32);
             if requirement.filled(&signers, applicant.kin()) < requirement.places() {
                 let open = requirement.open(&signers, applicant.kin()).join("; ");
                 closed.push(Closed { rule: rule.clone(), why: format!("Its signatures are missing: {open}.") });

@@ -16,11 +16,11 @@ use serde_json::json;
 /// Its step in records and in the trail.
 const OVERDUE: &str = "REVIEW OVERDUE";
 
-/// What has run for the last time, or can run no more, and waits for its review longer than its term.
+/// What has run, and waits for its review longer than its term: runs that are left excuse nobody.
 macro_rules! overdue {
     () => {
         "review_due < clock_timestamp() AND runs_done > 0
-            AND (status = 'executed' OR status IN ('approved', 'failed') AND not_after <= clock_timestamp())"
+            AND status IN ('executed', 'approved', 'failed', 'armed')"
     };
 }
 

@@ -20,6 +20,13 @@ pub fn approver(op_no: &str) -> Outcome<Rc<Person>> {
     actor("APPROVE", op_no, "approve")
 }
 
+/// Whether a person may approve, or is meant by a row of this operation.
+pub fn may_sign(operation: &Operation, person: &Person) -> Outcome<bool> {
+    let (requirement, applicant) = (operation.requirement(false)?, operation.applicant());
+    let meant = || (0..requirement.rows.len()).any(|row| requirement.fits(row, person, applicant.kin()));
+    Ok(person.may("approve") || meant())
+}
+
 #[pg_extern(sql = false)]
 fn _approvals_open(op_no: &str) -> Vec<String> {
     answer((|| {

@@ -48,14 +48,16 @@ fn revoke_lapsed() -> i64 {
 
 /// Operation and command of every grant that was taken back; no command where there was nothing left to take.
 fn end_lapsed(client: &mut SpiClient<'_>) -> Outcome<Vec<(String, Option<String>)>> {
-    let lock = "SELECT id FROM steward.role_term WHERE ended_at IS NULL AND until <= clock_timestamp() ORDER BY id FOR UPDATE NOWAIT";
-    if own::query(client, lock, &[])?.is_empty() {
+    let lock = "SELECT id::text FROM steward.role_term WHERE ended_at IS NULL AND until <= clock_timestamp() ORDER BY id FOR UPDATE SKIP LOCKED";
+    // What another session takes back right now is none of ours.
+    let held: Vec<String> =
+        own::query(client, lock, &[])?.filter_map(|row| row.get::<String>(1).transpose()).collect::<Result<_, _>>()?;
+    if held.is_empty() {
         return Ok(Vec::new());
     }
     let mut lapsed = Vec::new();
-    let open =
-        "SELECT id::text, op_no, command FROM steward._role_term_open WHERE until <= clock_timestamp() ORDER BY id";
-    for row in own::query(client, open, &[])? {
+    let open = "SELECT id::text, op_no, command FROM steward._role_term_open WHERE id::text = ANY ($1) ORDER BY id";
+    for row in own::query(client, open, &[held.into()])? {
         let text = |column: usize| row.get::<String>(column);
         lapsed.push((text(1)?.unwrap_or_default(), text(2)?.unwrap_or_default(), text(3)?));
     }

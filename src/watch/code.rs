@@ -27,7 +27,8 @@ pub fn typed() {
 pub unsafe fn keep_out_of_log(error: &mut pg_sys::ErrorData) {
     // Safe: C strings of the error, each allocated for it alone, or null; and the client's message.
     unsafe {
-        let verifies = TYPED_AT.get() == raw::GetCurrentStatementStartTimestamp()
+        // A process that has run no statement has not begun any either.
+        let verifies = TYPED_AT.get() != 0 && TYPED_AT.get() == raw::GetCurrentStatementStartTimestamp()
             || [pg_sys::debug_query_string, error.message, error.detail]
                 .into_iter()
                 .any(|text| position(text).is_some());

@@ -126,6 +126,11 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
 /// Judges deeds that are about to be done: in an emergency window, all that it reaches is critical.
 pub fn judge_now<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
     let mut judgement = judge(policy, deeds);
+    if window::was_opened() {
+        // Signatures that hang on a rule are demanded beyond the tier.
+        judgement.reached &=
+            !named_rule::matching(policy, deeds).iter().any(|rule| policy.signatures.hang_on(&rule.name));
+    }
     if judgement.tier < Tier::Critical && window::was_opened() && in_window(policy, judgement.question()) {
         judgement.tier = Tier::Critical;
         judgement.rule = "break_glass";

@@ -1,4 +1,4 @@
-//! The row trigger of protected tables costs nothing where no image is kept: it is taken off the plan, not off the table.
+//! The row trigger of protected tables costs nothing where no image is kept: it is switched off in the plan, not on the table.
 //!
 //! Queueing its events, and fetching each changed row again to hand it over, would cost every write more than all the rest
 //! of the policy. What of a table is changed on another way than through a started plan (COPY FROM, a partition that a row
@@ -17,7 +17,7 @@ const DELETE: i16 = 1 << 3;
 const UPDATE: i16 = 1 << 4;
 const INSTEAD: i16 = 1 << 6;
 
-/// Takes the trigger off the tables that a started plan writes, as far as nothing is to be kept of them.
+/// Switches the trigger off for the tables that a started plan writes, as far as nothing is to be kept of them.
 pub unsafe fn spare(query: *mut pg_sys::QueryDesc, policy: &Policy) {
     // Safe: called right after ExecutorStart: the plan state is complete and belongs to this query, and so does the copy
     // of each table's triggers that it has made.
@@ -28,31 +28,25 @@ pub unsafe fn spare(query: *mut pg_sys::QueryDesc, policy: &Policy) {
                 let table = (*modify).resultRelInfo.add(nth);
                 let relation = (*(*table).ri_RelationDesc).rd_id;
                 let keeps = policy.protected(relation).is_none_or(|member| image::keeps(&member.root));
-                if !keeps && !(*table).ri_TrigDesc.is_null() && take_off(&mut *(*table).ri_TrigDesc, policy.row_trigger)
-                {
-                    (*table).ri_TrigDesc = std::ptr::null_mut();
+                if !keeps && !(*table).ri_TrigDesc.is_null() {
+                    switch_off(&mut *(*table).ri_TrigDesc, policy.row_trigger);
                 }
             }
         }
     }
 }
 
-/// True: there is no other trigger.
-unsafe fn take_off(description: &mut pg_sys::TriggerDesc, function: pg_sys::Oid) -> bool {
+/// It stays in the list: another part of the plan may have routed a row to this table and queued its event, which is looked up
+/// here.
+unsafe fn switch_off(description: &mut pg_sys::TriggerDesc, function: pg_sys::Oid) {
     // Safe: as many triggers as the number says.
-    unsafe {
-        let count = description.numtriggers as usize;
-        let triggers = std::slice::from_raw_parts_mut(description.triggers, count);
-        let Some(place) = triggers.iter().position(|trigger| trigger.tgfoid == function) else { return false };
-        // What the executor keeps for each of them is still empty, so the others may move up.
-        triggers.copy_within(place + 1.., place);
-        description.numtriggers -= 1;
-        let others = &triggers[..count - 1];
-        let fires =
-            |event: i16| others.iter().any(|other| other.tgtype & (ROW | BEFORE | INSTEAD | event) == ROW | event);
-        description.trig_insert_after_row = fires(INSERT);
-        description.trig_update_after_row = fires(UPDATE);
-        description.trig_delete_after_row = fires(DELETE);
-        others.is_empty()
+    let triggers = unsafe { std::slice::from_raw_parts_mut(description.triggers, description.numtriggers as usize) };
+    for trigger in triggers.iter_mut().filter(|trigger| trigger.tgfoid == function) {
+        trigger.tgenabled = pg_sys::TRIGGER_DISABLED as _;
     }
+    let others = || triggers.iter().filter(|trigger| trigger.tgfoid != function);
+    let fires = |event: i16| others().any(|other| other.tgtype & (ROW | BEFORE | INSTEAD | event) == ROW | event);
+    description.trig_insert_after_row = fires(INSERT);
+    description.trig_update_after_row = fires(UPDATE);
+    description.trig_delete_after_row = fires(DELETE);
 }

@@ -94,6 +94,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         XACT_EVENT_PRE_PREPARE => {
             crate::activation::before_prepare();
             crate::person::last::before_prepare();
+            crate::break_glass::window::before_prepare();
             apply::before_commit();
             note_prepared();
             before_commit();
