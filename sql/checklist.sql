@@ -80,7 +80,7 @@ CREATE VIEW steward.operation_checklist WITH (security_barrier) AS
     SELECT o.op_no, c.list, c.line, c.stage, c.box, c.label_zh, c.label_en, c.filled_by, c.who, c.due,
         e.answer, e.person AS answered_by, e.at AS answered_at, e.comment
     FROM steward.operation o
-    JOIN steward.checklist_policy p ON p.demanded AND p.tier = o.tier AND (p.rules IS NULL OR p.rules && (o.matched_rules || o.rule))
+    JOIN steward.checklist_policy p ON p.demanded AND p.tier = o.tier AND (p.rules IS NULL OR p.rules && ((SELECT x.matched_rules FROM steward._operation x WHERE x.op_no = o.op_no) || o.rule))
     JOIN steward.checklist c ON c.list = p.list
     LEFT JOIN LATERAL (SELECT details ->> 'answer' AS answer, person, at, comment FROM steward._operation_event
         WHERE op_no = o.op_no AND event = 'ANSWER' AND details ->> 'box' = c.box ORDER BY n DESC LIMIT 1) e ON true

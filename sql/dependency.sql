@@ -76,7 +76,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid AND c.relispartition
             JOIN pg_class x ON x.oid = i.indexrelid AND NOT x.relispartition
             LEFT JOIN refers r ON r.class = 'pg_class'::regclass AND r.object = i.indexrelid
-            WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL),
+            WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+        UNION ALL
+        SELECT g.tgrelid, concat_ws(' ', g.tgname, g.tgenabled, g.tgtype, md5(concat_ws(' ', g.tgargs, g.tgqual)), r.names)
+            FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid AND c.relispartition
+            LEFT JOIN refers r ON r.class = 'pg_trigger'::regclass AND r.object = g.oid
+            WHERE NOT g.tgisinternal AND g.tgparentid = 0 AND g.tgfoid <> 'steward._keep_row_image()'::regprocedure),
     parts(relation, parts) AS (SELECT relation, string_agg(part, '; ' ORDER BY part) FROM (TABLE hanging UNION ALL TABLE own_code) AS all_parts (relation, part) GROUP BY 1)
     SELECT 'function ' || p.oid::regprocedure::text, p.proname::text,
         concat_ws(' ', p.xmin, pg_get_userbyid(p.proowner), md5(p::text), a::text, p.proconfig::text, r.names, p.prosrc)

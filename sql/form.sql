@@ -43,7 +43,8 @@ CREATE TABLE steward.role_term (
     until      timestamptz NOT NULL,
     role       regrole,
     relation   regclass,
-    schema     regnamespace,
+    -- No regnamespace: pg_upgrade refuses columns of that type.
+    schema     oid,
     privileges text,
     attribute  text,
     granted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -64,14 +65,14 @@ CREATE VIEW steward._role_term_open AS
         WHEN t.relation IS NOT NULL AND c.oid IS NOT NULL THEN pg_catalog.format('REVOKE %s ON %s %s FROM %s CASCADE', t.privileges,
             CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, t.relation, t.grantee)
         WHEN t.schema IS NOT NULL AND n.oid IS NOT NULL THEN
-            pg_catalog.format('REVOKE %s ON SCHEMA %s FROM %s CASCADE', t.privileges, t.schema, t.grantee)
+            pg_catalog.format('REVOKE %s ON SCHEMA %s FROM %s CASCADE', t.privileges, t.schema::pg_catalog.regnamespace, t.grantee)
         WHEN t.attribute IS NOT NULL THEN pg_catalog.format('ALTER ROLE %s NO%s', t.grantee, t.attribute)
         END AS command
     FROM steward.role_term t
     LEFT JOIN pg_catalog.pg_roles g ON g.oid = t.grantee::oid
     LEFT JOIN pg_catalog.pg_roles r ON r.oid = t.role::oid
     LEFT JOIN pg_catalog.pg_class c ON c.oid = t.relation::oid
-    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = t.schema::oid
+    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = t.schema
     WHERE t.ended_at IS NULL;
 COMMENT ON VIEW steward._role_term_open IS 'Terms that stand, with the command that ends each. Read through steward.inbox and steward.revoke_lapsed().';
 

@@ -104,7 +104,7 @@ fn nobody_to_approve_means_approved() {
     // But persons may leave, or a superuser write into tables while the policy is off.
     school.configure(&["steward.mode = 'off'"]);
     school.restart();
-    let nobody = "UPDATE steward.person SET suspended_at = now() WHERE name IN ('Han', 'Sun')";
+    let nobody = "UPDATE steward.person SET suspended_at = now(), suspended_reason = 'x' WHERE name IN ('Han', 'Sun')";
     school.superuser().batch_execute(nobody).expect("nobody is left");
     school.configure(&["steward.mode = 'enforce'"]);
     school.restart();

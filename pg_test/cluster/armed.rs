@@ -44,6 +44,7 @@ tests! {
     functions_are_part_of_their_statement_only,
     a_security_definer_function_is_not_covered_twice,
     a_rejection_ends_it,
+    what_ran_before_it_was_taken_back_can_be_restored,
     a_suspended_approver_ends_it,
     the_end_of_the_term_ends_it,
     a_changed_function_ends_it,
@@ -758,4 +759,18 @@ fn it_is_armed_for_its_applicant_with_all_that_execute_demands() {
         format!("op_no = '{other}' AND operation_type = 'UPDATE' AND effective_user = 'region_chen' AND person = 'Wu'");
     assert_eq!(school.records(&record), 1);
     assert_eq!(school.status(&op_no), "approved");
+}
+
+fn what_ran_before_it_was_taken_back_can_be_restored() {
+    let school = School::active();
+    let script = "UPDATE app.student SET note = 'armed' WHERE id <= 60; VACUUM FULL app.student";
+    let (mut session, op_no) = armed(&school, "postgres", script, "");
+    session.batch_execute(BULK).expect("the first statement");
+    school.superuser().batch_execute(&format!("SELECT steward.cancel('{op_no}')")).expect("cancel");
+    expect_refused(session.batch_execute(FULL));
+    school.flush_audit();
+    let sealed: i64 = school.ask(&format!("SELECT images FROM steward.pre_image WHERE op_no = '{op_no}'"));
+    assert_eq!(sealed, 60);
+    school.operate("postgres", &format!("SELECT steward.restore('{op_no}')"));
+    assert_eq!(changed(&school), 0);
 }

@@ -9,6 +9,7 @@ use postgres::error::SqlState;
 
 use crate::cluster::succeed;
 use crate::expect::{expect_bulk_refused, expect_error};
+use crate::fault::sequencer;
 use crate::school::{School, ask};
 use crate::trail::{Trail, anchor, intruder, load, school_with_history, unload, verdict, verify, work};
 
@@ -212,12 +213,14 @@ fn a11_a_backdated_record_shows_in_the_order_of_ids() {
     assert_eq!(trail.after(backdated, |session| ask::<i64>(session, back)), 1);
 }
 
-/// A school whose sequencer chains nothing by itself within a test: what was recorded waits in spool and journal.
-fn slow_school() -> School {
-    let school = School::with("enforce", &["steward.sequencer_interval_ms = 60000"]);
-    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+/// What is done now waits in spool and journal: the sequencer stands still until the server is killed.
+fn crash_unchained(school: &mut School, work: impl FnOnce(&School)) {
     school.flush_audit();
-    school
+    let worker = sequencer(school);
+    school.signal("STOP", worker);
+    work(school);
+    school.kill_9_postmaster();
+    school.signal("KILL", worker);
 }
 
 /// Files below a directory.
@@ -235,9 +238,10 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 fn a12_an_edited_spool_file_leaves_a_record() {
-    let mut school = slow_school();
-    expect_bulk_refused(school.session("teacher_wang").batch_execute(FIFTY), "app.student");
-    school.kill_9_postmaster();
+    let mut school = School::active();
+    crash_unchained(&mut school, |school| {
+        expect_bulk_refused(school.session("teacher_wang").batch_execute(FIFTY), "app.student");
+    });
     let denied = |bytes: &[u8]| position(bytes, b"bulk_write");
     let lanes: Vec<_> =
         files(&school.file("data/pg_steward")).into_iter().filter(|file| file.extension().is_some()).collect();
@@ -260,10 +264,10 @@ fn a12_an_edited_spool_file_leaves_a_record() {
 /// A batch that is damaged leaves a record with its digest. One that is edited into another well-formed batch, or
 /// deleted, before the sequencer takes it leaves none: that window is the sequencer's interval.
 fn a12_an_edited_journal_row_leaves_a_record() {
-    let mut school = slow_school();
-    let mut teacher = school.session("teacher_wang");
-    teacher.batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
-    school.kill_9_postmaster();
+    let mut school = School::active();
+    crash_unchained(&mut school, |school| {
+        school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
+    });
     school.configure(&["shared_preload_libraries = ''"]);
     school.start();
     let edit = "UPDATE steward.journal_0 SET batch = set_byte(batch, 12, 1) || '\\x00'";

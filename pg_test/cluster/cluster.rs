@@ -368,9 +368,9 @@ fn server_file(path: &Path, content: &str) {
 #[track_caller]
 pub fn succeed(mut command: Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {stderr}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {stderr}{stdout}");
+    stdout.into_owned()
 }
 
 /// A PostgreSQL program of the version under test, in a clean environment.

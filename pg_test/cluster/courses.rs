@@ -100,20 +100,18 @@ fn a_stepwise_operation_is_not_armed() {
 
 fn an_armed_grant_says_what_its_form_says() {
     let school = School::inactive();
-    let demand = "SELECT steward.set_form('role_grant', true); CREATE ROLE helper LOGIN;
-        SELECT steward.register_person('Helper', 'teacher', roles => '{helper}'); SELECT steward.activate()";
+    let demand = "SELECT steward.set_form('role_grant', true); SELECT steward.activate()";
     school.superuser().batch_execute(demand).expect("set-up");
     let mut session = school.superuser();
-    let script = "VACUUM FULL app.student; GRANT SELECT ON app.student TO helper";
+    let script = "VACUUM FULL app.student; GRANT TRUNCATE ON app.student TO security_han";
     let op_no = request(&mut session, script, "");
     school.release(&op_no);
     arm(&mut session, &op_no).expect("arm");
     session.batch_execute(FULL).expect("the first statement");
-    session.batch_execute("GRANT SELECT ON app.student TO helper").expect("the form that the policy wrote");
-    assert!(school.ask::<bool>("SELECT has_table_privilege('helper', 'app.student', 'SELECT')"));
+    session.batch_execute("GRANT TRUNCATE ON app.student TO security_han").expect("the form that the policy wrote");
+    assert!(school.ask::<bool>("SELECT has_table_privilege('security_han', 'app.student', 'TRUNCATE')"));
     // Nobody signed a form for anything else.
-    let other =
-        "SELECT steward.request('VACUUM FULL app.student; GRANT SELECT ON app.student TO helper, teacher_wang', 'x')";
+    let other = "SELECT steward.request('VACUUM FULL app.student; GRANT TRUNCATE ON app.student TO security_han, reviewer_sun', 'x')";
     let refused = db_error(school.superuser().batch_execute(other));
     assert_eq!(refused.code(), &SqlState::INVALID_PARAMETER_VALUE, "{refused:?}");
 }

@@ -6,6 +6,7 @@ tests! {
     triggers_of_the_table_fire_as_ever,
     foreign_keys_are_checked_as_ever,
     a_session_that_wrote_before_keeps_images_in_its_operation,
+    a_row_that_is_routed_beside_a_change_finds_its_triggers,
     a_prepared_write_keeps_images_from_the_moment_the_policy_wants_them,
 }
 
@@ -85,4 +86,30 @@ fn a_prepared_write_keeps_images_from_the_moment_the_policy_wants_them() {
     school.superuser().batch_execute("SELECT steward.protect('app.student', row_images => true)").expect("protect");
     assert_eq!(teacher.execute(&write, &[&"kept"]).expect("write"), 1);
     assert_eq!(school.ask::<Vec<String>>("SELECT new_values FROM steward.row_image"), ["7", "kept"]);
+}
+
+fn a_row_that_is_routed_beside_a_change_finds_its_triggers() {
+    let school = School::inactive();
+    let table = "CREATE TABLE app.parted (id int, note text) PARTITION BY RANGE (id);
+        CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM (0) TO (10);
+        CREATE TABLE app.parted_2 PARTITION OF app.parted FOR VALUES FROM (10) TO (20);
+        INSERT INTO app.parted SELECT n, 'a' FROM generate_series(1, 19) n; GRANT ALL ON app.parted, app.parted_1 TO teacher_wang;
+        SELECT steward.protect('app.parted'); SELECT steward.activate()";
+    school.superuser().batch_execute(table).expect("table");
+    let mut teacher = school.session("teacher_wang");
+    for statement in [
+        "WITH gone AS (DELETE FROM app.parted WHERE id = 5 RETURNING *) INSERT INTO app.parted SELECT * FROM gone",
+        "WITH changed AS (UPDATE app.parted_1 SET note = 'b' WHERE id = 6 RETURNING *)
+            INSERT INTO app.parted SELECT id + 1, note FROM changed",
+        "UPDATE app.parted SET id = id + 10 WHERE id = 3",
+    ] {
+        teacher.batch_execute(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.row_image"), 0);
+    let script =
+        "WITH gone AS (DELETE FROM app.parted WHERE id < 10 RETURNING *) INSERT INTO app.parted SELECT * FROM gone";
+    school.operate("postgres", script);
+    // Of every row both what went and what came.
+    let rows: i64 = school.ask("SELECT count(*) FROM app.parted WHERE id < 10");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.row_image"), 2 * rows);
 }

@@ -187,6 +187,9 @@ impl Armed {
         }
         self.check_persons()?;
         self.check_row()?;
+        if !next.comes_first {
+            self.operation.check_signed(&[], 0)?;
+        }
         let defined = self.statements[..self.begun.get()].iter().any(|statement| statement.defines);
         if !next.comes_first && !defined {
             dependency::check(&self.operation).inspect_err(|_| end(&format!("what {op_no} depends on has changed")))?;
@@ -206,7 +209,6 @@ impl Armed {
         if operation.approvals_given() < operation.approvals_needed() {
             return Err(approval_missing(operation, operation.approvals_needed()));
         }
-        operation.check_signed(&[], 0)?;
         match unconfirmed(operation).filter(|_| operation.witness_needed()) {
             Some(why) => Err(refuse(why.trim_end_matches('.'))),
             None => Ok(()),

@@ -144,12 +144,12 @@ fn keep(client: &mut SpiClient<'_>, op_no: &str, given: &Given, until: &str) -> 
 const END: &str = "UPDATE steward.role_term t SET ended_at = clock_timestamp(), ended_by = 'a later form: ' || $1
     WHERE t.ended_at IS NULL AND t.grantee = to_regrole(quote_ident($2)) AND $3 <> ''
         AND t.role IS NOT DISTINCT FROM to_regrole(quote_ident($4)) AND t.relation IS NOT DISTINCT FROM $5::oid::regclass
-        AND t.schema IS NOT DISTINCT FROM to_regnamespace(quote_ident($6)) AND t.privileges IS NOT DISTINCT FROM $7
+        AND t.schema IS NOT DISTINCT FROM to_regnamespace(quote_ident($6))::oid AND t.privileges IS NOT DISTINCT FROM $7
         AND t.attribute IS NOT DISTINCT FROM $8";
 const KEEP: &str =
     "INSERT INTO steward.role_term (op_no, grantee, until, role, relation, schema, privileges, attribute)
     VALUES ($1, to_regrole(quote_ident($2)), $3::timestamptz, to_regrole(quote_ident($4)), $5::oid::regclass,
-        to_regnamespace(quote_ident($6)), $7, $8)";
+        to_regnamespace(quote_ident($6))::oid, $7, $8)";
 
 #[pg_extern(sql = false)]
 fn set_form(form: Option<&str>, demanded: Option<bool>, sign_offs: Option<i32>) {

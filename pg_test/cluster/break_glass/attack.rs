@@ -11,6 +11,8 @@ use crate::second_factor::verify;
 tests! {
     an_error_after_the_opening_hides_nothing,
     it_is_no_part_of_a_transaction,
+    it_is_no_part_of_a_statement_that_writes,
+    what_is_done_in_it_is_not_prepared,
     the_end_comes_in_the_middle_of_a_transaction,
     a_prepared_statement_ends_with_the_window,
     a_pool_hands_no_window_on,
@@ -51,6 +53,26 @@ fn it_is_no_part_of_a_transaction() {
     open(&mut zheng, "").expect("by itself");
     zheng.batch_execute("BEGIN; SELECT steward.end_break_glass(); ROLLBACK").expect("end");
     expect_refused(zheng.batch_execute(SIXTY));
+}
+
+fn it_is_no_part_of_a_statement_that_writes() {
+    let emergency = Emergency::new();
+    let mut zheng = emergency.zheng(0);
+    let inside = format!(
+        "WITH u AS (UPDATE app.student SET note = 'moved' RETURNING 1) SELECT steward.break_glass('{REASON}', '15 min')"
+    );
+    not_opened(zheng.batch_execute(&inside), REFUSED, "no part of another statement");
+    assert_eq!(emergency.moved(), 0);
+}
+
+fn what_is_done_in_it_is_not_prepared() {
+    let emergency = Emergency::new();
+    let mut zheng = emergency.zheng(0);
+    open(&mut zheng, "").expect("break glass");
+    let prepared = zheng.batch_execute(&format!("BEGIN; {SIXTY}; PREPARE TRANSACTION 'later'"));
+    assert_eq!(prepared.expect_err("not prepared").code().map(|code| code.code()), Some("0A000"));
+    assert_eq!(emergency.moved(), 0);
+    end(&mut zheng);
 }
 
 fn the_end_comes_in_the_middle_of_a_transaction() {
