@@ -70,11 +70,14 @@ fn armed(school: &School, login: &str, script: &str, more: &str) -> (Client, Str
     (session, op_no)
 }
 
-/// The status once the sequencer has seen everything.
+/// The status once the sequencer has seen everything. A client has its error before the transaction has ended, and with it
+/// the run.
 #[track_caller]
 fn settled(school: &School, op_no: &str) -> String {
-    school.flush_audit();
-    school.status(op_no)
+    wait_for(school, "the end of the armed run", || {
+        school.flush_audit();
+        Some(school.status(op_no)).filter(|status| status != "armed")
+    })
 }
 
 const FULL: &str = "VACUUM FULL app.student";
@@ -768,8 +771,8 @@ fn what_ran_before_it_was_taken_back_can_be_restored() {
     session.batch_execute(BULK).expect("the first statement");
     school.superuser().batch_execute(&format!("SELECT steward.cancel('{op_no}')")).expect("cancel");
     expect_refused(session.batch_execute(FULL));
-    school.flush_audit();
-    let sealed: i64 = school.ask(&format!("SELECT images FROM steward.pre_image WHERE op_no = '{op_no}'"));
+    let images = format!("SELECT (SELECT images FROM steward.pre_image WHERE op_no = '{op_no}')");
+    let sealed = wait_for(&school, "the seal", || school.ask::<Option<i64>>(&images));
     assert_eq!(sealed, 60);
     school.operate("postgres", &format!("SELECT steward.restore('{op_no}')"));
     assert_eq!(changed(&school), 0);
