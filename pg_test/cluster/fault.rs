@@ -99,6 +99,16 @@ pub struct Paused<'a> {
 }
 
 impl Paused<'_> {
+    /// The sequencer, between two rounds: in the middle of one it may hold a lock of the server's own, past which nobody gets.
+    #[track_caller]
+    pub fn between_rounds(school: &School) -> Paused<'_> {
+        let pid = sequencer(school);
+        school.flush_audit();
+        let idle = "SELECT state = 'idle' AND state_change < clock_timestamp() - interval '5 ms' FROM pg_stat_activity WHERE pid = ";
+        wait_for(school, "the end of a round", || school.ask::<bool>(&format!("{idle}{pid}")).then_some(()));
+        Paused::new(school, pid)
+    }
+
     #[track_caller]
     pub fn new(school: &School, pid: i32) -> Paused<'_> {
         school.signal("STOP", pid);

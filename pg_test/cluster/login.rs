@@ -15,7 +15,7 @@ use postgres::{Client, NoTls};
 use crate::cluster::succeed;
 use crate::expect::{db_error, expect_bulk_refused, expect_error};
 use crate::failover::wait_until;
-use crate::fault::{Paused, report, sequencer, wait_for_recovery};
+use crate::fault::{Paused, report, wait_for_recovery};
 use crate::school::{HOME, School, execute, request};
 
 tests! {
@@ -652,7 +652,7 @@ fn no_login_waits_for_a_sequencer_that_stands_still() {
     time();
     let running = time();
     let standing = {
-        let _paused = Paused::new(&gate.school, sequencer(&gate.school));
+        let _paused = Paused::between_rounds(&gate.school);
         time()
     };
     report(&format!(

@@ -38,7 +38,7 @@ fn writers_do_not_notice_a_sequencer_that_stands_still() {
     let mut school = account::school(&["max_prepared_transactions = 64"]);
     let pause = Duration::from_secs(scaled(2, 120));
     let accounts = weather(&mut school, "paused", &mut random, |school| {
-        let _paused = Paused::new(school, sequencer(school));
+        let _paused = Paused::between_rounds(school);
         sleep(pause);
         Load::Stops
     });

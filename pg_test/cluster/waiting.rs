@@ -9,7 +9,7 @@ use postgres::error::SqlState;
 
 use crate::account::{self, check};
 use crate::expect::expect_bulk_refused;
-use crate::fault::{Paused, Random, report, scaled, sequencer, wait_for};
+use crate::fault::{Paused, Random, report, scaled, wait_for};
 use crate::school::{School, execute};
 
 tests! {
@@ -57,7 +57,7 @@ fn end_while_waiting(school: &School, mut session: Client, statement: &str, end:
 fn a_waiting_flush_can_be_cancelled_and_terminated() {
     let school = account::school(&[]);
     {
-        let _paused = Paused::new(&school, sequencer(&school));
+        let _paused = Paused::between_rounds(&school);
         for (end, code) in ENDS {
             let session = school.session("teacher_wang");
             assert_eq!(end_while_waiting(&school, session, "SELECT steward.flush_audit('1 min')", end), code, "{end}");
@@ -180,7 +180,7 @@ fn a_commit_does_not_wait_for_the_sequencer() {
     let mut teacher = school.session("teacher_wang");
     teacher.batch_execute("SET statement_timeout = '5 s'").expect("set");
     {
-        let _paused = Paused::new(&school, sequencer(&school));
+        let _paused = Paused::between_rounds(&school);
         teacher
             .batch_execute("BEGIN; INSERT INTO app.tally (client, sequence) VALUES ('c', 1); COMMIT")
             .expect("commit");
