@@ -83,10 +83,11 @@ impl School {
         answer
     }
 
-    /// Waits until everything recorded so far is in the chain.
+    /// Waits until everything recorded so far is in the chain. So long, because the postmaster, now and then, starts a worker
+    /// that has ended again only when it wakes by itself, which takes up to a minute.
     #[track_caller]
     pub fn flush_audit(&self) {
-        assert!(self.ask::<bool>("SELECT steward.flush_audit()"), "flush_audit timed out");
+        assert!(self.ask::<bool>("SELECT steward.flush_audit('75 s')"), "flush_audit timed out");
     }
 
     /// How many records match a condition on `steward.audit_log`, everything so far included.
