@@ -12,6 +12,7 @@ mod audit;
 mod backend;
 mod break_glass;
 mod cache;
+mod check;
 pub mod core;
 mod error;
 mod factor;
@@ -52,6 +53,7 @@ extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["i
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);
 extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);
 extension_sql_file!("../sql/break_glass.sql", name = "break_glass", requires = ["factor"]);
+extension_sql_file!("../sql/check.sql", name = "check", requires = ["break_glass"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

@@ -23,6 +23,7 @@ mod attack;
 mod break_glass;
 mod bulk;
 mod chain;
+mod check;
 mod checklist;
 mod cluster;
 mod connections;
@@ -100,6 +101,7 @@ fn main() {
         break_glass::window::tests(),
         bulk::tests(),
         chain::tests(),
+        check::tests(),
         checklist::tests(),
         copies::tests(),
         connections::tests(),

@@ -12,6 +12,7 @@ mod approval;
 mod archive;
 mod attempts;
 mod chain;
+mod check;
 mod course;
 mod emergency;
 mod form;

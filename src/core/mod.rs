@@ -5,6 +5,7 @@ pub mod approval;
 pub mod archive;
 pub mod attempts;
 pub mod chain;
+pub mod check;
 pub mod course;
 pub mod emergency;
 pub mod form;

@@ -9,6 +9,7 @@ pub mod code;
 pub mod copy_data;
 pub mod dry_run;
 pub mod executor;
+pub mod expression;
 pub mod facts;
 pub mod function;
 pub mod granted;

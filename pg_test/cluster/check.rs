@@ -1,0 +1,483 @@
+//! Integrity checks: each kind finds what it should and nothing else, one that fails passes for no good one, and nobody
+//! reads through them what they may not read.
+
+use postgres::Client;
+use postgres::error::SqlState;
+
+use crate::expect::db_error;
+use crate::school::{School, ask};
+
+tests! {
+    every_kind_finds_its_rows_and_no_others,
+    the_manual_s_checks_find_what_the_manual_s_queries_find,
+    what_is_found_is_one_case_until_it_is_gone,
+    no_rows_are_written_for_nothing,
+    a_check_that_fails_fails_alone_and_is_no_good_one,
+    a_check_that_takes_too_long_is_given_up,
+    a_cancelled_run_is_cancelled,
+    a_writer_does_not_wait_for_a_run,
+    an_expression_has_the_rights_of_who_set_it,
+    an_expression_cannot_write,
+    an_expression_is_one_expression,
+    samples_show_no_classed_value,
+    odd_names_are_quoted,
+    checks_are_set_by_the_policy_only,
+    bad_checks_are_refused,
+    only_those_who_may_see_findings_see_them,
+    a_job_of_the_application_may_run_the_checks,
+    the_policy_s_own_checks_find_what_is_wrong,
+    another_configuration_is_noticed,
+    two_runs_do_not_meet,
+}
+
+const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
+
+/// The statement fails with this SQLSTATE and these words.
+#[track_caller]
+fn fails<T>(result: Result<T, postgres::Error>, state: &SqlState, says: &str) {
+    let error = db_error(result);
+    assert_eq!(error.code(), state, "{error:?}");
+    assert!(error.message().contains(says), "no {says:?}: {error:?}");
+}
+
+/// Runs all checks and returns what one of them found; -1: could not be made.
+#[track_caller]
+fn found(session: &mut Client, check: &str) -> i64 {
+    let row =
+        session.query_one("SELECT coalesce(issues, -1) FROM steward.daily_check() WHERE check_name = $1", &[&check]);
+    row.unwrap_or_else(|error| panic!("{check}: {error:?}")).get(0)
+}
+
+#[track_caller]
+fn set(session: &mut Client, check: &str) {
+    session
+        .batch_execute(&format!("SELECT steward.set_check({check})"))
+        .unwrap_or_else(|error| panic!("{check}: {error:?}"));
+}
+
+fn every_kind_finds_its_rows_and_no_others() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE TABLE app.pupil (id int PRIMARY KEY, card text, phone varchar(20), score numeric, school int, seen timestamptz, pair int);
+            INSERT INTO app.pupil SELECT n, '440524188001010014', '13800000000', n, 1, now(), n FROM generate_series(1, 20) n;
+            UPDATE app.pupil SET card = '440524188001010015' WHERE id = 3;
+            UPDATE app.pupil SET card = NULL, phone = NULL, score = NULL, school = NULL WHERE id = 4;
+            UPDATE app.pupil SET phone = '1380000000' WHERE id IN (5, 6);
+            UPDATE app.pupil SET score = 101 WHERE id = 7;
+            UPDATE app.pupil SET score = -1 WHERE id = 8;
+            UPDATE app.pupil SET school = 99 WHERE id = 9;
+            UPDATE app.pupil SET pair = 2 WHERE id = 1",
+        )
+        .expect("table");
+    for check in [
+        "'twins', 'app.pupil', 'unique', '{pair}'",
+        "'triplets', 'app.pupil', 'unique', '{pair,id}'",
+        "'phones', 'app.pupil', 'format', '{phone}', '^1[3-9]\\d{9}$'",
+        "'cards', 'app.pupil', 'checksum', '{card}', 'id_card'",
+        "'scores', 'app.pupil', 'range', '{score}', '0..100'",
+        "'low_scores', 'app.pupil', 'range', '{score}', '0..'",
+        "'schools', 'app.pupil', 'reference', '{school}', 'app.school(id)'",
+        "'fresh', 'app.pupil', 'freshness', '{seen}', '1 hour'",
+        "'parity', 'app.pupil', 'expression', '{id,pair}', 'id = pair OR id = 1'",
+    ] {
+        set(&mut officer, check);
+    }
+    let findings = |session: &mut Client| {
+        let rows = session.query("SELECT check_name, issues FROM steward.daily_check() JOIN steward.integrity_check ON name = check_name ORDER BY 1", &[]);
+        let rows = rows.expect("daily_check");
+        rows.iter()
+            .map(|row| format!("{}={:?}", row.get::<_, String>(0), row.get::<_, Option<i64>>(1)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        findings(&mut officer),
+        "cards=Some(1) fresh=Some(0) low_scores=Some(1) parity=Some(0) phones=Some(2) schools=Some(1) scores=Some(2) triplets=Some(0) twins=Some(2)"
+    );
+    let sample: Vec<String> =
+        ask(&mut officer, "SELECT sample FROM steward.integrity_issues WHERE check_name = 'phones'");
+    assert_eq!(sample, ["5", "6"]);
+    let sample: Vec<String> =
+        ask(&mut officer, "SELECT sample FROM steward.integrity_issues WHERE check_name = 'twins'");
+    assert_eq!(sample, ["1 = 2"]);
+    officer.batch_execute("UPDATE app.pupil SET seen = now() - interval '2 hours'").expect("update");
+    assert_eq!(found(&mut officer, "fresh"), 1);
+    officer.batch_execute("TRUNCATE app.pupil").expect("truncate");
+    let findings = findings(&mut officer);
+    assert!(findings.contains("fresh=Some(1)") && findings.matches("Some(0)").count() == 8, "{findings}");
+}
+
+/// Manual 6.1. Its format check takes nine characters; what it meant are phone numbers.
+fn the_manual_s_checks_find_what_the_manual_s_queries_find() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "ALTER TABLE app.student DROP CONSTRAINT student_id_card_key, DROP CONSTRAINT student_phone_format;
+            UPDATE app.student SET id_card = 'ID7' WHERE id IN (8, 9);
+            UPDATE app.student SET phone = '12345' WHERE id = 10;
+            SELECT steward.set_check('duplicate_id_card', 'app.student', 'unique', '{id_card}');
+            SELECT steward.set_check('invalid_phone', 'app.student', 'format', '{phone}', '^1[3-9]\\d{9}$')",
+        )
+        .expect("set-up");
+    let by_hand = "SELECT count(*) FROM app.student WHERE id_card IN (SELECT id_card FROM app.student GROUP BY id_card HAVING count(*) > 1)";
+    assert_eq!(ask::<i64>(&mut officer, by_hand), 3);
+    assert_eq!(found(&mut officer, "duplicate_id_card"), 3);
+    assert_eq!(found(&mut officer, "invalid_phone"), 1);
+}
+
+fn what_is_found_is_one_case_until_it_is_gone() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute("CREATE TABLE app.t (id int PRIMARY KEY, n int); INSERT INTO app.t VALUES (1, 5), (2, 6)")
+        .expect("t");
+    set(&mut officer, "'low', 'app.t', 'range', '{n}', '..4'");
+    assert_eq!((found(&mut officer, "low"), found(&mut officer, "low")), (2, 2));
+    let case = "SELECT string_agg(concat_ws(' ', check_name, status, issue_count, last_run_id > run_id, fixer), ';' ORDER BY id)
+        FROM steward.integrity_issues WHERE check_name = 'low'";
+    assert_eq!(ask::<String>(&mut officer, case), "low open 2 t");
+    officer.batch_execute("DELETE FROM app.t WHERE id = 1").expect("delete");
+    assert_eq!(found(&mut officer, "low"), 1);
+    assert_eq!(ask::<String>(&mut officer, case), "low open 1 t");
+    officer
+        .batch_execute("SELECT steward.close_issue(id, 'corrected by hand') FROM steward.integrity_issues WHERE check_name = 'low'")
+        .expect("close");
+    assert_eq!(ask::<String>(&mut officer, case), "low fixed 1 t Wu");
+    // It was not: the next run says so.
+    assert_eq!(found(&mut officer, "low"), 1);
+    officer.batch_execute("DELETE FROM app.t").expect("delete");
+    assert_eq!(found(&mut officer, "low"), 0);
+    assert_eq!(ask::<String>(&mut officer, case), "low fixed 1 t Wu;low gone 1 t");
+    let again = officer.execute("SELECT steward.close_issue(1, 'again')", &[]);
+    fails(again, &SqlState::UNDEFINED_OBJECT, "no such open issue");
+    let empty = officer.execute("SELECT steward.close_issue(1, ' ')", &[]);
+    fails(empty, BAD, "result must not be empty");
+}
+
+/// The manual's own version writes a row for 0.
+fn no_rows_are_written_for_nothing() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    set(&mut officer, "'ids', 'app.student', 'unique', '{id}'");
+    assert_eq!(found(&mut officer, "ids"), 0);
+    assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.integrity_issues WHERE check_name = 'ids'"), 0);
+    assert_eq!(ask::<i64>(&mut officer, "SELECT issues FROM steward.check_result WHERE check_name = 'ids'"), 0);
+    assert!(!ask::<bool>(&mut officer, "SELECT overdue FROM steward.check_status"));
+    assert_eq!(
+        school
+            .records("operation_type = 'daily_check' AND result = 'FAILURE' AND details LIKE '%login_without_person%'"),
+        0
+    );
+}
+
+fn a_check_that_fails_fails_alone_and_is_no_good_one() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE TABLE app.t (id int PRIMARY KEY, n text, m text); INSERT INTO app.t VALUES (1, 'x', 'x')",
+        )
+        .expect("t");
+    set(&mut officer, "'n', 'app.t', 'format', '{n}', '^y$'");
+    set(&mut officer, "'m', 'app.t', 'format', '{m}', '^x$'");
+    set(&mut officer, "'cast', 'app.t', 'expression', '{n}', 'n::int > 0'");
+    officer.batch_execute("ALTER TABLE app.t DROP COLUMN n; ALTER TABLE app.t ADD COLUMN o int").expect("alter");
+    officer.batch_execute("DELETE FROM app.t; INSERT INTO app.t (id, m) VALUES (1, 'x')").expect("rows");
+    assert_eq!((found(&mut officer, "n"), found(&mut officer, "m"), found(&mut officer, "cast")), (-1, 0, -1));
+    let failure: String = ask(&mut officer, "SELECT failure FROM steward.check_result WHERE check_name = 'n' LIMIT 1");
+    assert!(failure.contains("no such column"), "{failure}");
+    assert!(school.records("operation_type = 'daily_check' AND result = 'FAILURE'") > 0);
+    officer.batch_execute("DROP TABLE app.t").expect("drop");
+    assert_eq!((found(&mut officer, "n"), found(&mut officer, "m")), (-1, -1));
+}
+
+fn a_check_that_takes_too_long_is_given_up() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    let slow = "'slow', 'app.student', 'expression', '{id}', 'pg_sleep(60) IS NOT NULL', '300 ms'";
+    set(&mut officer, slow);
+    set(&mut officer, "'ids', 'app.student', 'unique', '{id}'");
+    assert_eq!(found(&mut officer, "slow"), -1);
+    let failure: String = ask(&mut officer, "SELECT failure FROM steward.check_result WHERE check_name = 'slow'");
+    assert!(failure.contains("took longer"), "{failure}");
+    assert_eq!(ask::<i64>(&mut officer, "SELECT issues FROM steward.check_result WHERE check_name = 'ids'"), 0);
+    // The timer of the check is no timer of the session.
+    officer.batch_execute("SELECT pg_sleep(1)").expect("nothing cancels it");
+}
+
+fn a_cancelled_run_is_cancelled() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    set(&mut officer, "'slow', 'app.student', 'expression', '{id}', 'pg_sleep(60) IS NOT NULL'");
+    officer.batch_execute("SET statement_timeout = '1 s'").expect("set");
+    let run = officer.query("SELECT * FROM steward.daily_check()", &[]);
+    fails(run, &SqlState::QUERY_CANCELED, "statement timeout");
+    officer.batch_execute("RESET statement_timeout").expect("reset");
+    assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.check_run"), 0);
+    assert!(ask::<bool>(&mut officer, "SELECT overdue FROM steward.check_status"));
+}
+
+fn a_writer_does_not_wait_for_a_run() {
+    let school = School::inactive();
+    set(&mut school.superuser(), "'slow', 'app.student', 'expression', '{id}', 'id > 1 OR pg_sleep(4) IS NOT NULL'");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| found(&mut school.superuser(), "slow"));
+        let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        while school.ask::<i64>(asleep) == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let mut writer = school.superuser();
+        writer.batch_execute("SET lock_timeout = '1 s'; UPDATE app.student SET note = 'written'").expect("no wait");
+        assert_eq!(school.ask::<i64>(asleep), 1, "the run is still under way");
+        assert_eq!(run.join().expect("run"), 0);
+    });
+}
+
+fn an_expression_has_the_rights_of_who_set_it() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute("CREATE TABLE app.secret (id int PRIMARY KEY); INSERT INTO app.secret VALUES (1)")
+        .expect("secret");
+    let mut han = school.session("security_han");
+    set(&mut han, "'peep', 'app.student', 'expression', '{id}', 'id > 0'");
+    let secret = "SELECT steward.set_check('peep', 'app.secret', 'expression', '{id}', 'id > 0')";
+    fails(han.execute(secret, &[]), &SqlState::INSUFFICIENT_PRIVILEGE, "permission denied for table secret");
+    let inner =
+        "SELECT steward.set_check('peep', 'app.student', 'expression', '{id}', 'NOT EXISTS (SELECT FROM app.secret)')";
+    fails(han.execute(inner, &[]), &SqlState::INSUFFICIENT_PRIVILEGE, "permission denied for table secret");
+    // Who loses the right loses it in the checks too.
+    officer.batch_execute("REVOKE SELECT ON app.student FROM security_han").expect("revoke");
+    assert_eq!(found(&mut officer, "peep"), -1);
+}
+
+fn an_expression_cannot_write() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE FUNCTION app.innocent(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO app.scratch VALUES ($1); RETURN true; END $$;
+            CREATE FUNCTION app.unlock(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                SET LOCAL transaction_read_only = off; INSERT INTO app.scratch VALUES ($1); RETURN true; END $$",
+        )
+        .expect("functions");
+    for (name, expression) in
+        [("writes", "app.innocent(id)"), ("unlocks", "app.unlock(id)"), ("counts", "setval('app.entry_id_seq', 7) > 0")]
+    {
+        set(&mut officer, &format!("'{name}', 'app.student', 'expression', '{{id}}', $q${expression}$q$"));
+        assert_eq!(found(&mut officer, name), -1, "{name}");
+    }
+    assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM app.scratch"), 0);
+    officer.batch_execute("INSERT INTO app.scratch VALUES (1)").expect("the session may write as before");
+}
+
+fn an_expression_is_one_expression() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    for expression in [
+        "true) OR (true",
+        "true\n) UNION SELECT count(*) FROM app.student WHERE (true",
+        "true; DROP TABLE app.scratch",
+        "true FROM app.student",
+        "true, false",
+        "true WHERE true",
+        "true ORDER BY 1",
+        "true INTO x",
+    ] {
+        let set = format!("SELECT steward.set_check('x', 'app.student', 'expression', '{{id}}', $q${expression}$q$)");
+        assert!(officer.execute(&set, &[]).is_err(), "{expression}");
+    }
+    set(&mut officer, "'x', 'app.student', 'expression', '{id}', 'id < 200 -- not the last'");
+    assert_eq!(found(&mut officer, "x"), 1);
+}
+
+fn samples_show_no_classed_value() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE TABLE app.card (id_card text, n int, PRIMARY KEY (id_card, n)); INSERT INTO app.card VALUES ('440524188001010015', 7);
+            SELECT steward.protect('app.card');
+            SECURITY LABEL FOR pg_steward ON COLUMN app.card.id_card IS 'id_card'",
+        )
+        .expect("card");
+    set(&mut officer, "'cards', 'app.card', 'checksum', '{id_card}', 'id_card'");
+    assert_eq!(found(&mut officer, "cards"), 1);
+    let sample: Vec<String> =
+        ask(&mut officer, "SELECT sample FROM steward.integrity_issues WHERE check_name = 'cards'");
+    assert_eq!(sample, ["***,7"]);
+}
+
+fn odd_names_are_quoted() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            r#"CREATE SCHEMA "we""ird"; CREATE TABLE "we""ird"."t) --" ("a "" b" int PRIMARY KEY, "身份证号" "varchar"(20), "x y" timestamp);
+            INSERT INTO "we""ird"."t) --" VALUES (1, 'x', '2020-01-01')"#,
+        )
+        .expect("table");
+    let table = r#""we""ird"."t) --""#;
+    set(&mut officer, &format!("'one', '{table}', 'checksum', ARRAY['身份证号'], 'id_card'"));
+    set(&mut officer, &format!("'two', '{table}', 'range', ARRAY['x y'], '2026-01-01..'"));
+    set(&mut officer, &format!("'three', '{table}', 'reference', ARRAY['a \" b'], '{table}(\"a \"\" b\")'"));
+    assert_eq!((found(&mut officer, "one"), found(&mut officer, "two"), found(&mut officer, "three")), (1, 1, 0));
+}
+
+fn checks_are_set_by_the_policy_only() {
+    let school = School::active();
+    for login in ["postgres", "security_han", "teacher_wang"] {
+        let mut session = school.session(login);
+        for call in [
+            "SELECT steward.set_check('x', 'app.student', 'unique', '{id}')",
+            "SELECT steward.drop_check('x')",
+            "SELECT steward.accept_configuration()",
+        ] {
+            fails(session.execute(call, &[]), &SqlState::INSUFFICIENT_PRIVILEGE, "");
+        }
+    }
+    let mut officer = school.superuser();
+    for write in [
+        "DELETE FROM steward.integrity_check",
+        "DELETE FROM steward._integrity_issue",
+        "UPDATE steward._check_run SET ended_at = now()",
+        "DELETE FROM steward.integrity_issues",
+    ] {
+        assert!(officer.execute(write, &[]).is_err(), "{write}");
+    }
+    school.operate("postgres", "SELECT steward.set_check('ids', 'app.student', 'unique', '{id}')");
+    assert_eq!(found(&mut officer, "ids"), 0);
+    school.operate("postgres", "SELECT steward.drop_check('ids')");
+}
+
+fn bad_checks_are_refused() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    for (check, state, says) in [
+        ("'', 'app.student', 'unique', '{id}'", BAD, "name must not be empty"),
+        ("'x', NULL, 'unique', '{id}'", BAD, "relation must not be NULL"),
+        ("'x', 'app.student', 'clever', '{id}'", BAD, "no kind of check"),
+        ("'x', 'app.student', 'unique', '{}'", BAD, "at least one column"),
+        ("'x', 'app.student', 'range', '{id,name}', '1..2'", BAD, "exactly one column"),
+        ("'x', 'app.student', 'unique', '{nope}'", &SqlState::UNDEFINED_OBJECT, "no such column"),
+        ("'x', 'app.student', 'unique', '{id}', 'y'", BAD, "takes no parameter"),
+        ("'x', 'app.student', 'format', '{name}', '('", BAD, "does not compile"),
+        ("'x', 'app.student', 'format', '{name}'", BAD, "a regular expression"),
+        ("'x', 'app.student', 'range', '{id}', '7'", BAD, "low..high"),
+        ("'x', 'app.student', 'range', '{id}', 'a..b'", &SqlState::INVALID_TEXT_REPRESENTATION, "integer"),
+        ("'x', 'app.student', 'checksum', '{id_card}', 'shoe_size'", BAD, "id_card or bank_card"),
+        ("'x', 'app.student', 'reference', '{school_id}', 'app.school'", BAD, "schema.table(column, …)"),
+        ("'x', 'app.student', 'reference', '{school_id}', 'app.nowhere(id)'", &SqlState::UNDEFINED_OBJECT, "no table"),
+        ("'x', 'app.student', 'reference', '{school_id}', 'app.school(id, name)'", BAD, "as many columns"),
+        ("'x', 'app.student', 'freshness', '{id}', '1 day'", &SqlState::CANNOT_COERCE, "cannot cast"),
+        ("'x', 'app.student', 'unique', '{id}', NULL, '0'", BAD, "longer than nothing"),
+        ("'x', 'steward.person', 'unique', '{name}'", &SqlState::WRONG_OBJECT_TYPE, "none of the policy's"),
+        ("'x', 'pg_authid', 'format', '{rolpassword}', '^S'", &SqlState::WRONG_OBJECT_TYPE, "the server's own"),
+        ("'audit_chain', 'app.student', 'unique', '{id}'", BAD, "the policy's own"),
+    ] {
+        fails(officer.execute(&format!("SELECT steward.set_check({check})"), &[]), state, says);
+    }
+    assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.integrity_check"), 0);
+}
+
+fn only_those_who_may_see_findings_see_them() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    set(&mut officer, "'named', 'app.student', 'format', '{name}', '^x'");
+    assert_eq!(found(&mut officer, "named"), 200);
+    for (login, sees) in
+        [("auditor_qian", 1), ("reviewer_sun", 1), ("security_han", 1), ("teacher_wang", 0), ("clerk_zhao", 0)]
+    {
+        let mut session = school.session(login);
+        let cases = "SELECT count(*) FROM steward.integrity_issues WHERE check_name = 'named'";
+        assert_eq!(ask::<i64>(&mut session, cases), sees, "{login}");
+        let run = session.query("SELECT * FROM steward.daily_check()", &[]);
+        assert_eq!(run.is_ok(), sees == 1, "{login}");
+        if sees == 0 {
+            fails(run, &SqlState::INSUFFICIENT_PRIVILEGE, "not yours to call");
+            fails(
+                session.execute("SELECT * FROM steward._integrity_issue", &[]),
+                &SqlState::INSUFFICIENT_PRIVILEGE,
+                "",
+            );
+        }
+    }
+}
+
+fn a_job_of_the_application_may_run_the_checks() {
+    let school = School::inactive();
+    school
+        .superuser()
+        .batch_execute("CREATE ROLE nightly LOGIN; SELECT steward.register_person('Nightly jobs', 'service', roles => '{nightly}')")
+        .expect("service");
+    set(&mut school.superuser(), "'ids', 'app.student', 'unique', '{id}'");
+    let mut job = school.session("nightly");
+    assert_eq!(found(&mut job, "ids"), 0);
+    assert_eq!(ask::<i64>(&mut job, "SELECT count(*) FROM steward.check_result"), 0, "it learns counts alone");
+}
+
+fn the_policy_s_own_checks_find_what_is_wrong() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    for check in [
+        "audit_chain",
+        "separation_of_duties",
+        "login_without_person",
+        "weak_password",
+        "lapsed_right",
+        "overdue_review",
+        "foreign_object",
+    ] {
+        assert_eq!(found(&mut officer, check), 0, "{check}");
+    }
+    officer
+        .batch_execute(
+            "CREATE ROLE stranger LOGIN; CREATE ROLE weak LOGIN PASSWORD 'md58e33fa7eed03aaff5b1ee9ba3c6c2b5b'",
+        )
+        .expect("roles");
+    assert_eq!(found(&mut officer, "login_without_person"), 2);
+    assert_eq!(found(&mut officer, "weak_password"), 1);
+    // The tests' own clusters trust whoever comes.
+    assert!(found(&mut officer, "weak_authentication") > 0);
+    let sample: Vec<String> =
+        ask(&mut officer, "SELECT sample FROM steward.integrity_issues WHERE check_name = 'login_without_person'");
+    assert_eq!(sample, ["stranger", "weak"]);
+}
+
+fn another_configuration_is_noticed() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    assert!(found(&mut officer, "configuration_drift") > 100, "nobody has accepted anything yet");
+    assert!(ask::<i64>(&mut officer, "SELECT steward.accept_configuration()") > 100);
+    assert_eq!(found(&mut officer, "configuration_drift"), 0);
+    officer
+        .batch_execute("ALTER SYSTEM SET work_mem = '9 MB'")
+        .and_then(|()| officer.batch_execute("ALTER SYSTEM SET checkpoint_timeout = '7 min'"))
+        .and_then(|()| officer.batch_execute("ALTER ROLE teacher_wang SET search_path = nowhere"))
+        .and_then(|()| officer.batch_execute("SELECT pg_reload_conf()"))
+        .expect("other settings");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let mut officer = school.superuser();
+    assert_eq!(found(&mut officer, "configuration_drift"), 3);
+    let sample: Vec<String> = ask(
+        &mut officer,
+        "SELECT sample FROM steward.integrity_issues WHERE check_name = 'configuration_drift' AND status = 'open'",
+    );
+    assert!(sample.iter().any(|line| line == "changed: setting checkpoint_timeout"), "{sample:?}");
+    assert!(sample.iter().any(|line| line == "not accepted: setting work_mem (file)"), "{sample:?}");
+    assert!(sample.iter().any(|line| line.contains("teacher_wang in every database: search_path")), "{sample:?}");
+}
+
+fn two_runs_do_not_meet() {
+    let school = School::inactive();
+    let (mut one, mut other) = (school.superuser(), school.superuser());
+    one.batch_execute("BEGIN; SELECT * FROM steward.daily_check()").expect("run");
+    let second = other.query("SELECT * FROM steward.daily_check()", &[]);
+    fails(second, &SqlState::LOCK_NOT_AVAILABLE, "");
+    one.batch_execute("COMMIT").expect("commit");
+    assert_eq!(found(&mut other, "audit_chain"), 0);
+}

@@ -1,0 +1,106 @@
+//! One check must neither end the run nor hold it up: it has a subtransaction of its own and a time limit.
+
+use crate::error::{Fault, Outcome};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+use std::ffi::c_int;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+
+/// Set by the timer, so that its cancellation is told from a user's.
+static TIMED_OUT: AtomicBool = AtomicBool::new(false);
+/// Number of our timer in this backend, or -1. A child process of the postmaster inherits -1: timers are a backend's own.
+static TIMER: AtomicI32 = AtomicI32::new(-1);
+
+/// Beyond the numbers that the server uses itself in any version (utils/timeout.h): it then finds a free one.
+const ANY_FREE: c_int = 16;
+
+unsafe extern "C-unwind" {
+    fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
+    fn enable_timeout_after(id: c_int, milliseconds: c_int);
+    fn disable_timeout(id: c_int, keep_indicator: bool);
+}
+
+/// In a signal handler: sets what a cancellation sets, and nothing else.
+unsafe extern "C-unwind" fn time_is_up() {
+    TIMED_OUT.store(true, SeqCst);
+    // Safe: the flags that SIGINT's handler sets; the latch exists while timers run.
+    unsafe {
+        pg_sys::InterruptPending = 1;
+        pg_sys::QueryCancelPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
+/// Runs `body` in a subtransaction that an error undoes, for at most so many milliseconds. Err: the error's message. What
+/// the user cancels is cancelled.
+pub fn attempt<T>(milliseconds: i32, body: impl FnOnce() -> Outcome<T>) -> Result<T, String> {
+    // Safe: the pattern of PL/pgSQL's exception blocks: context and resource owner are restored on both ways; the timer
+    // is stopped on both.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let timer = Timer::start(milliseconds);
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body().unwrap_or_else(|fault| fault.raise()))))
+            .catch_others(|error| {
+                let (CaughtError::PostgresError(report)
+                | CaughtError::ErrorReport(report)
+                | CaughtError::RustPanic { ereport: report, .. }) = &error;
+                let cancelled = report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
+                Err(match (cancelled, TIMED_OUT.load(SeqCst)) {
+                    (true, true) => Failure::Failed(format!("took longer than {} s", f64::from(milliseconds) / 1000.0)),
+                    (true, false) => Failure::Cancelled(report.message().to_owned()),
+                    (false, _) => Failure::Failed(report.message().to_owned()),
+                })
+            })
+            .execute();
+        drop(timer);
+        match result {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result.map_err(|failure| match failure {
+            Failure::Failed(message) => message,
+            Failure::Cancelled(message) => Fault::cancelled(message).raise(),
+        })
+    }
+}
+
+/// How a body ended without an answer.
+enum Failure {
+    Failed(String),
+    /// By the user. Raised again only when the subtransaction is gone, or the session would stay in it.
+    Cancelled(String),
+}
+
+struct Timer(c_int);
+
+impl Timer {
+    unsafe fn start(milliseconds: i32) -> Timer {
+        // Safe: registered once for each backend; the handler is as above.
+        unsafe {
+            if TIMER.load(SeqCst) < 0 {
+                TIMER.store(RegisterTimeout(ANY_FREE, Some(time_is_up)), SeqCst);
+            }
+            TIMED_OUT.store(false, SeqCst);
+            let timer = TIMER.load(SeqCst);
+            enable_timeout_after(timer, milliseconds);
+            Timer(timer)
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // Safe: a registered timer. A cancellation that came too late to be noticed must not reach the next check.
+        unsafe {
+            disable_timeout(self.0, false);
+            if TIMED_OUT.load(SeqCst) {
+                pg_sys::QueryCancelPending = 0;
+            }
+        }
+    }
+}

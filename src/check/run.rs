@@ -1,0 +1,238 @@
+//! A run: every check once, each in a subtransaction of its own, then what was found. One check that fails or takes too
+//! long neither ends the run nor passes for a good one.
+
+use super::attempt::attempt;
+use super::question::{Check, Question, SAMPLE};
+use super::{_may_see_checks, server};
+use crate::audit::buffer;
+use crate::core::check::Kind;
+use crate::core::record::{Kind as RecordKind, Outcome as Ending, Record};
+use crate::error::{Fault, Outcome, answer};
+use crate::person::{one_text, optional, required};
+use crate::{cache, own, session};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use serde_json::json;
+use std::time::Instant;
+
+/// For the policy's own checks, in milliseconds.
+const OWN_LIMIT: i32 = 10 * 60 * 1000;
+
+/// What one check came to.
+struct Result {
+    check: String,
+    relation: Option<pg_sys::Oid>,
+    issues: std::result::Result<i64, String>,
+    sample: Vec<String>,
+    seconds: f64,
+}
+
+#[pg_extern(sql = false)]
+fn daily_check() -> TableIterator<'static, (name!(check_name, String), name!(issues, Option<i64>))> {
+    let results = answer((|| {
+        let service = session::person().is_some_and(|person| person.post == "service");
+        allowed("daily_check", _may_see_checks() || service)?;
+        // One at a time: two would open two cases of one check.
+        let lock = "LOCK TABLE steward._check_run IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
+        own::run(|client| own::execute(client, lock, &[]))?;
+        let began = now()?;
+        let mut results = made(wanted()?);
+        results.extend(server::names().map(own_result));
+        write_down(&began, &results)?;
+        Ok(results)
+    })());
+    for result in &results {
+        if let Err(failure) = &result.issues {
+            Fault::remark(format!("check {} could not be made: {failure}", result.check)).warn();
+        }
+    }
+    TableIterator::new(results.into_iter().map(|result| (result.check, result.issues.ok())))
+}
+
+fn allowed(function: &str, allowed: bool) -> Outcome<()> {
+    if !cache::at_home() || cache::policy_relation().is_none() {
+        return Err(Fault::wrong_state("checks are made in the home database")
+            .hint(format!("\\connect {}", crate::settings::database())));
+    }
+    if allowed {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("steward.{function} is not yours to call"))
+        .detail("It is for superusers and for persons with the capability audit, approve or configure.")
+        .hint("SELECT * FROM steward.post;"))
+}
+
+fn now() -> Outcome<String> {
+    own::run(|client| Ok(one_text(client, "SELECT clock_timestamp()::text", &[])?.unwrap_or_default()))
+}
+
+/// A check and how many milliseconds it may take.
+type Limited = (Check, i32);
+
+fn wanted() -> Outcome<Vec<Limited>> {
+    let checks = "SELECT name, relation::oid::text, kind, columns::text[], parameter, owner::oid::text,
+        least(extract(epoch FROM timeout) * 1000, 2147483647)::int FROM steward.integrity_check ORDER BY relation::oid, name";
+    own::run(|client| {
+        let mut found = Vec::new();
+        for row in own::select(client, checks, &[])? {
+            let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);
+            let oid = |text: String| pg_sys::Oid::from(text.parse::<u32>().unwrap_or(0));
+            let kind_name = text(3)?;
+            let kind = Kind::from_name(&kind_name);
+            let check = Check {
+                name: text(1)?,
+                relation: oid(text(2)?),
+                kind: kind.ok_or_else(|| Fault::internal("a row of integrity_check does not read back"))?,
+                kind_name,
+                columns: row.get(4)?.unwrap_or_default(),
+                parameter: row.get(5)?,
+                owner: oid(text(6)?),
+            };
+            found.push((check, row.get(7)?.unwrap_or(0)));
+        }
+        Ok(found)
+    })
+}
+
+/// Those of single rows take one pass over their table together. If that fails, each is asked alone, so that only the one
+/// that fails counts as failed.
+fn made(wanted: Vec<Limited>) -> Vec<Result> {
+    let (together, alone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(check, _)| check.kind.concerns_one_row());
+    let mut results = Vec::new();
+    for of_one_table in together.chunk_by(|(one, _), (other, _)| one.relation == other.relation) {
+        match pass(of_one_table) {
+            Some(found) if of_one_table.len() > 1 => results.extend(found),
+            _ => results.extend(of_one_table.iter().map(single)),
+        }
+    }
+    results.extend(alone.iter().map(single));
+    results
+}
+
+fn pass(checks: &[Limited]) -> Option<Vec<Result>> {
+    if checks.len() < 2 {
+        return None;
+    }
+    let began = Instant::now();
+    let limit = checks.iter().fold(0, |sum: i32, (_, limit)| sum.saturating_add(*limit));
+    let of_one_table: Vec<&Check> = checks.iter().map(|(check, _)| check).collect();
+    let counts = attempt(limit, || Question::of_many(&of_one_table)?.counts()).ok()?;
+    let seconds = began.elapsed().as_secs_f64();
+    let result = |((check, limit), count): (&Limited, i64)| {
+        let sample = attempt(*limit, || if count > 0 { Question::of(check)?.sample() } else { Ok(Vec::new()) });
+        Result {
+            check: check.name.clone(),
+            relation: Some(check.relation),
+            issues: sample.as_ref().map(|_| count).map_err(String::clone),
+            sample: sample.unwrap_or_default(),
+            seconds,
+        }
+    };
+    Some(checks.iter().zip(counts).map(result).collect())
+}
+
+fn single((check, limit): &Limited) -> Result {
+    let began = Instant::now();
+    let found = attempt(*limit, || {
+        let question = Question::of(check)?;
+        let count = question.counts()?.first().copied().unwrap_or(0);
+        Ok((count, if count > 0 { question.sample()? } else { Vec::new() }))
+    });
+    result(&check.name, Some(check.relation), found, began)
+}
+
+fn own_result(name: &'static str) -> Result {
+    let began = Instant::now();
+    let found = attempt(OWN_LIMIT, || {
+        let mut issues = server::issues(name)?;
+        let count = issues.len() as i64;
+        issues.truncate(SAMPLE);
+        Ok((count, issues))
+    });
+    result(name, None, found, began)
+}
+
+fn result(
+    check: &str,
+    relation: Option<pg_sys::Oid>,
+    found: std::result::Result<(i64, Vec<String>), String>,
+    began: Instant,
+) -> Result {
+    let (issues, sample) = match found {
+        Ok((count, sample)) => (Ok(count), sample),
+        Err(failure) => (Err(failure), Vec::new()),
+    };
+    Result { check: check.to_owned(), relation, issues, sample, seconds: began.elapsed().as_secs_f64() }
+}
+
+const RUN: &str = "INSERT INTO steward._check_run (began_at, ended_at, login)
+    VALUES ($1::timestamptz, clock_timestamp(), $2) RETURNING id::text";
+const RESULT: &str =
+    "INSERT INTO steward._check_result (run_id, check_name, issues, failure, seconds) VALUES ($1, $2, $3, $4, $5)";
+/// A case that is open goes on; what is found no more is gone.
+const ISSUE: &str = "INSERT INTO steward._integrity_issue AS i
+        (check_name, relation, run_id, last_run_id, issue_count, sample, found_at)
+    VALUES ($2, $3::oid::regclass::text, $1, $1, $4, $5, clock_timestamp())
+    ON CONFLICT (check_name) WHERE status = 'open' DO UPDATE
+    SET last_run_id = excluded.last_run_id, issue_count = excluded.issue_count, sample = excluded.sample";
+const GONE: &str = "UPDATE steward._integrity_issue SET status = 'gone', ended_at = clock_timestamp(), last_run_id = $1
+    WHERE status = 'open' AND check_name = $2";
+
+fn write_down(began: &str, results: &[Result]) -> Outcome<()> {
+    let run = own::run(|client| {
+        let run = one_text(client, RUN, &[began.into(), session::login_name().into()])?;
+        let run: i64 = run.and_then(|run| run.parse().ok()).ok_or_else(|| Fault::internal("a run without a number"))?;
+        for result in results {
+            let (issues, failure) = match &result.issues {
+                Ok(issues) => (Some(*issues), None),
+                Err(failure) => (None, Some(failure.as_str())),
+            };
+            let check = result.check.as_str();
+            let row: [DatumWithOid<'_>; 5] =
+                [run.into(), check.into(), issues.into(), optional(failure), result.seconds.into()];
+            own::execute(client, RESULT, &row)?;
+            match issues {
+                Some(0) => drop(own::execute(client, GONE, &[run.into(), check.into()])?),
+                Some(issues) => {
+                    let case: [DatumWithOid<'_>; 5] =
+                        [run.into(), check.into(), result.relation.into(), issues.into(), result.sample.clone().into()];
+                    own::execute(client, ISSUE, &case)?;
+                }
+                None => {}
+            }
+        }
+        Ok(run)
+    })?;
+    let failed: Vec<&str> = results.iter().filter(|r| r.issues.is_err()).map(|r| r.check.as_str()).collect();
+    let found: serde_json::Map<_, _> = results
+        .iter()
+        .filter_map(|result| Some((result.check.clone(), json!(result.issues.as_ref().ok().filter(|n| **n > 0)?))))
+        .collect();
+    let mut record = Record::new(RecordKind::Policy, "daily_check");
+    if !failed.is_empty() || !found.is_empty() {
+        record.outcome = Ending::Failure;
+    }
+    record.details = Some(json!({ "run": run, "issues": found, "failed": failed }).to_string());
+    buffer::push(record);
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn close_issue(id: Option<i64>, text: Option<&str>) {
+    answer((|| {
+        allowed("close_issue", _may_see_checks())?;
+        let text = required("result", text)?;
+        let fixer = session::person().map_or_else(session::login_name, |person| person.name.clone());
+        let close = "UPDATE steward._integrity_issue SET status = 'fixed', ended_at = clock_timestamp(), fixer = $2, result = $3
+            WHERE id = $1 AND status = 'open' RETURNING check_name";
+        let closed = own::run(|client| one_text(client, close, &[id.into(), fixer.as_str().into(), text.into()]))?;
+        let closed = closed.ok_or_else(|| {
+            Fault::unknown("there is no such open issue")
+                .hint("SELECT id, check_name, sample FROM steward.integrity_issues WHERE status = 'open';")
+        })?;
+        let mut record = Record::new(RecordKind::Policy, "close_issue");
+        record.details = Some(json!({ "issue": id, "check": closed }).to_string());
+        buffer::push(record);
+        Ok(())
+    })())
+}
