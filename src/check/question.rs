@@ -3,6 +3,7 @@
 //! A user's condition (kind `expression`) never runs as own SQL: it is evaluated with the rights of who set the check,
 //! under the policy like any statement, and cannot write.
 
+use super::attempt::attempt;
 use crate::core::check::{Kind, bounds};
 use crate::error::{Fault, Outcome};
 use crate::operation::environment::Environment;
@@ -35,6 +36,9 @@ pub struct Question {
     /// As whom it is asked; None: as own SQL.
     asker: Option<pg_sys::Oid>,
 }
+
+/// Milliseconds that reading a condition may take.
+const PARSE_LIMIT: i32 = 60_000;
 
 /// Keys shown of an issue.
 pub const SAMPLE: usize = 5;
@@ -225,7 +229,11 @@ impl Question {
 /// Plans what a new check would read: what PostgreSQL has against it is said now, not in the night.
 pub fn try_out(check: &Check) -> Outcome<()> {
     if check.kind == Kind::Expression {
-        expression::require_single(check.parameter.as_deref().unwrap_or_default())?;
+        let condition = check.parameter.as_deref().unwrap_or_default();
+        // A syntax error would point into the caller's statement, where that place is something else.
+        attempt(PARSE_LIMIT, || expression::require_single(condition)).map_err(|reason| {
+            Fault::bad_argument("the condition is not a single expression").detail(format!("{reason}."))
+        })?;
     }
     let question = Question::of(check)?;
     question.ask(&format!("EXPLAIN {}", question.count), |_| Ok(()))

@@ -6,7 +6,7 @@ use std::ffi::CString;
 
 /// 22023 unless PostgreSQL's own grammar reads the text as a single expression. Syntax errors are the server's own.
 pub fn require_single(text: &str) -> Outcome<()> {
-    let wrong = || Fault::bad_argument("the condition is not a single expression");
+    let wrong = || Fault::bad_argument("it is more than an expression");
     let source = CString::new(text).map_err(|_| wrong())?;
     // Safe: the parser's result lives in the current memory context; node tags are compared before any cast.
     let single = unsafe {

@@ -51,6 +51,17 @@ SELECT * FROM steward._second_factor;
 COPY steward._second_factor TO STDOUT;
 SELECT steward.set_tier_policy('critical', second_factor => false);
 
+-- Integrity checks.
+SELECT steward.set_check('duplicate_id_card', 'app.student', 'unique', '{id_card}');
+SELECT steward.set_check('number_of_id_card', 'app.student', 'checksum', '{id_card}', 'id_card');
+SELECT steward.set_check('school', 'app.student', 'reference', '{school_id}', 'app.school(id)');
+SELECT steward.set_check('class', 'app.student', 'expression', '{note}', 'note <> ''''');
+SELECT steward.set_check('class', 'app.student', 'clever', '{note}');
+SELECT steward.set_check('class', 'app.student', 'format', '{note}', '(');
+SELECT steward.set_check('class', 'app.student', 'expression', '{note}', 'true) OR (true');
+SELECT steward.set_check('class', 'app.student', 'range', '{no_such_column}', '0..9');
+SELECT steward.drop_check('no_such_check');
+
 -- Activation tells what is missing.
 CREATE ROLE stranger LOGIN;
 SELECT steward.activate();
