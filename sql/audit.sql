@@ -62,6 +62,20 @@ CREATE TABLE steward.installation (
 INSERT INTO steward.installation DEFAULT VALUES;
 COMMENT ON TABLE steward.installation IS 'One row: when this extension was created here. Records that the spool holds from before belong to an earlier ledger.';
 
+-- An index that stores nothing, for tables whose rows lie in the order of their ids: those of the chain.
+CREATE FUNCTION steward._order_handler(internal) RETURNS index_am_handler
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_order_handler_wrapper';
+COMMENT ON FUNCTION steward._order_handler(internal) IS 'What PostgreSQL asks the access method steward_order for.';
+CREATE ACCESS METHOD steward_order TYPE INDEX HANDLER steward._order_handler;
+COMMENT ON ACCESS METHOD steward_order IS 'Index on the first column of a table that lies in its order: takes no room, and sorts where that order was broken. For the segments of steward.chain.';
+CREATE OPERATOR CLASS steward.order_ops DEFAULT FOR TYPE bigint USING steward_order AS
+    OPERATOR 1 < (bigint, bigint),  OPERATOR 1 < (bigint, int),  OPERATOR 1 < (bigint, smallint),
+    OPERATOR 2 <= (bigint, bigint), OPERATOR 2 <= (bigint, int), OPERATOR 2 <= (bigint, smallint),
+    OPERATOR 3 = (bigint, bigint),  OPERATOR 3 = (bigint, int),  OPERATOR 3 = (bigint, smallint),
+    OPERATOR 4 >= (bigint, bigint), OPERATOR 4 >= (bigint, int), OPERATOR 4 >= (bigint, smallint),
+    OPERATOR 5 > (bigint, bigint),  OPERATOR 5 > (bigint, int),  OPERATOR 5 > (bigint, smallint);
+COMMENT ON OPERATOR CLASS steward.order_ops USING steward_order IS 'Numbers of records.';
+
 -- The chain is stored in children of this table, which itself stays empty. No declarative partitions: how far a child
 -- goes is known when it is closed.
 CREATE TABLE steward.chain (
@@ -70,7 +84,8 @@ CREATE TABLE steward.chain (
     prev_hash bytea NOT NULL CHECK (octet_length(prev_hash) = 32),
     hash      bytea NOT NULL CHECK (octet_length(hash) = 32)
 );
-CREATE TABLE steward.chain_1 (PRIMARY KEY (id)) INHERITS (steward.chain) USING heap;
+CREATE TABLE steward.chain_1 () INHERITS (steward.chain) USING heap;
+CREATE INDEX chain_1_order ON steward.chain_1 USING steward_order (id);
 COMMENT ON TABLE steward.chain_1 IS 'Segment 1 of steward.chain.';
 COMMENT ON TABLE steward.chain IS 'The audit records in their canonical bytes, each linked to the one before, in segments chain_1, chain_2, … of which the highest is open. Read it through steward.audit_log.';
 COMMENT ON COLUMN steward.chain.id IS 'Position in the chain, without gaps from 1; not the order of time.';

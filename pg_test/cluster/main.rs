@@ -53,6 +53,7 @@ mod mode;
 mod mutation;
 mod never_alone;
 mod operation;
+mod order;
 mod other_database;
 mod parallel;
 mod policy;
@@ -128,6 +129,7 @@ fn main() {
         mutation::tests(),
         never_alone::tests(),
         operation::tests(),
+        order::tests(),
         other_database::tests(),
         parallel::tests(),
         policy::tests(),

@@ -118,7 +118,7 @@ fn segments_follow_one_another() {
         rows.iter().map(|row| row.get(0)).collect()
     };
     let plan = plan.join("\n");
-    assert!(plan.contains("chain_1_pkey") && !plan.contains("chain_2_pkey"), "{plan}");
+    assert!(plan.contains("chain_1_order") && !plan.contains("chain_2_order"), "{plan}");
     assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
     // Members of the extension that nobody else has a right on.
     let strangers: i64 = school.ask(

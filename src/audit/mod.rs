@@ -19,6 +19,7 @@ mod lane_file;
 pub mod ledger;
 pub mod note;
 mod offset;
+mod order;
 pub mod outcome;
 mod retention;
 mod round;

@@ -20,6 +20,8 @@ pub(super) const PRUNE: &str = "PRUNE";
 const LOOK_INTERVAL: i64 = 1_000_000;
 /// Records chained between two looks, from which on the sequencer is too busy to read a closed segment again.
 const BUSY: i64 = 10_000;
+/// Records of a new segment that tell the planner what they are like.
+const SAMPLED: i64 = 1_000;
 
 /// The open segment, as a process knows it: a number that only grows, and its table.
 #[derive(Clone, Copy)]
@@ -92,6 +94,8 @@ pub(super) fn name(number: i32) -> String {
 pub(super) struct Care {
     looked_at: i64,
     looked_id: i64,
+    /// The segment that the planner knows of.
+    sampled: i32,
     /// Every transaction before this one had ended at the last look, and the rounds since then have left nothing behind.
     taken_before: Option<String>,
 }
@@ -112,10 +116,28 @@ impl Care {
         (self.looked_at, self.looked_id) = (now, head.id);
         if transaction(|| own::run(close_if_due)) {
             forget();
-        } else if !transaction(|| own::run(|client| drop_archived(client, self.taken_before.as_deref()))) && !busy {
-            transaction(|| own::run(bound_one));
+        } else if !transaction(|| own::run(|client| drop_archived(client, self.taken_before.as_deref()))) {
+            if !busy {
+                transaction(|| own::run(bound_one));
+            }
+            transaction(|| own::run(|client| self.sample(client, head)));
         }
         self.taken_before = if complete { transaction(|| own::run(oldest_transaction)) } else { None };
+    }
+
+    /// Tells the planner that ids are distinct, which no constraint says, as soon as there is something to sample: not
+    /// when autovacuum comes by, nor never where it is off.
+    fn sample(&mut self, client: &mut SpiClient<'_>, head: &Head) -> Outcome<()> {
+        let Some(Open { number, .. }) = open().filter(|open| open.number != self.sampled) else { return Ok(()) };
+        if head.id - first_id(client)? < SAMPLED {
+            return Ok(());
+        }
+        self.sampled = number;
+        let known = "SELECT FROM pg_statistic WHERE starelid = $1::regclass LIMIT 1";
+        if own::select(client, known, &[name(number).into()])?.is_empty() {
+            define(&format!("ANALYZE (SKIP_LOCKED) {} (id)", name(number)))?;
+        }
+        Ok(())
     }
 }
 
@@ -170,7 +192,8 @@ fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
 /// A new, empty segment, which belongs to the extension and to nobody else.
 fn create(client: &mut SpiClient<'_>, number: i32) -> Outcome<()> {
     let table = name(number);
-    define(&format!("CREATE TABLE {table} (PRIMARY KEY (id)) INHERITS (steward.chain) USING heap"))?;
+    define(&format!("CREATE TABLE {table} () INHERITS (steward.chain) USING heap"))?;
+    define(&format!("CREATE INDEX chain_{number}_order ON {table} USING steward_order (id)"))?;
     close_to_all(client, &table)?;
     define(&format!("COMMENT ON TABLE {table} IS 'Segment {number} of steward.chain.'"))?;
     define(&format!("ALTER EXTENSION pg_steward ADD TABLE {table}"))

@@ -102,6 +102,7 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
         sleep(standby::LOOK_INTERVAL);
         heed_signals(&mut rounds);
     }
+    be_the_only_one();
     // Safe: a plain global.
     shared.sequencer_pid.store(unsafe { pg_sys::MyProcPid }, SeqCst);
     loop {
@@ -115,6 +116,25 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
         }
         heed_signals(&mut rounds);
     }
+}
+
+/// Waits until no other process writes this database's chain, and lets none begin before this one has ended. A record's id
+/// is the last one's and one: nothing else keeps ids apart.
+fn be_the_only_one() {
+    /// Beside the lock that is the database's own.
+    const WRITES_THE_CHAIN: u16 = 1;
+    transaction(|| {
+        // Safe: a lock of the session, which ends with the process, taken inside a transaction and outside recovery.
+        unsafe {
+            pg_sys::LockSharedObjectForSession(
+                pg_sys::DatabaseRelationId,
+                pg_sys::MyDatabaseId,
+                WRITES_THE_CHAIN,
+                pg_sys::ExclusiveLock as i32,
+            );
+        }
+        Ok(())
+    });
 }
 
 unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {

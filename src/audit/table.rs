@@ -1,6 +1,7 @@
-//! Adds rows at the end of a segment of the chain, as COPY does: many at a time, with their index entries, without a
-//! plan. Neither triggers nor rules of the table have a say.
+//! Adds rows at the end of a segment of the chain, as COPY does: many at a time, without a plan. Neither triggers nor rules
+//! of the table have a say.
 
+use super::order;
 use crate::core::chain::Hash;
 use pgrx::pg_sys;
 use pgrx::varlena::set_varsize_4b;
@@ -30,6 +31,7 @@ pub(super) fn insert<'a>(table: pg_sys::Oid, rows: impl Iterator<Item = Row<'a>>
         let target = pgrx::PgBox::<pg_sys::ResultRelInfo>::alloc_node(pg_sys::NodeTag::T_ResultRelInfo).into_pg();
         pg_sys::InitResultRelInfo(target, relation, 1, std::ptr::null_mut(), 0);
         pg_sys::ExecOpenIndices(target, false);
+        order::leave_out(target);
         let mut inserter = Inserter { relation, estate, target, slots: Vec::new(), filled: 0 };
         let mut context = pgrx::PgMemoryContexts::new("rows of the chain");
         let mut rows = rows.peekable();
