@@ -206,6 +206,7 @@ pub struct Policy {
     /// Who must approve, by relation.
     pub signatures: Signatures,
     /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
+    alert_rules: OnceCell<Rc<Vec<crate::core::alert::Rule>>>,
     commands: OnceCell<Vec<(u32, Command)>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: OnceCell<HashSet<u32>>,
@@ -299,6 +300,10 @@ impl Policy {
     pub fn everybody(&self) -> Vec<Rc<Person>> {
         let mut seen = HashSet::new();
         self.persons.values().filter(|person| seen.insert(person.name.clone())).cloned().collect()
+    }
+    /// The alert rules that are enabled.
+    pub fn alert_rules(&self) -> Rc<Vec<crate::core::alert::Rule>> {
+        self.alert_rules.get_or_init(|| Rc::new(answer(self.if_governed(crate::alert::load)))).clone()
     }
     /// True unless the role is known to be no administrator.
     pub fn is_administrator(&self, role: pg_sys::Oid) -> bool {

@@ -8,6 +8,7 @@ mod core;
 #[cfg(feature = "witness")]
 mod program;
 
+mod alert;
 mod approval;
 mod archive;
 mod attempts;

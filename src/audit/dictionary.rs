@@ -146,6 +146,12 @@ pub(super) struct Dictionary {
     fresh: Vec<(u128, i64)>,
 }
 
+impl crate::alert::watch::Definitions for Dictionary {
+    fn content(&mut self, client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<&[u8]>> {
+        self.body(client, id)
+    }
+}
+
 impl Dictionary {
     /// Reads the definitions of the open segment, and shows them to everybody.
     pub fn open(client: &mut SpiClient<'_>, shared: &Shared, ledger: &Ledger, segment: i32) -> Outcome<Dictionary> {

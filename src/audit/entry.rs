@@ -3,6 +3,7 @@
 use super::dictionary::{self, Dictionary};
 use super::epoch::Epochs;
 use super::sequencer::server_record;
+use crate::alert::watch::Watch;
 use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
@@ -130,6 +131,18 @@ pub(super) fn review_all(
         }
     }
     Ok(())
+}
+
+/// Lets the alert rules see every record. What fails there must not stop the chain either.
+pub(super) fn raise_alerts(dictionary: &mut Dictionary, alerts: &mut Watch, entries: &[Entry]) {
+    let seen = attempt(|client| {
+        alerts.begin();
+        entries.iter().try_for_each(|entry| alerts.see(client, &entry.bytes, dictionary))?;
+        if alerts.has_raised() { alerts.raise(client) } else { Ok(()) }
+    });
+    if let Err(reason) = seen {
+        warning!("pg_steward: the alert rules were not asked about {} records: {reason}", entries.len());
+    }
 }
 
 /// What the sequencer adds to a record, or does about it.

@@ -3,7 +3,7 @@
 
 use super::announce::{announcements, mismatch, mode_name};
 use super::dictionary::Dictionary;
-use super::entry::{Entry, review_all};
+use super::entry::{Entry, raise_alerts, review_all};
 use super::epoch::Epochs;
 use super::heartbeat::Heartbeat;
 use super::lane_file::{self, Harvest};
@@ -11,6 +11,7 @@ use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
 use super::{incarnation, journal, offset, segment, start};
+use crate::alert::{listeners, watch::Watch};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
@@ -54,6 +55,7 @@ pub(super) struct Rounds {
     epochs: Option<Epochs>,
     segments: segment::Care,
     logins: Keeper,
+    alerts: Watch,
 }
 
 /// What a transaction did that must be followed up after its commit.
@@ -84,6 +86,7 @@ impl Rounds {
             epochs: None,
             segments: segment::Care::default(),
             logins: Keeper::default(),
+            alerts: Watch::default(),
         }
     }
 
@@ -97,7 +100,8 @@ impl Rounds {
             None => false,
         };
         self.publish(!more);
-        crate::break_glass::keep::tell_listeners();
+        self.escalate();
+        listeners::notify();
         self.look_after_logins(shared);
         report(pg_sys::BackendState::STATE_IDLE);
         more
@@ -106,6 +110,14 @@ impl Rounds {
     /// What logins are judged by is kept where they look.
     pub fn look_after_logins(&mut self, shared: &Shared) {
         self.logins.look(shared);
+    }
+
+    /// Alerts that nobody answers.
+    fn escalate(&mut self) {
+        if self.ledger.is_some() {
+            let alerts = &mut self.alerts;
+            transaction(|| own::run(|client| alerts.escalate(client)));
+        }
     }
 
     /// Chained with the next round.
@@ -177,6 +189,7 @@ impl Rounds {
             entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
             entries[told..].sort_by_key(|entry| entry.time);
             review_all(client, &mut dictionary, &mut entries)?;
+            raise_alerts(&mut dictionary, &mut self.alerts, &entries);
             let records = compacted(client, shared, &mut dictionary, head.id, entries)?;
             ledger::append(&ledger, &mut head, &records)?;
             dictionary.save(client)?;

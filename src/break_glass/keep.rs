@@ -3,8 +3,7 @@
 //! listeners.
 
 use super::{ASK, END, OPEN};
-use crate::audit::sequencer::transaction;
-use crate::backend::backend_local;
+use crate::alert::listeners;
 use crate::cache;
 use crate::core::emergency::{ASKED_MINUTES, REVIEW_SECONDS, script};
 use crate::core::record::Record;
@@ -12,19 +11,12 @@ use crate::core::script::digest;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::operation::{Entry, person_named};
-use crate::own;
 use crate::person::one_text;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
-use std::cell::RefCell;
 
 const SECOND: i64 = 1_000_000;
-
-backend_local! {
-    /// What the listeners of `steward_alert` are still to be told.
-    static ALERTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
 
 /// Microseconds since 2000 as a timestamp.
 macro_rules! moment {
@@ -171,21 +163,6 @@ fn alert(record: &Record, op_no: &str, person: &str, window: &Asked<'_>) {
         "alert": "break_glass", "event": what, "op_no": op_no, "person": person, "login": record.user_id,
         "seconds": window.seconds,
     });
-    ALERTS.with_borrow_mut(|alerts| alerts.push(payload.to_string()));
+    listeners::tell(payload.to_string());
     warning!("pg_steward alert: {what} {op_no} by {person} for {} s: {}", window.seconds, window.reason);
-}
-
-/// After a round, in a transaction of its own: listeners that let the queue of notifications run full must not stop the
-/// chain.
-pub fn tell_listeners() {
-    let alerts = ALERTS.with_borrow_mut(std::mem::take);
-    if alerts.is_empty() {
-        return;
-    }
-    transaction(|| {
-        own::run(|client| {
-            let notify = "SELECT pg_notify('steward_alert', $1)";
-            alerts.iter().try_for_each(|alert| own::query(client, notify, &[alert.as_str().into()]).map(drop))
-        })
-    })
 }

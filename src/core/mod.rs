@@ -1,6 +1,7 @@
 //! The pure policy: imports neither pgrx nor anything of PostgreSQL, so it is tested by plain `cargo test`, fuzzed,
 //! and can be shared with a program outside the database.
 
+pub mod alert;
 pub mod approval;
 pub mod archive;
 pub mod attempts;

@@ -1,0 +1,323 @@
+//! The sequencer's part: every record is looked at on its way into the chain, and what a rule speaks of is a row of
+//! `steward._alert` in the same transaction: a record in the chain has had its alert, exactly once.
+//!
+//! Whom and what a record is about stands in its definitions; which rules speak of them is found out once for each, as a
+//! set of bits, so that most records cost two look-ups. Counts live in memory: they begin anew with the sequencer.
+
+use super::listeners;
+use crate::cache;
+use crate::core::alert::{Recent, Rule};
+use crate::core::record::{Field, Kind, Side, Split, Value, find_field, find_in_body, list};
+use crate::core::tier::Tier;
+use crate::error::Outcome;
+use crate::{own, settings};
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use serde_json::json;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Subjects whose records are counted, before those that are long over are forgotten.
+const COUNTED: usize = 10_000;
+/// Definitions that are remembered.
+const REMEMBERED: usize = 50_000;
+const MINUTE: i64 = 60_000_000;
+/// Microseconds between two looks for alerts that nobody has answered.
+const LOOK: i64 = 5_000_000;
+
+/// Rules by their place, one bit each.
+type Rules = u64;
+
+/// Who a record is about.
+#[derive(Clone, Default)]
+struct Who {
+    subject: Rc<str>,
+    rules: Rules,
+}
+
+/// What it is about.
+#[derive(Clone, Default)]
+struct What {
+    operation_type: Rc<str>,
+    relation: Option<Rc<str>>,
+    rules: Rules,
+}
+
+/// What one round has to say of a rule and a subject.
+struct Raised {
+    times: i64,
+    first: i64,
+    last: i64,
+    what: What,
+}
+
+#[derive(Default)]
+pub struct Watch {
+    rules: Rc<Vec<Rule>>,
+    who: HashMap<i64, Who>,
+    what: HashMap<i64, What>,
+    recent: HashMap<(usize, Rc<str>), Recent>,
+    raised: HashMap<(usize, Rc<str>), Raised>,
+    /// The minute of the day in the policy's zone, of the last minute that was asked for.
+    minute: Option<(i64, u16)>,
+    looked_at: i64,
+}
+
+/// Where the content of a definition is found.
+pub trait Definitions {
+    fn content(&mut self, client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<&[u8]>>;
+}
+
+impl Watch {
+    /// Before the records of a round: the rules as they are now.
+    pub fn begin(&mut self) {
+        let rules = cache::policy().alert_rules();
+        if !Rc::ptr_eq(&rules, &self.rules) {
+            // A rule that stands as it was goes on counting.
+            let kept = |place: usize, rule: &Rule| self.rules.get(place) == Some(rule);
+            let unchanged: Vec<bool> = rules.iter().enumerate().map(|(place, rule)| kept(place, rule)).collect();
+            self.recent.retain(|(place, _), _| unchanged.get(*place) == Some(&true));
+            self.who.clear();
+            self.what.clear();
+            self.rules = rules;
+        }
+        if self.who.len() + self.what.len() > REMEMBERED {
+            self.who.clear();
+            self.what.clear();
+        }
+    }
+
+    /// Looks at one record.
+    pub fn see(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        record: &[u8],
+        definitions: &mut impl Definitions,
+    ) -> Outcome<()> {
+        let Ok(split) = Split::new(record) else { return Ok(()) };
+        if self.rules.is_empty() || matches!(split.kind, Kind::Definition | Kind::Genesis) {
+            return Ok(());
+        }
+        let what = self.what(client, split.what, definitions)?;
+        if what.rules == 0 {
+            return Ok(());
+        }
+        let who = self.who(client, split.who, definitions)?;
+        let mut left = who.rules & what.rules;
+        while left != 0 {
+            let place = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if self.fulfils(client, place, &split, record)? {
+                self.count(place, &who, &what, split.time);
+            }
+        }
+        Ok(())
+    }
+
+    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>, record: &[u8]) -> Outcome<bool> {
+        let rules = self.rules.clone();
+        let rule = &rules[place];
+        if !rule.concerns_ending(split.kind, split.outcome) {
+            return Ok(false);
+        }
+        if let Some(least) = rule.longer_than {
+            let took = match find_field(record, Field::DurationUs) {
+                Ok(Some(Value::Int(took))) => took,
+                Ok(Some(Value::Unsigned(took))) => took as i64,
+                _ => 0,
+            };
+            if took < least {
+                return Ok(false);
+            }
+        }
+        Ok(rule.hours.is_none() || rule.concerns_minute(self.minute_of_day(client, split.time)?))
+    }
+
+    fn count(&mut self, place: usize, who: &Who, what: &What, time: i64) {
+        let key = (place, who.subject.clone());
+        let rule = &self.rules[place];
+        let recent = self.recent.entry(key.clone()).or_default();
+        let exceeds = recent.exceeds(rule, time);
+        if rule.more_than == 0 {
+            self.recent.remove(&key);
+        }
+        if exceeds {
+            let raised = self.raised.entry(key).or_insert_with(|| Raised {
+                times: 0,
+                first: time,
+                last: time,
+                what: what.clone(),
+            });
+            raised.times += 1;
+            raised.first = raised.first.min(time);
+            raised.last = raised.last.max(time);
+        }
+    }
+
+    fn who(&mut self, client: &mut SpiClient<'_>, side: Side<'_>, definitions: &mut impl Definitions) -> Outcome<Who> {
+        match side {
+            Side::Own(bytes) => Ok(self.read_who(bytes)),
+            Side::Defined(id) => {
+                if let Some(who) = self.who.get(&id) {
+                    return Ok(who.clone());
+                }
+                let who = definitions.content(client, id)?.map(|bytes| self.read_who(bytes)).unwrap_or_default();
+                self.who.insert(id, who.clone());
+                Ok(who)
+            }
+        }
+    }
+
+    fn what(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        side: Side<'_>,
+        definitions: &mut impl Definitions,
+    ) -> Outcome<What> {
+        match side {
+            Side::Own(bytes) => Ok(self.read_what(bytes)),
+            Side::Defined(id) => {
+                if let Some(what) = self.what.get(&id) {
+                    return Ok(what.clone());
+                }
+                let what = definitions.content(client, id)?.map(|bytes| self.read_what(bytes)).unwrap_or_default();
+                self.what.insert(id, what.clone());
+                Ok(what)
+            }
+        }
+    }
+
+    fn read_who(&self, bytes: &[u8]) -> Who {
+        let person = text(bytes, Field::Person);
+        let post = person.and_then(post_of);
+        let subject = person.or_else(|| text(bytes, Field::UserId)).unwrap_or("nobody");
+        Who { subject: subject.into(), rules: self.bits(|rule| rule.concerns_post(post.as_deref())) }
+    }
+
+    fn read_what(&self, bytes: &[u8]) -> What {
+        let operation_type = text(bytes, Field::OperationType).unwrap_or_default();
+        let tier = match find_in_body(bytes, Field::Tier) {
+            Ok(Some(Value::Byte(tier))) => Tier::from_u8(tier),
+            _ => None,
+        };
+        let relation = match find_in_body(bytes, Field::Relations) {
+            Ok(Some(Value::List(relations))) => {
+                list(relations).ok().and_then(|all| all.first().map(|one| Rc::from(*one)))
+            }
+            _ => None,
+        };
+        let rules = self.bits(|rule| rule.concerns_act(operation_type, tier));
+        What { operation_type: operation_type.into(), relation, rules }
+    }
+
+    fn bits(&self, concerns: impl Fn(&Rule) -> bool) -> Rules {
+        let places = self.rules.iter().enumerate().filter(|(_, rule)| concerns(rule)).map(|(place, _)| 1 << place);
+        places.fold(0, |bits, bit: Rules| bits | bit)
+    }
+
+    fn minute_of_day(&mut self, client: &mut SpiClient<'_>, time: i64) -> Outcome<u16> {
+        let minute = time.div_euclid(MINUTE);
+        if let Some((known, of_day)) = self.minute
+            && known == minute
+        {
+            return Ok(of_day);
+        }
+        let sql = "SELECT (extract(epoch FROM ((timestamptz '2000-01-01 00:00:00+00' + $1 * interval '1 minute')
+            AT TIME ZONE $2)::time) / 60)::int";
+        let of_day =
+            own::select(client, sql, &[minute.into(), settings::time_zone().into()])?.first().get_one::<i32>()?;
+        let of_day = of_day.unwrap_or(0) as u16;
+        self.minute = Some((minute, of_day));
+        Ok(of_day)
+    }
+
+    /// Whether the round has something to write down.
+    pub fn has_raised(&self) -> bool {
+        !self.raised.is_empty()
+    }
+
+    /// Writes down what the round raised, and has it told once that is committed.
+    pub fn raise(&mut self, client: &mut SpiClient<'_>) -> Outcome<()> {
+        const RAISE: &str =
+            "INSERT INTO steward._alert AS a (rule, level, subject, times, first_at, last_at, operation_type, relation)
+            VALUES ($1, $2, $3, $4, timestamptz '2000-01-01 00:00:00+00' + $5 * interval '1 microsecond',
+                timestamptz '2000-01-01 00:00:00+00' + $6 * interval '1 microsecond', $7, $8)
+            ON CONFLICT (rule, subject) WHERE closed_at IS NULL DO UPDATE
+            SET times = a.times + excluded.times, first_at = least(a.first_at, excluded.first_at),
+                last_at = greatest(a.last_at, excluded.last_at)
+            RETURNING id, xmax = 0";
+        for ((place, subject), raised) in self.raised.drain() {
+            let rule = &self.rules[place];
+            let relation = raised.what.relation.as_deref().map(str::to_owned);
+            let row = [
+                rule.name.as_str().into(),
+                rule.level.as_str().into(),
+                (&*subject).into(),
+                raised.times.into(),
+                raised.first.into(),
+                raised.last.into(),
+                (&*raised.what.operation_type).into(),
+                relation.into(),
+            ];
+            let answer = own::query(client, RAISE, &row)?.first();
+            let (id, new) = (answer.get::<i64>(1)?.unwrap_or(0), answer.get::<bool>(2)?.unwrap_or(true));
+            if new {
+                tell("raised", id, &rule.name, &rule.level);
+                warning!(
+                    "pg_steward alert {id}: {} ({}), {} by {subject}",
+                    rule.name,
+                    rule.level,
+                    raised.what.operation_type
+                );
+            }
+        }
+        if self.recent.len() > COUNTED {
+            // Safe: reads the clock.
+            let now = unsafe { pg_sys::GetCurrentTimestamp() };
+            let rules = self.rules.clone();
+            self.recent.retain(|(place, _), recent| !recent.is_over(&rules[*place], now));
+        }
+        Ok(())
+    }
+
+    /// Now and then: alerts that nobody has acknowledged within 15 minutes are told again, once, and louder.
+    pub fn escalate(&mut self, client: &mut SpiClient<'_>) -> Outcome<()> {
+        // Safe: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        if now - self.looked_at < LOOK {
+            return Ok(());
+        }
+        self.looked_at = now;
+        let overdue =
+            "SELECT id, rule, level FROM steward._alert WHERE acknowledged_at IS NULL AND escalated_at IS NULL
+            AND raised_at < clock_timestamp() - interval '15 minutes'";
+        let escalate = "UPDATE steward._alert SET escalated_at = clock_timestamp(), delivered_at = NULL WHERE id = $1";
+        let mut found = Vec::new();
+        for row in own::select(client, overdue, &[])? {
+            let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);
+            found.push((row.get::<i64>(1)?.unwrap_or(0), text(2)?, text(3)?));
+        }
+        for (id, rule, level) in found {
+            own::execute(client, escalate, &[id.into()])?;
+            tell("escalated", id, &rule, &level);
+            warning!("pg_steward alert {id}: {rule} ({level}) was not acknowledged within 15 minutes");
+        }
+        Ok(())
+    }
+}
+
+/// Whom it is about is for those who may read the table.
+fn tell(event: &str, id: i64, rule: &str, level: &str) {
+    listeners::tell(json!({ "alert": rule, "event": event, "id": id, "level": level }).to_string());
+}
+
+fn text(body: &[u8], field: Field) -> Option<&str> {
+    match find_in_body(body, field) {
+        Ok(Some(Value::Text(text))) => Some(text),
+        _ => None,
+    }
+}
+
+fn post_of(person: &str) -> Option<String> {
+    crate::operation::person_named(person).map(|person| person.post.clone())
+}
