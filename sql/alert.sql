@@ -14,6 +14,7 @@ CREATE TABLE steward.alert_rule (
     more_than       int NOT NULL DEFAULT 0 CHECK (more_than BETWEEN 0 AND 100000),
     within          interval NOT NULL DEFAULT '1 hour' CHECK (within > interval '0'),
     enabled         boolean NOT NULL DEFAULT true,
+    set_by          text,
     CHECK ((from_time IS NULL) = (to_time IS NULL)),
     CHECK (from_time <> to_time)
 );
@@ -21,6 +22,7 @@ COMMENT ON TABLE steward.alert_rule IS 'What opens an alert: a record that fulfi
 COMMENT ON COLUMN steward.alert_rule.from_time IS 'In steward.time_zone; from_time after to_time: over midnight.';
 COMMENT ON COLUMN steward.alert_rule.posts IS 'Of the person; who is no registered person has none.';
 COMMENT ON COLUMN steward.alert_rule.more_than IS '0: every record. Otherwise the next one of the same person, or login, within the time.';
+COMMENT ON COLUMN steward.alert_rule.set_by IS 'The person with the capability audit whose own rule it is; NULL: the policy''s.';
 INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, min_tier, longer_than, from_time, to_time, except_posts, more_than, within) VALUES
     -- Manual 5.1, the four of it.
     ('many_operations', 'important', '{statement,operation}', '{}', '{}', NULL, NULL, NULL, NULL, '{service}', 50, '1 hour'),
@@ -83,11 +85,11 @@ CREATE FUNCTION steward.set_alert_rule(name text, level text, kinds text[] DEFAU
     to_time time DEFAULT NULL, posts text[] DEFAULT '{}', except_posts text[] DEFAULT '{}', more_than int DEFAULT 0,
     within interval DEFAULT '1 hour', enabled boolean DEFAULT true) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_alert_rule_wrapper';
-COMMENT ON FUNCTION steward.set_alert_rule IS 'Creates or replaces an alert rule; see steward.alert_rule for what each argument says. It holds for records chained from now on. 22023 and 23514 for what makes no rule. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_alert_rule IS 'Creates or replaces an alert rule; see steward.alert_rule for what each argument says. It holds for records chained from now on. Who audits adds rules and changes the own ones freely (manual 2.1); every other change is one of the policy: callers as steward.protect. 22023 and 23514 for what makes no rule.';
 
 CREATE FUNCTION steward.drop_alert_rule(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_alert_rule_wrapper';
-COMMENT ON FUNCTION steward.drop_alert_rule IS 'Removes an alert rule; its alerts stay. 42704 if there is none. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.drop_alert_rule IS 'Removes an alert rule; its alerts stay. 42704 if there is none. Callers as steward.set_alert_rule.';
 
 CREATE FUNCTION steward.acknowledge(alert_id bigint, note text) RETURNS interval
     LANGUAGE c AS 'MODULE_PATHNAME', 'acknowledge_wrapper';

@@ -28,7 +28,7 @@ const TRAIL: &str = "audit_log audit_logs audit_status audit_archive";
 /// Functions for posts with the capability `apply`: to be called by their operations.
 const OPERATIONS: &str = "restore";
 /// Functions for auditors.
-const EXPORT: &str = "chain_origin export_chain separation_issues";
+const EXPORT: &str = "chain_origin export_chain separation_issues set_alert_rule drop_alert_rule";
 
 #[pg_extern(sql = false)]
 fn register_person(

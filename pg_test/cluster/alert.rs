@@ -23,6 +23,7 @@ tests! {
     a_rule_that_is_off_is_silent,
     only_those_who_may_see_alerts_see_them,
     rules_are_set_by_the_policy_only,
+    an_auditor_adds_rules_and_weakens_none,
     bad_rules_are_refused,
     alerts_survive_a_crash_and_are_raised_once,
 }
@@ -303,6 +304,39 @@ fn rules_are_set_by_the_policy_only() {
         }
     }
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 10);
+}
+
+/// Manual 2.1: «设置监控规则» is the auditor's.
+fn an_auditor_adds_rules_and_weakens_none() {
+    let school = school_at(12);
+    let mut auditor = school.session("auditor_qian");
+    let set = "SELECT steward.set_alert_rule('clerks', 'major', operation_types => '{SELECT}', posts => '{clerk}')";
+    auditor.execute(set, &[]).expect("a rule of the own");
+    read(&mut school.session("clerk_zhao"), 1);
+    assert_eq!(alerts(&school), ["clerks Zhao 1"]);
+    auditor.execute("SELECT steward.set_alert_rule('clerks', 'minor', posts => '{clerk}')", &[]).expect("changed");
+    for call in [
+        "SELECT steward.set_alert_rule('without_approval', 'important', more_than => 1000)",
+        "SELECT steward.set_alert_rule('off_hours', 'minor', enabled => false)",
+        "SELECT steward.drop_alert_rule('many_operations')",
+    ] {
+        expect_error(auditor.execute(call, &[]), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    let mut clerk = school.session("clerk_zhao");
+    expect_error(
+        clerk.execute("SELECT steward.drop_alert_rule('clerks')", &[]),
+        &SqlState::INSUFFICIENT_PRIVILEGE,
+        "",
+        "",
+    );
+    auditor.execute("SELECT steward.drop_alert_rule('clerks')", &[]).expect("dropped");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 10);
+    assert_eq!(
+        school.records(
+            "operation_type IN ('set_alert_rule', 'drop_alert_rule') AND person = 'Qian' AND result = 'SUCCESS'"
+        ),
+        3
+    );
 }
 
 fn bad_rules_are_refused() {

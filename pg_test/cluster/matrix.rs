@@ -128,7 +128,12 @@ const ROLES: [Line; 48] = [
     ("审核管理员", "✗ 单独操作", "reviewer_sun", Refused("SELECT steward.request('SELECT 1', purpose => 'x')")),
     ("安全审计管理员", "✓ 查看所有日志", "auditor_qian", Runs("SELECT count(*) FROM steward.audit_log")),
     ("安全审计管理员", "✓ 生成安全报告", "auditor_qian", Awaits("security_report")),
-    ("安全审计管理员", "✓ 设置监控规则", "auditor_qian", Awaits("alert_rule")),
+    (
+        "安全审计管理员",
+        "✓ 设置监控规则",
+        "auditor_qian",
+        Runs("SELECT steward.set_alert_rule('truncations', 'major', operation_types => '{TRUNCATE}')"),
+    ),
     (
         "安全审计管理员",
         "✓ 调查安全事件",
