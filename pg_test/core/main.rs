@@ -11,6 +11,7 @@ mod program;
 mod approval;
 mod archive;
 mod attempts;
+mod batch;
 mod chain;
 mod check;
 mod course;

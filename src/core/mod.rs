@@ -4,6 +4,7 @@
 pub mod approval;
 pub mod archive;
 pub mod attempts;
+pub mod batch;
 pub mod chain;
 pub mod check;
 pub mod course;
