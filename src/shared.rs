@@ -164,7 +164,11 @@ pub fn mode() -> Mode {
     // A parallel worker takes its leader's settings over one by one, each from its default, which is `enforce`.
     // Safe: plain backend state.
     if configured == Mode::Enforce && unsafe { pg_sys::ParallelWorkerNumber } < 0 {
-        shared.enforced.store(true, SeqCst);
+        // Asked at each statement: a store would take the line away from all other backends.
+        if !shared.enforced.load(SeqCst) {
+            shared.enforced.store(true, SeqCst);
+        }
+        return Mode::Enforce;
     }
     if shared.enforced.load(SeqCst) { Mode::Enforce } else { configured }
 }

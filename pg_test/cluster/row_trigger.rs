@@ -8,6 +8,7 @@ tests! {
     a_session_that_wrote_before_keeps_images_in_its_operation,
     a_row_that_is_routed_beside_a_change_finds_its_triggers,
     a_prepared_write_keeps_images_from_the_moment_the_policy_wants_them,
+    while_the_mode_is_off_it_costs_nothing_and_keeps_what_it_should,
 }
 
 /// Triggers whose names come before and after the policy's own, for rows and statements, before and after.
@@ -112,4 +113,27 @@ fn a_row_that_is_routed_beside_a_change_finds_its_triggers() {
     // Of every row both what went and what came.
     let rows: i64 = school.ask("SELECT count(*) FROM app.parted WHERE id < 10");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.row_image"), 2 * rows);
+}
+
+fn while_the_mode_is_off_it_costs_nothing_and_keeps_what_it_should() {
+    let mut school = School::inactive();
+    school.superuser().batch_execute(TRIGGERS).expect("triggers");
+    school.stop();
+    school.configure(&["steward.mode = 'off'"]);
+    school.start();
+    let mut teacher = school.session("teacher_wang");
+    let mut fire = |note: &str| -> Vec<String> {
+        let update = format!("EXPLAIN (ANALYZE) UPDATE app.student SET note = '{note}' WHERE id = 9");
+        let plan = teacher.query(&update, &[]).expect("explain");
+        plan.iter().map(|row| row.get(0)).filter(|line: &String| line.starts_with("Trigger ")).collect()
+    };
+    let triggers = fire("a");
+    assert!(triggers.iter().any(|line| line.starts_with("Trigger A_after: ")), "{triggers:?}");
+    let own = |line: &String| !["A_after", "z_", "a_before"].iter().any(|name| line.contains(name));
+    assert!(!triggers.iter().any(own), "{triggers:?}");
+    assert!(fired(&school).contains(&"A_after UPDATE".to_string()));
+    school.superuser().batch_execute("SELECT steward.protect('app.student', row_images => true)").expect("protect");
+    let triggers = fire("b");
+    assert!(triggers.iter().any(own), "{triggers:?}");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.row_image"), 1);
 }

@@ -12,6 +12,7 @@ mod alert;
 mod approval;
 mod archive;
 mod attempts;
+mod batch;
 mod chain;
 mod check;
 mod course;

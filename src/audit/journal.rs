@@ -1,9 +1,10 @@
 //! The journal: records that live and die with the transaction that wrote them. A backend adds rows to one of a few
 //! tables without an index; the sequencer takes them out again, and empties the other tables when nobody uses them.
 //!
-//! A row is `u64 full transaction id ‖ u32 part ‖ { u32 length ‖ u32 epoch ‖ record }*`, big-endian.
+//! A row is a `core::batch` of `u32 epoch ‖ record`, under the full transaction id.
 
 use crate::backend::backend_local;
+use crate::core::batch::{self, Batch};
 use crate::error::Outcome;
 use crate::{own, shared};
 use pgrx::pg_sys;
@@ -16,9 +17,10 @@ use std::sync::atomic::Ordering::SeqCst;
 const TABLES: [&CStr; 3] = [c"journal_0", c"journal_1", c"journal_2"];
 const TRUNCATE: [&str; 3] =
     ["TRUNCATE ONLY steward.journal_0", "TRUNCATE ONLY steward.journal_1", "TRUNCATE ONLY steward.journal_2"];
-const BATCH_HEADER: usize = 12;
 /// A row is closed before it grows beyond this; a single longer record gets a row of its own.
 const BATCH_MAX: usize = 256 << 10;
+/// What a record takes in memory beside its bytes, at least.
+const RECORD_BYTES: usize = 8;
 /// A journal with more pages is emptied as soon as it can be.
 const ROTATE_AT_PAGES: u32 = (1 << 20) / pg_sys::BLCKSZ;
 
@@ -81,14 +83,13 @@ pub fn write(records: &[&[u8]]) -> bool {
         let xid = pg_sys::GetTopFullTransactionId().value;
         let mut batch = start_batch(xid);
         for record in records {
-            if batch.len() > BATCH_HEADER && batch.len() + 4 + record.len() > BATCH_MAX {
-                insert(relation, &batch);
+            if !batch.has_room(record, BATCH_MAX) {
+                insert(relation, batch.bytes());
                 batch = start_batch(xid);
             }
-            batch.extend_from_slice(&(record.len() as u32).to_be_bytes());
-            batch.extend_from_slice(record);
+            batch.push(record);
         }
-        insert(relation, &batch);
+        insert(relation, batch.bytes());
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }
     true
@@ -108,14 +109,11 @@ unsafe fn open() -> Option<pg_sys::Relation> {
     None
 }
 
-fn start_batch(xid: u64) -> Vec<u8> {
+fn start_batch<'a>(xid: u64) -> Batch<'a> {
     let (last, next) = PART.get();
     let part = if last == xid { next } else { 0 };
     PART.set((xid, part + 1));
-    let mut batch = Vec::with_capacity(1024);
-    batch.extend_from_slice(&xid.to_be_bytes());
-    batch.extend_from_slice(&part.to_be_bytes());
-    batch
+    Batch::new(xid, part)
 }
 
 unsafe fn insert(relation: pg_sys::Relation, batch: &[u8]) {
@@ -144,28 +142,29 @@ pub(crate) struct Taken {
     pub more: bool,
 }
 
-/// Deletes committed rows of both journals and returns their records: about `max_bytes`, never half a row.
+/// Deletes committed rows of the journals and returns their records: about `max_bytes`, never half a row.
 pub(crate) fn take(max_bytes: usize) -> Taken {
     let mut taken = Taken::default();
-    let mut batches: Vec<(u64, u32, Vec<u8>)> = Vec::new();
+    let mut batches = Vec::new();
     let mut left = max_bytes;
     for table in (0..TABLES.len()).filter_map(table) {
-        taken.more |= visit(table, |batch| {
-            left = left.saturating_sub(batch.len());
-            match parse_header(batch) {
-                Some((xid, part)) => batches.push((xid, part, batch.to_vec())),
-                None => taken.unreadable.push(batch.to_vec()),
+        taken.more |= visit(table, |row| {
+            match batch::read(row) {
+                Some(batch) => {
+                    let size: usize = batch.records.iter().map(|record| record.len() + RECORD_BYTES).sum();
+                    left = left.saturating_sub(size);
+                    batches.push(batch);
+                }
+                None => {
+                    left = left.saturating_sub(row.len());
+                    taken.unreadable.push(row.to_vec());
+                }
             }
             left > 0
         });
     }
-    batches.sort_by_key(|(xid, part, _)| (*xid, *part));
-    for (_, _, batch) in batches {
-        match parse_records(&batch) {
-            Some(records) => taken.records.extend(records),
-            None => taken.unreadable.push(batch),
-        }
-    }
+    batches.sort_by_key(|batch| (batch.xid, batch.part));
+    taken.records = batches.into_iter().flat_map(|batch| batch.records).collect();
     taken
 }
 
@@ -198,24 +197,6 @@ fn visit(table: pg_sys::Oid, mut each: impl FnMut(&[u8]) -> bool) -> bool {
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         stopped
     }
-}
-
-fn parse_header(batch: &[u8]) -> Option<(u64, u32)> {
-    let (xid, rest) = batch.split_first_chunk::<8>()?;
-    let (part, _) = rest.split_first_chunk::<4>()?;
-    Some((u64::from_be_bytes(*xid), u32::from_be_bytes(*part)))
-}
-
-fn parse_records(batch: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut rest = batch.get(BATCH_HEADER..)?;
-    let mut records = Vec::new();
-    while !rest.is_empty() {
-        let (length, tail) = rest.split_first_chunk::<4>()?;
-        let (record, tail) = tail.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        records.push(record.to_vec());
-        rest = tail;
-    }
-    Some(records)
 }
 
 /// Lets backends write to an empty journal once this one has grown, and empties those they left as soon as their last

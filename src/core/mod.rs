@@ -5,6 +5,7 @@ pub mod alert;
 pub mod approval;
 pub mod archive;
 pub mod attempts;
+pub mod batch;
 pub mod chain;
 pub mod check;
 pub mod course;

@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
             quiet::silence(query, kept);
         }
         pg_sys::error_context_stack = context.previous;
-        if writes {
+        if writes || row_trigger::is_idle(query) {
             begin_writing(query);
         }
         if covered {

@@ -10,15 +10,20 @@ use crate::cache;
 use crate::core::function::{Reach, reach};
 use crate::core::rule::{ColumnSet, Command, Group};
 use pgrx::pg_sys::{self, Oid};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_int};
 use std::hash::BuildHasherDefault;
+
+const PLACES: usize = 64;
 
 backend_local! {
     /// Function oid → its symbol if that is watched. Emptied when functions or the policy change.
     static KNOWN: RefCell<NumberMap<u32, Option<&'static str>>> =
         const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
+    /// Of those that are nobody's business the ones met last, each at the place that its oid gives: asked for each function of
+    /// each statement.
+    static HARMLESS: [Cell<u32>; PLACES] = const { [const { Cell::new(0) }; PLACES] };
     /// Watched symbols that this backend has met. Commands carry their tag by reference, so these stay for good.
     static SYMBOLS: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
 }
@@ -38,6 +43,7 @@ unsafe extern "C-unwind" fn on_function_change(_argument: pg_sys::Datum, _cache:
 
 /// Functions or rules have changed. Called inside invalidation processing: neither raises nor allocates.
 pub fn forget() {
+    HARMLESS.with(|known| known.iter().for_each(|place| place.set(0)));
     KNOWN.with(|known| {
         if let Ok(mut known) = known.try_borrow_mut() {
             known.clear();
@@ -45,9 +51,18 @@ pub fn forget() {
     });
 }
 
-/// A function that is known to be nobody's business: asked once for each function of each statement, so without a guard.
+/// A function that is known to be nobody's business. Without a guard.
 pub fn is_harmless(function: Oid) -> bool {
-    KNOWN.with_borrow(|known| matches!(known.get(&function.to_u32()), Some(None)))
+    let function = function.to_u32();
+    HARMLESS.with(|places| {
+        let place = &places[function as usize % PLACES];
+        let known = place.get() == function
+            || KNOWN.with(|known| known.try_borrow().is_ok_and(|known| matches!(known.get(&function), Some(None))));
+        if known {
+            place.set(function);
+        }
+        known
+    })
 }
 
 /// A function is about to run (once per statement, not per row).

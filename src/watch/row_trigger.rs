@@ -4,9 +4,10 @@
 //! of the policy. What of a table is changed on another way than through a started plan (COPY FROM, a partition that a row
 //! is routed to) keeps the trigger, which asks the same question itself.
 
-use super::rows;
+use super::{list, rows};
 use crate::cache::Policy;
-use crate::image;
+use crate::settings::Mode;
+use crate::{image, own, shared};
 use pgrx::pg_sys;
 
 /// The type of a trigger as the catalog has it: for each row, and its events; neither BEFORE nor INSTEAD OF.
@@ -16,6 +17,19 @@ const INSERT: i16 = 1 << 2;
 const DELETE: i16 = 1 << 3;
 const UPDATE: i16 = 1 << 4;
 const INSTEAD: i16 = 1 << 6;
+
+/// Whether a started plan, which nobody has decided, writes a table with triggers while the mode is off. For plain frames:
+/// neither raises nor allocates.
+pub unsafe fn is_idle(query: *mut pg_sys::QueryDesc) -> bool {
+    if shared::mode() != Mode::Off || own::running() {
+        return false;
+    }
+    // Safe: called right after ExecutorStart.
+    unsafe {
+        list::<pg_sys::ResultRelInfo>((*(*query).estate).es_opened_result_relations)
+            .any(|table| !(*table).ri_TrigDesc.is_null())
+    }
+}
 
 /// Switches the trigger off for the tables that a started plan writes, as far as nothing is to be kept of them.
 pub unsafe fn spare(query: *mut pg_sys::QueryDesc, policy: &Policy) {

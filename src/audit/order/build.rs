@@ -86,6 +86,7 @@ pub unsafe extern "C-unwind" fn build_empty(_index: pg_sys::Relation) {
 
 /// A row that the sequencer has not put there.
 #[pg_guard]
+#[allow(clippy::too_many_arguments)] // the server's own signature
 pub unsafe extern "C-unwind" fn insert(
     index: pg_sys::Relation,
     values: *mut pg_sys::Datum,

@@ -1,0 +1,118 @@
+//! A row of the journal: records of one transaction, each told by what it has other than the one before.
+//!
+//! ```text
+//! number xid ‖ number part ‖ { number length ‖ mask ‖ byte* }*
+//! ```
+//!
+//! A number is LEB128. The mask has a bit for each byte of the record, the first byte's is bit 0 of the first octet: set
+//! where the byte follows, not set where it is as in the record before. As far as the record's middle that is the byte at
+//! the same place from the front, then at the same place from the end, since what differs in length lies between. Where
+//! there is no such byte it is 0. Records of one transaction differ in a few bytes of time, duration and statement.
+
+/// Octets that a record of this length needs at most, beside its own.
+const fn overhead(length: usize) -> usize {
+    10 + length.div_ceil(8)
+}
+
+/// A row as it is written.
+pub struct Batch<'a> {
+    bytes: Vec<u8>,
+    /// Where the records begin.
+    begin: usize,
+    last: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// A row without records: the `part`th of this transaction.
+    pub fn new(xid: u64, part: u32) -> Batch<'a> {
+        let mut bytes = Vec::with_capacity(256);
+        write_number(&mut bytes, xid);
+        write_number(&mut bytes, u64::from(part));
+        let begin = bytes.len();
+        Batch { bytes, begin, last: &[] }
+    }
+
+    /// Whether one more record, however little of it repeats, leaves the row shorter than this; a first one always may.
+    pub fn has_room(&self, record: &[u8], max: usize) -> bool {
+        self.bytes.len() == self.begin || self.bytes.len() + record.len() + overhead(record.len()) <= max
+    }
+
+    pub fn push(&mut self, record: &'a [u8]) {
+        write_number(&mut self.bytes, record.len() as u64);
+        let mask = self.bytes.len();
+        self.bytes.resize(mask + record.len().div_ceil(8), 0);
+        for (at, byte) in record.iter().enumerate() {
+            if *byte != before(self.last, record.len(), at) {
+                self.bytes[mask + at / 8] |= 1 << (at % 8);
+                self.bytes.push(*byte);
+            }
+        }
+        self.last = record;
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// What a row says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Content {
+    pub xid: u64,
+    pub part: u32,
+    pub records: Vec<Vec<u8>>,
+}
+
+/// Reads a row; None if it is none. Never takes more room than eight times its length.
+pub fn read(bytes: &[u8]) -> Option<Content> {
+    let mut rest = bytes;
+    let xid = read_number(&mut rest)?;
+    let part = read_number(&mut rest)?.try_into().ok()?;
+    let mut records: Vec<Vec<u8>> = Vec::new();
+    while !rest.is_empty() {
+        let length = usize::try_from(read_number(&mut rest)?).ok()?;
+        let (mask, mut others) = rest.split_at_checked(length.div_ceil(8))?;
+        let last = records.last().map_or(&[][..], Vec::as_slice);
+        let mut record = Vec::with_capacity(length);
+        for at in 0..length {
+            if mask[at / 8] & 1 << (at % 8) == 0 {
+                record.push(before(last, length, at));
+            } else {
+                let (byte, tail) = others.split_first()?;
+                record.push(*byte);
+                others = tail;
+            }
+        }
+        records.push(record);
+        rest = others;
+    }
+    Some(Content { xid, part, records })
+}
+
+/// The byte of the last record that one of this length is compared with.
+fn before(last: &[u8], length: usize, at: usize) -> u8 {
+    let place = if at < length / 2 { Some(at) } else { (last.len() + at).checked_sub(length) };
+    place.and_then(|place| last.get(place)).copied().unwrap_or(0)
+}
+
+fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn read_number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        number |= bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits)?;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
