@@ -14,7 +14,7 @@ CREATE INDEX _operation_break_glass ON steward._operation (applicant, review_due
 
 CREATE FUNCTION steward.set_break_glass_limit(max_duration interval) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_break_glass_limit_wrapper';
-COMMENT ON FUNCTION steward.set_break_glass_limit(interval) IS 'Sets the longest term of an emergency window, one second to eight hours; installed: one hour. 22023 without a term, 23514 for others. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_break_glass_limit(interval) IS 'Sets the longest term of an emergency window, one second to eight hours; installed: one hour. 22023 without a term, 23514 for others. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward.break_glass(reason text, duration interval DEFAULT '15 min') RETURNS text
     LANGUAGE c AS 'MODULE_PATHNAME', 'break_glass_wrapper';

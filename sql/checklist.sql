@@ -90,7 +90,7 @@ GRANT SELECT ON steward.operation_checklist TO PUBLIC;
 
 CREATE FUNCTION steward.set_checklist(tier steward.tier, list text, demanded boolean) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_checklist_wrapper';
-COMMENT ON FUNCTION steward.set_checklist(steward.tier, text, boolean) IS 'Whether operations of a tier must have a checklist filled in, those under way included. Errors: 42704 unknown list, 22023 missing argument, 42501 outside an approved operation once the policy is active. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_checklist(steward.tier, text, boolean) IS 'Whether operations of a tier must have a checklist filled in, those under way included. Errors: 42704 unknown list, 22023 missing argument, 42501 outside an approved operation once the policy is active. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward.answer(op_no text, box text, answer text, comment text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'answer_wrapper';

@@ -242,7 +242,7 @@ fn write_down(
 #[pg_extern(sql = false)]
 fn set_checklist(tier: Option<pg_sys::Oid>, list: Option<&str>, demanded: Option<bool>) {
     reply((|| {
-        policy::require_configuration("set_checklist")?;
+        policy::require_privilege("set_checklist")?;
         let tier = tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?;
         let tier = policy::tier_from_enum(tier)?;
         let list = required("list", list)?;
