@@ -15,6 +15,7 @@ macro_rules! tests {
 }
 
 mod account;
+mod activation;
 mod application;
 mod approval_defects;
 mod approval_rule;
@@ -92,6 +93,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let subjects = [
+        activation::tests(),
         application::tests(),
         approval_defects::tests(),
         approval_rule::tests(),

@@ -8,8 +8,8 @@ use crate::cache::Person;
 use crate::core::operation::Status;
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer as reply};
-use crate::person::{legible, one_text, required, texts};
-use crate::{own, policy, session};
+use crate::person::{legible, one_text, required};
+use crate::{own, session};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
@@ -237,44 +237,4 @@ fn write_down(
         json!({ "box": name, "answer": answer, "by": by, "comment": comment, "digest": hex(&operation.digest) }),
     );
     Ok(())
-}
-
-#[pg_extern(sql = false)]
-fn set_checklist(tier: Option<pg_sys::Oid>, list: Option<&str>, demanded: Option<bool>) {
-    reply((|| {
-        policy::require_privilege("set_checklist")?;
-        let tier = tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?;
-        let tier = policy::tier_from_enum(tier)?;
-        let list = required("list", list)?;
-        let demanded = demanded.ok_or_else(|| Fault::bad_argument("demanded must be true or false"))?;
-        own::run(|client| {
-            if one_text(client, "SELECT list FROM steward.checklist WHERE list = $1 LIMIT 1", &[list.into()])?.is_none()
-            {
-                return Err(Fault::unknown(format!("there is no checklist \"{list}\""))
-                    .hint("SELECT DISTINCT list FROM steward.checklist;"));
-            }
-            let change = "UPDATE steward.checklist_policy SET demanded = $3 WHERE tier = $1::steward.tier AND list = $2 RETURNING list";
-            let arguments = [tier.name().into(), list.into(), demanded.into()];
-            if own::query(client, change, &arguments)?.is_empty() {
-                let add =
-                    "INSERT INTO steward.checklist_policy (tier, list, demanded) VALUES ($1::steward.tier, $2, $3)";
-                own::execute(client, add, &arguments)?;
-            }
-            Ok(())
-        })?;
-        policy::changed("set_checklist", list)
-    })())
-}
-
-/// For `activate()`: the manual's lists that nobody has to fill in.
-pub fn not_demanded(client: &mut SpiClient<'_>) -> Outcome<Option<Fault>> {
-    let lists = "SELECT DISTINCT list FROM steward.checklist c WHERE installed
-        AND NOT EXISTS (SELECT FROM steward.checklist_policy p WHERE p.list = c.list AND p.demanded) ORDER BY 1 DESC";
-    let lists = texts(client, lists, &[])?;
-    let Some(first) = lists.first() else { return Ok(None) };
-    Ok(Some(
-        Fault::remark("checklists of the manual (9.1, 9.2) are not demanded")
-            .detail(format!("Nobody has to fill in: {}.", lists.join(", ")))
-            .hint(format!("SELECT steward.set_checklist('critical', '{first}', true);")),
-    ))
 }
