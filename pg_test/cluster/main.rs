@@ -100,6 +100,7 @@ fn main() {
         armed::tests(),
         attack::tests(),
         break_glass::attack::tests(),
+        break_glass::incident::tests(),
         break_glass::opening::tests(),
         break_glass::window::tests(),
         bulk::tests(),
