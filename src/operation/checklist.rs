@@ -116,6 +116,7 @@ fn fact(operation: &Operation, one: &Asked) -> Outcome<Option<String>> {
 fn still_open(operation: &Operation, open: &[&Asked]) -> Fault {
     let op_no = &operation.op_no;
     let whose = |one: &Asked| match one.who.as_deref() {
+        None if one.proof.as_deref() == Some("chained") => "the system, or whoever reviews, with a reason".to_owned(),
         _ if !can_still_be_filled(operation, one) => "whoever reviews, with a reason".to_owned(),
         who => who.unwrap_or("the system").to_owned(),
     };
