@@ -32,12 +32,12 @@ CREATE FUNCTION steward.set_approval(tier steward.tier, step int, who text[], ru
     capability text DEFAULT 'approve') RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_approval_wrapper';
 COMMENT ON FUNCTION steward.set_approval IS
-    'Creates or replaces a row of signatures: operations of this tier and of higher ones (with rule: those that it matches) need the approval of somebody of who, in addition to the number of approvals of their tier, and a person for each row. who: supervisor and department (the applicant''s), post:<post>, person:<name>; any of them. capability: what the signer''s post must give: approve, witness, apply or configure. From then on direct statements of the tier need an operation. What was filed before needs the row too. Errors: 22023 bad step, element or capability, 42704 unknown post, person or rule, 55000 if the policy is active and somebody''s operations could not be signed. Callers as steward.protect.';
+    'Creates or replaces a row of signatures: operations of this tier and of higher ones (with rule: those that it matches) need the approval of somebody of who, in addition to the number of approvals of their tier, and a person for each row. who: supervisor and department (the applicant''s), post:<post>, person:<name>; any of them. capability: what the signer''s post must give: approve, witness, apply or configure. From then on direct statements of the tier need an operation. What was filed before needs the row too. Errors: 22023 bad step, element or capability, 42704 unknown post, person or rule, 55000 if the policy is active and somebody''s operations could not be signed. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward.drop_approval(tier steward.tier, step int, rule text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'drop_approval_wrapper';
 COMMENT ON FUNCTION steward.drop_approval IS
-    'Removes a row of signatures. What was filed before goes on needing it. 42704 if there is none. Callers as steward.protect.';
+    'Removes a row of signatures. What was filed before goes on needing it. 42704 if there is none. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward._approvals_open(op_no text) RETURNS text[]
     STABLE STRICT LANGUAGE c AS 'MODULE_PATHNAME', '_approvals_open_wrapper';

@@ -20,7 +20,7 @@ CREATE TABLE steward.checklist (
 COMMENT ON TABLE steward.checklist IS 'The boxes of each checklist, in the order of line. Before steward.activate() an administrator may add lists of their own; afterwards nobody changes them. Which lists are demanded is in steward.checklist_policy.';
 COMMENT ON COLUMN steward.checklist.stage IS 'Where the manual has the box.';
 COMMENT ON COLUMN steward.checklist.due IS 'The call that is refused while the box is open: approve (confirm and execute too), execute, review.';
-COMMENT ON COLUMN steward.checklist.who IS 'Who answers it. Of a box that the system fills: who answers where nothing proves it; NULL: nobody can.';
+COMMENT ON COLUMN steward.checklist.who IS 'Who answers it. Of a box that the system fills: who answers where nothing proves it; NULL: only whoever reviews, with the reason.';
 COMMENT ON COLUMN steward.checklist.proof IS 'The fact by which the system fills the box. applicant: the applicant may still apply. second_person: somebody else has confirmed and stands by. ran_in_full: the bytes that were approved have run to their end. rows_as_expected: exactly expected_rows in every run. chained: the records of all runs are in the audit chain. no_failure: no attempt failed or was rolled back. window: the run has a beginning and an end. pre_image: what the run changes is kept, or it does not run. rollback_plan: one was filed.';
 
 INSERT INTO steward.checklist (list, line, stage, box, label_zh, label_en, filled_by, who, proof, due, installed) VALUES
@@ -90,11 +90,11 @@ GRANT SELECT ON steward.operation_checklist TO PUBLIC;
 
 CREATE FUNCTION steward.set_checklist(tier steward.tier, list text, demanded boolean) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_checklist_wrapper';
-COMMENT ON FUNCTION steward.set_checklist(steward.tier, text, boolean) IS 'Whether operations of a tier must have a checklist filled in, those under way included. Errors: 42704 unknown list, 22023 missing argument, 42501 outside an approved operation once the policy is active. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_checklist(steward.tier, text, boolean) IS 'Whether operations of a tier must have a checklist filled in, those under way included. Errors: 42704 unknown list, 22023 missing argument, 42501 outside an approved operation once the policy is active. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward.answer(op_no text, box text, answer text, comment text DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'answer_wrapper';
-COMMENT ON FUNCTION steward.answer(text, text, text, text) IS 'Answers a box of an operation''s checklist, for good once its stage is over. answer: yes, no (leaves it open) or not_applicable; the last two with a comment. The answer is for the digest of the operation, in its trail and in the audit chain. Errors: 42501 somebody else''s box, or one that only a fact fills; 22023 unknown answer, comment missing; 42704 unknown operation or box; 55000 not demanded of this operation, not its time yet, or its stage is over. May be called by the person whose box it is: the applicant; an approver, each for themselves; the second person.';
+COMMENT ON FUNCTION steward.answer(text, text, text, text) IS 'Answers a box of an operation''s checklist, for good once its stage is over. answer: yes, no (leaves it open) or not_applicable; the last two with a comment. The answer is for the digest of the operation, in its trail and in the audit chain. Errors: 42501 somebody else''s box, or one that only a fact fills; 22023 unknown answer, comment missing; 42704 unknown operation or box; 55000 not demanded of this operation, not its time yet, or its stage is over. May be called by the person whose box it is: the applicant; an approver, each for themselves; the second person. Once a run waits for its review, persons who may review it answer no or not_applicable, with the reason, where nobody can fill a box any more: its person is suspended, its stage is over, or no fact proves it.';
 
 REVOKE ALL ON FUNCTION steward.set_checklist(steward.tier, text, boolean), steward.answer(text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward.answer(text, text, text, text) TO PUBLIC;

@@ -12,7 +12,7 @@ CREATE TABLE steward.form (
     installed boolean NOT NULL DEFAULT false,
     PRIMARY KEY (name, field)
 );
-COMMENT ON TABLE steward.form IS 'The fields of each form, in the order of line. A form is filled in with steward.request(…, form => ''{"form": "role_grant", …}''). Before steward.activate() an administrator may add forms of their own; afterwards nobody changes them.';
+COMMENT ON TABLE steward.form IS 'The fields of each form, in the order of line. A form is filled in with steward.request(…, form => ''{"form": "role_grant", …}''), incident with steward.report_incident. Before steward.activate() an administrator may add forms of their own; afterwards nobody changes them.';
 COMMENT ON COLUMN steward.form.type IS 'text; role: the name of a role; person: of a registered person; timestamptz: a time or infinity; count: a whole number from 0; boolean; choice: one of choices; choices: a list of them.';
 
 INSERT INTO steward.form (name, line, field, type, required, choices, label_zh, label_en, installed) VALUES
@@ -26,15 +26,20 @@ INSERT INTO steward.form (name, line, field, type, required, choices, label_zh, 
     ('operation',  2, 'description', 'text',        true,  NULL, '操作描述', 'description', true),
     ('operation',  3, 'impact',      'text',        true,  NULL, '影响范围', 'who and what is affected', true),
     ('operation',  4, 'people',      'count',       false, NULL, '影响的人数', 'how many people are affected; expected_rows must say the same', true),
-    ('operation',  5, 'steps',       'text',        true,  NULL, '操作步骤', 'steps in short', true);
+    ('operation',  5, 'steps',       'text',        true,  NULL, '操作步骤', 'steps in short', true),
+    ('incident',   1, 'occurred_at', 'timestamptz', true,  NULL, '发生时间', 'when it happened', true),
+    ('incident',   2, 'level',       'choice',      true,  '{general,important,major}', '事件类型', 'kind of incident', true),
+    ('incident',   3, 'description', 'text',        true,  NULL, '事件描述', 'what happened, in short', true),
+    ('incident',   4, 'process',     'text',        true,  NULL, '处理过程', 'how it was dealt with, in short', true),
+    ('incident',   5, 'result',      'choice',      true,  '{success,failure}', '处理结果', 'how it ended', true);
 
 CREATE TABLE steward.form_policy (
     form      text PRIMARY KEY,
     demanded  boolean NOT NULL,
     sign_offs int NOT NULL DEFAULT 0 CHECK (sign_offs BETWEEN 0 AND 9)
 );
-COMMENT ON TABLE steward.form_policy IS 'Which forms are demanded, and how many approvals by others an operation with such a form takes at least. role_grant: every command that gives rights under the rules for PRIVILEGE. Any other form: every important or critical operation. Written by steward.set_form.';
-INSERT INTO steward.form_policy (form, demanded, sign_offs) VALUES ('role_grant', true, 2), ('operation', false, 0);
+COMMENT ON TABLE steward.form_policy IS 'Which forms are demanded, and how many approvals by others an operation with such a form takes at least. role_grant: every command that gives rights under the rules for PRIVILEGE. incident: an emergency window, before its review accepts it. Any other form: every important or critical operation that does not only give rights; of several, one. Written by steward.set_form.';
+INSERT INTO steward.form_policy (form, demanded, sign_offs) VALUES ('role_grant', true, 2), ('operation', false, 0), ('incident', true, 0);
 
 CREATE TABLE steward.role_term (
     id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -45,27 +50,37 @@ CREATE TABLE steward.role_term (
     relation   regclass,
     -- No regnamespace: pg_upgrade refuses columns of that type.
     schema     oid,
-    privileges text,
+    privilege  text,
+    column_name name,
     attribute  text,
+    option_only boolean NOT NULL DEFAULT false,
     granted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     ended_at   timestamptz,
     ended_by   text,
     CHECK (num_nonnulls(role, relation, schema, attribute) = 1),
-    CHECK ((privileges IS NOT NULL) = (relation IS NOT NULL OR schema IS NOT NULL))
+    CHECK ((privilege IS NOT NULL) = (relation IS NOT NULL OR schema IS NOT NULL)),
+    CHECK (column_name IS NULL OR relation IS NOT NULL)
 );
 CREATE INDEX role_term_open ON steward.role_term (until) WHERE ended_at IS NULL;
-COMMENT ON TABLE steward.role_term IS 'Until when what a role form granted is valid. Written when the GRANT runs; ended by steward.revoke_lapsed() or by a later form for the same.';
+COMMENT ON TABLE steward.role_term IS 'Until when what a role form granted is valid, one right a row. Written when the GRANT runs, for what the grantee did not have without an end already; ended by steward.revoke_lapsed() or by a later form for the same right, however that is spelled.';
+COMMENT ON COLUMN steward.role_term.option_only IS 'Only the option to pass the right on has an end.';
 COMMENT ON COLUMN steward.role_term.until IS 'From then on whoever is the grantee, or a member of it, runs nothing until steward.revoke_lapsed() has taken the grant back.';
 
--- What takes a term's grant back; no command where the object or the role is gone.
+-- What takes a term's grant back; no command where the object, the role or the column's privilege is gone. A column that has
+-- another name now still has the privilege: its command fails, and that is told.
 CREATE VIEW steward._role_term_open AS
     SELECT t.id, t.op_no, t.grantee, t.until, CASE
         WHEN g.oid IS NULL THEN NULL
-        WHEN t.role IS NOT NULL AND r.oid IS NOT NULL THEN pg_catalog.format('REVOKE %s FROM %s CASCADE', t.role, t.grantee)
-        WHEN t.relation IS NOT NULL AND c.oid IS NOT NULL THEN pg_catalog.format('REVOKE %s ON %s %s FROM %s CASCADE', t.privileges,
+        WHEN t.role IS NOT NULL AND r.oid IS NOT NULL THEN pg_catalog.format('REVOKE %s%s FROM %s CASCADE',
+            CASE WHEN t.option_only THEN 'ADMIN OPTION FOR ' ELSE '' END, t.role, t.grantee)
+        WHEN t.column_name IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x
+            WHERE a.attrelid = c.oid AND NOT a.attisdropped AND x.grantee = g.oid AND x.privilege_type = t.privilege) THEN NULL
+        WHEN t.relation IS NOT NULL AND c.oid IS NOT NULL THEN pg_catalog.format('REVOKE %s%s%s ON %s %s FROM %s CASCADE',
+            CASE WHEN t.option_only THEN 'GRANT OPTION FOR ' ELSE '' END, t.privilege,
+            CASE WHEN t.column_name IS NULL THEN '' ELSE pg_catalog.format(' (%I)', t.column_name) END,
             CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, t.relation, t.grantee)
-        WHEN t.schema IS NOT NULL AND n.oid IS NOT NULL THEN
-            pg_catalog.format('REVOKE %s ON SCHEMA %s FROM %s CASCADE', t.privileges, t.schema::pg_catalog.regnamespace, t.grantee)
+        WHEN t.schema IS NOT NULL AND n.oid IS NOT NULL THEN pg_catalog.format('REVOKE %s%s ON SCHEMA %s FROM %s CASCADE',
+            CASE WHEN t.option_only THEN 'GRANT OPTION FOR ' ELSE '' END, t.privilege, t.schema::pg_catalog.regnamespace, t.grantee)
         WHEN t.attribute IS NOT NULL THEN pg_catalog.format('ALTER ROLE %s NO%s', t.grantee, t.attribute)
         END AS command
     FROM steward.role_term t
@@ -98,7 +113,7 @@ COMMENT ON FUNCTION steward.set_form(text, boolean, int) IS 'Whether a form is d
 
 CREATE FUNCTION steward.revoke_lapsed() RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'revoke_lapsed_wrapper';
-COMMENT ON FUNCTION steward.revoke_lapsed() IS 'Takes back what role forms granted and whose term is over; how many grants. Part of the daily work, and the one statement that somebody with a lapsed grant may run: SELECT steward.revoke_lapsed(). It does no more than what was approved with the form. Errors: 55000 outside the home database or while the term is being ended elsewhere; 25006 in a read-only transaction. Everybody may call it.';
+COMMENT ON FUNCTION steward.revoke_lapsed() IS 'Takes back what role forms granted and whose term is over; how many grants. Part of the daily work, and the one statement that somebody with a lapsed grant may run: SELECT steward.revoke_lapsed(). It does no more than what was approved with the form, and takes nothing that the grantee had without an end. What cannot be taken back now is told as a warning and recorded as a failure, its grantee stays stopped, and the rest is done. Errors: 55000 outside the home database or while the term is being ended elsewhere; 25006 in a read-only transaction. Everybody may call it.';
 
 REVOKE ALL ON FUNCTION steward.set_form(text, boolean, int), steward.revoke_lapsed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward.revoke_lapsed() TO PUBLIC;

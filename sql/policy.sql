@@ -172,7 +172,7 @@ REVOKE ALL ON FUNCTION steward.protect(regclass, boolean), steward.unprotect(reg
 
 CREATE FUNCTION steward.activate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'activate_wrapper';
 COMMENT ON FUNCTION steward.activate() IS
-    'Switches the policy on for everybody, from the commit on. 55000 with a DETAIL that lists what is missing: for every person who may apply or configure an approver and a witness, an auditor, a person for every login, a key and an enrolled second factor for all who take part where one is demanded. Callers as steward.protect.';
+    'Switches the policy on for everybody, from the commit on. 55000 with a DETAIL that lists what is missing: for every person who may apply or configure an approver and a witness, an auditor, a person for every login, a key and an enrolled second factor for all who take part where one is demanded. It waits for transactions that set the policy up, and what would set it up meanwhile is refused afterwards. Callers as steward.protect.';
 
 CREATE FUNCTION steward.deactivate() RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'deactivate_wrapper';
 COMMENT ON FUNCTION steward.deactivate() IS

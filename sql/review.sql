@@ -26,7 +26,7 @@ COMMENT ON FUNCTION steward.check_reviews IS 'Tells of every review that has bec
 
 CREATE FUNCTION steward.set_review_block(overdue int) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_review_block_wrapper';
-COMMENT ON FUNCTION steward.set_review_block IS 'From how many overdue reviews on an applicant can neither file nor execute important and critical operations, until others have reviewed; 0 = never. Never the post service: an application is not locked out. 22023 for other values than 0 to 1000. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_review_block IS 'From how many overdue reviews on an applicant can neither file nor execute important and critical operations, until others have reviewed; 0 = never. Never the post service: an application is not locked out. 22023 for other values than 0 to 1000. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 REVOKE ALL ON FUNCTION steward.check_reviews, steward.set_review_block FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward.check_reviews TO PUBLIC;

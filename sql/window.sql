@@ -20,10 +20,10 @@ SELECT pg_catalog.pg_extension_config_dump('steward.maintenance_window', '');
 
 CREATE FUNCTION steward.set_window(name text, rule_or_tier text, days int[], from_time time, to_time time) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_window_wrapper';
-COMMENT ON FUNCTION steward.set_window IS 'Creates or replaces a maintenance window. rule_or_tier: a tier (operations of it and of higher ones) or the name of a rule (operations that it matches). days: 1 (Monday) to 7 on which it opens. Times are those of steward.time_zone; to_time before from_time means the next day, 24:00 the end of the day. Operations run only inside a window, their term must reach into one, and a run that has begun may outlast it. Errors: 22023 bad days or times, 42704 neither tier nor rule. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_window IS 'Creates or replaces a maintenance window. rule_or_tier: a tier (operations of it and of higher ones) or the name of a rule (operations that it matches). days: 1 (Monday) to 7 on which it opens. Times are those of steward.time_zone; to_time before from_time means the next day, 24:00 the end of the day. Operations run only inside a window, their term must reach into one, and a run that has begun may outlast it. Errors: 22023 bad days or times, 42704 neither tier nor rule. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 CREATE FUNCTION steward.drop_window(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_window_wrapper';
-COMMENT ON FUNCTION steward.drop_window IS 'Removes a maintenance window. 42704 if there is none. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.drop_window IS 'Removes a maintenance window. 42704 if there is none. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
 
 REVOKE ALL ON FUNCTION steward.set_window, steward.drop_window FROM PUBLIC;

@@ -7,8 +7,9 @@ use crate::core::operation::{Candidate, missing};
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
-use crate::operation::{checklist, requirement};
+use crate::operation::requirement;
 use crate::person::{separation, texts};
+use crate::policy::checklist;
 use crate::{audit::buffer, factor, own, policy, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -33,6 +34,27 @@ fn activate() {
 #[pg_extern(sql = false)]
 fn deactivate() {
     answer(switch_off())
+}
+
+/// Functions that go on to lock the table against each other: they do so at once, or two of them would wait in a circle.
+const ONE_AT_A_TIME: [&str; 5] = ["activate", "deactivate", "register_person", "suspend_person", "set_post"];
+
+/// Whether the policy is active, for a change of it by this function. What is set up before an activation is part of what
+/// it checks: one that is under way is waited for, and the next one waits for the end of this transaction.
+pub fn settled(function: &str) -> bool {
+    let alone = ONE_AT_A_TIME.contains(&function);
+    let mode = if alone { pg_sys::ExclusiveLock } else { pg_sys::RowShareLock };
+    if !shared::active() {
+        // Safe: look-ups by name, and a lock that ends with the transaction. It is released after the activation is published.
+        unsafe {
+            let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
+            let table = pg_sys::get_relname_relid(c"activation".as_ptr(), schema);
+            if table != pg_sys::InvalidOid {
+                pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE);
+            }
+        }
+    }
+    shared::active()
 }
 
 fn switch_on() -> Outcome<()> {

@@ -635,7 +635,7 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
 
 /// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both. So are those after which less is
 /// demanded than before: they give everybody what nobody had.
-const PRIVILEGES: [(&str, Command); 7] = {
+const PRIVILEGES: [(&str, Command); 14] = {
     const fn privilege(tag: &'static str) -> Command {
         Command { tag, group: Group::Privilege }
     }
@@ -647,6 +647,13 @@ const PRIVILEGES: [(&str, Command); 7] = {
         ("unprotect", privilege("UNPROTECT")),
         ("set_tier_policy", privilege("SET TIER POLICY")),
         ("drop_rule", privilege("REMOVE RULE")),
+        ("set_approval", privilege("SET APPROVAL")),
+        ("drop_approval", privilege("REMOVE APPROVAL")),
+        ("set_window", privilege("SET WINDOW")),
+        ("drop_window", privilege("REMOVE WINDOW")),
+        ("set_checklist", privilege("SET CHECKLIST")),
+        ("set_review_block", privilege("SET REVIEW BLOCK")),
+        ("set_break_glass_limit", privilege("SET BREAK GLASS LIMIT")),
     ]
 };
 

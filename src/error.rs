@@ -96,8 +96,7 @@ impl Fault {
     }
     /// The five characters of its SQLSTATE.
     pub fn sqlstate(&self) -> String {
-        // Safe: fills a static buffer of the server, copied here.
-        unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(self.code as i32)) }.to_string_lossy().into_owned()
+        sqlstate(self.code)
     }
     /// Raises as ERROR; does not return.
     pub fn raise(self) -> ! {
@@ -127,6 +126,12 @@ impl Fault {
         }
         report.report(level)
     }
+}
+
+/// The five characters of a code.
+pub fn sqlstate(code: PgSqlErrorCode) -> String {
+    // Safe: fills a static buffer of the server, copied here.
+    unsafe { CStr::from_ptr(pg_sys::unpack_sql_state(code as i32)) }.to_string_lossy().into_owned()
 }
 
 /// `Result<T, Fault>` is what everything below the SQL surface returns.

@@ -4,12 +4,14 @@
 //! rights. Never pass user text in the query string: arguments go through parameters.
 
 use crate::backend::backend_local;
-use crate::error::{Fault, Outcome};
+use crate::error::{self, Fault, Outcome};
+use pgrx::PgTryBuilder;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiTupleTable};
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
 
 backend_local! {
     // A backend is single-threaded; depth > 0 while own SQL runs.
@@ -88,6 +90,48 @@ pub fn pin(settings: &[(&CStr, &CStr)]) {
 pub fn run<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Outcome<T> {
     let _privilege = Privilege::take();
     Spi::connect_mut(body)
+}
+
+/// Why a piece of own SQL failed and was undone.
+pub struct Undone {
+    pub sqlstate: String,
+    pub message: String,
+}
+
+/// Runs `body` in a subtransaction, which an error undoes, that of a client that gives up included: whoever goes on after
+/// it says so.
+pub fn attempt<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Result<T, Undone> {
+    // Safe: the pattern of PL/pgSQL's exception blocks; context and owner are restored on both ways.
+    unsafe {
+        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = context;
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(run(body).unwrap_or_else(|fault| fault.raise()))))
+            .catch_others(|error| Err(Undone::of(&error)))
+            .execute();
+        match &result {
+            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
+            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+        }
+        pg_sys::CurrentMemoryContext = context;
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
+}
+
+impl Undone {
+    fn of(error: &pg_sys::panic::CaughtError) -> Undone {
+        use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
+        let (PostgresError(report) | ErrorReport(report) | RustPanic { ereport: report, .. }) = error;
+        Undone { sqlstate: error::sqlstate(report.sql_error_code()), message: report.message().to_owned() }
+    }
+
+    /// The client has given up: nothing else is begun.
+    pub fn pass_on_cancellation(&self) {
+        if self.sqlstate == "57014" {
+            Fault::cancelled(self.message.clone()).raise();
+        }
+    }
 }
 
 /// The rows of a constant query as text, read with the owner's rights and the newest snapshot: what is committed now

@@ -4,6 +4,7 @@
 //! critical statement (requirement 4): it runs inside an approved operation or is refused and recorded.
 
 pub mod approval;
+pub mod checklist;
 mod window;
 
 use crate::audit::buffer;
@@ -14,7 +15,7 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::cover;
 use crate::watch::{dry_run, facts::Deed, judge, named_rule, statement::Source, utility};
-use crate::{image, own, session, shared};
+use crate::{activation, image, own, session, shared};
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -28,7 +29,7 @@ pub fn require_configuration(function: &str) -> Outcome<()> {
             .hint(format!("\\connect {}", crate::settings::database())));
     }
     let covered = cover::current().is_some_and(|cover| cover.reach.tier == Tier::Critical);
-    if shared::active() && shared::mode() == crate::settings::Mode::Enforce && !covered {
+    if activation::settled(function) && shared::mode() == crate::settings::Mode::Enforce && !covered {
         // Safe: the client's own message, or null.
         let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
         let record = judge::record(function, Vec::new(), Tier::Critical, "policy_change", &source);
@@ -428,7 +429,7 @@ fn set_tier_policy(
             Ok(())
         })?;
         changed("set_tier_policy", tier.name())?;
-        crate::activation::recheck(second_factor == Some(true))
+        activation::recheck(second_factor == Some(true))
     })())
 }
 

@@ -158,7 +158,8 @@ fn a_row_that_is_dropped_later_holds_for_what_was_filed() {
     let mut chen = school.session("region_chen");
     let op_no = request(&mut chen, SIXTY, "");
     school.vote("reviewer_sun", "approve", &op_no).expect("the number");
-    school.operate_by(&["reviewer_sun", "reviewer_zhou"], "SELECT steward.drop_approval('critical', 1)");
+    school
+        .operate_by(&["reviewer_sun", "reviewer_zhou", "security_han"], "SELECT steward.drop_approval('critical', 1)");
     assert_eq!(open(&school, &op_no), "critical 1: supervisor");
     expect_error(execute(&mut chen, &op_no), NOT_READY, "Still open: critical 1", "");
     // What is filed now needs the number alone.

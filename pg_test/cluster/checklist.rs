@@ -21,6 +21,15 @@ tests! {
     a_list_that_is_switched_on_holds_for_what_is_under_way,
     an_answer_inside_a_block_does_not_count,
     nobody_writes_an_answer_by_hand,
+    a_rejected_review_needs_no_boxes,
+    who_signs_a_row_answers_the_approvers_boxes,
+    an_interrupted_run_is_accepted_with_a_reason,
+    an_interrupted_run_is_rejected_after_a_no,
+    what_a_suspended_person_owed_the_reviewer_answers,
+    what_a_suspended_second_person_owed_the_reviewer_answers,
+    a_list_switched_on_after_the_run_can_be_accepted,
+    a_reviewer_answers_for_nobody_who_can,
+    a_suspended_applicant_s_operation_is_ended,
 }
 
 const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
@@ -374,4 +383,202 @@ fn nobody_writes_an_answer_by_hand() {
             assert_eq!(error.code(), REFUSED, "{login}: {attack}: {error:?}");
         }
     }
+}
+
+const SIX: &str = "necessity risk backup_plan";
+
+/// Chen's update of sixty rows, run, with the boxes until then.
+fn executed(school: &School, more: &str) -> String {
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, more);
+    answers(school, "region_chen", &op_no, &["purpose", "scope"]);
+    answers(school, "reviewer_sun", &op_no, &SIX.split(' ').collect::<Vec<_>>());
+    school.release(&op_no);
+    assert_eq!(execute(&mut chen, &op_no).expect("execute"), 60);
+    op_no
+}
+
+fn reviewed(school: &School, login: &str, op_no: &str, verdict: &str) -> Result<(), postgres::Error> {
+    // The records of the run are a box too.
+    school.flush_audit();
+    let call = format!("SELECT steward.review($1, '{verdict}', 'looked at it')");
+    school.session(login).query(&call, &[&op_no]).map(drop)
+}
+
+fn a_rejected_review_needs_no_boxes() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = executed(&school, "");
+    expect_open(reviewed(&school, "reviewer_zhou", &op_no, "accepted"), &["result_verified", "people_told"], "");
+    reviewed(&school, "reviewer_zhou", &op_no, "rejected").expect("nobody can keep others from saying no");
+    assert_eq!(school.status(&op_no), "closed");
+    let verdict = format!("SELECT review_verdict FROM steward.show('{op_no}')");
+    assert_eq!(school.ask::<String>(&verdict), "rejected");
+}
+
+fn who_signs_a_row_answers_the_approvers_boxes() {
+    let school = School::inactive();
+    let demands = "SELECT steward.set_checklist('critical', 'critical_operation', true);
+        SELECT steward.set_approval('critical', 1, '{person:Wang,person:Han}', capability => 'apply'); SELECT steward.activate()";
+    school.superuser().batch_execute(demands).expect("demands");
+    let op_no = school.request("region_chen", SIXTY);
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    let boxes: Vec<&str> = SIX.split(' ').collect();
+    expect_open(school.vote("teacher_wang", "approve", &op_no), &boxes, "'necessity'");
+    answers(&school, "teacher_wang", &op_no, &boxes);
+    school.vote("teacher_wang", "approve", &op_no).expect("who signs the row");
+    // Each for themselves.
+    expect_open(school.vote("reviewer_sun", "approve", &op_no), &boxes, "'necessity'");
+    answers(&school, "reviewer_sun", &op_no, &boxes);
+    school.vote("reviewer_sun", "approve", &op_no).expect("the number");
+    assert_eq!(school.status(&op_no), "approved");
+    // Somebody whom no row means has no boxes.
+    let other = school.request("region_chen", SIXTY);
+    expect_error(answer(&school, "clerk_zhao", &other, "risk"), REFUSED, "cannot answer it", "");
+}
+
+/// An armed run of two statements that its session leaves after the first.
+fn interrupted(school: &School) -> String {
+    let mut wu = school.superuser();
+    let op_no = request(&mut wu, "VACUUM FULL app.student; VACUUM FULL app.guardian", "");
+    answers(school, "postgres", &op_no, &["purpose", "scope"]);
+    answers(school, "reviewer_sun", &op_no, &SIX.split(' ').collect::<Vec<_>>());
+    school.release(&op_no);
+    wu.batch_execute(&format!("SELECT steward.arm('{op_no}')")).expect("arm");
+    wu.batch_execute("VACUUM FULL app.student").expect("the first");
+    drop(wu);
+    school.flush_audit();
+    assert_eq!(school.status(&op_no), "executed");
+    op_no
+}
+
+fn an_interrupted_run_is_accepted_with_a_reason() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = interrupted(&school);
+    answers(&school, "postgres", &op_no, &["people_told", "exceptions_handled"]);
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    expect_open(
+        review(&school, &op_no),
+        &["steps_as_planned", "records_kept"],
+        &format!("SELECT steward.answer('{op_no}', 'steps_as_planned', 'not_applicable', '…');"),
+    );
+    // Nobody says that it was as it was not, and nobody but who reviews says anything.
+    let yes = say(&school, "reviewer_zhou", &op_no, "steps_as_planned", "yes", "fine");
+    expect_error(yes, BAD, "Nobody can say any more", "");
+    expect_error(say(&school, "reviewer_zhou", &op_no, "steps_as_planned", "not_applicable", ""), BAD, "", "");
+    for login in ["postgres", "region_liu", "region_chen", "auditor_qian", "teacher_wang"] {
+        let other = say(&school, login, &op_no, "steps_as_planned", "not_applicable", "x");
+        expect_error(other, REFUSED, "a fact alone fills it", "");
+    }
+    for name in ["steps_as_planned", "records_kept"] {
+        say(&school, "reviewer_zhou", &op_no, name, "not_applicable", "the second table was left out")
+            .expect("a reason");
+    }
+    reviewed(&school, "reviewer_zhou", &op_no, "accepted").expect("accepted with a reason");
+    assert_eq!(school.status(&op_no), "closed");
+    assert_eq!(
+        school.records(&format!(
+            "op_no = '{op_no}' AND operation_type = 'ANSWER' AND details LIKE '%reviewer%' AND details LIKE '%left out%'"
+        )),
+        2
+    );
+}
+
+fn an_interrupted_run_is_rejected_after_a_no() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = interrupted(&school);
+    say(&school, "security_han", &op_no, "steps_as_planned", "no", "it stopped in the middle")
+        .expect("by the security post");
+    answers(&school, "postgres", &op_no, &["people_told", "exceptions_handled"]);
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    expect_open(reviewed(&school, "security_han", &op_no, "accepted"), &["steps_as_planned", "records_kept"], "");
+    reviewed(&school, "security_han", &op_no, "rejected").expect("rejected");
+    assert_eq!(school.status(&op_no), "closed");
+}
+
+fn what_a_suspended_person_owed_the_reviewer_answers() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = executed(&school, ", expected_rows => 60");
+    let early = say(&school, "reviewer_zhou", &op_no, "people_told", "not_applicable", "x");
+    expect_error(early, REFUSED, "the applicant's", "");
+    suspend(&school, "Chen");
+    expect_error(answer(&school, "region_liu", &op_no, "people_told"), REFUSED, "the applicant's", "");
+    let open = review(&school, &op_no);
+    expect_open(
+        open,
+        &["people_told"],
+        &format!("SELECT steward.answer('{op_no}', 'people_told', 'not_applicable', '…');"),
+    );
+    say(&school, "reviewer_zhou", &op_no, "people_told", "not_applicable", "told by their successor")
+        .expect("a successor");
+    reviewed(&school, "reviewer_zhou", &op_no, "accepted").expect("not stuck");
+}
+
+fn what_a_suspended_second_person_owed_the_reviewer_answers() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = executed(&school, "");
+    suspend(&school, "Liu");
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    expect_open(review(&school, &op_no), &["result_verified"], "'not_applicable'");
+    // Nobody takes two parts.
+    let own = say(&school, "region_chen", &op_no, "result_verified", "not_applicable", "x");
+    expect_error(own, REFUSED, "the witness's", "");
+    say(&school, "reviewer_zhou", &op_no, "result_verified", "not_applicable", "looked at sixty rows")
+        .expect("instead");
+    review(&school, &op_no).expect("not stuck");
+}
+
+fn a_list_switched_on_after_the_run_can_be_accepted() {
+    let school = School::active();
+    let op_no = school.operate("region_chen", SIXTY);
+    // Filed while the list is off, it runs while the list is off.
+    school.operate("security_han", "SELECT steward.set_checklist('critical', 'critical_operation', true)");
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    let stage_over = ["purpose", "scope", "necessity", "risk", "backup_plan"];
+    expect_error(answer(&school, "region_chen", &op_no, "purpose"), NOT_READY, "has run", "");
+    for name in stage_over {
+        let late = say(&school, "reviewer_zhou", &op_no, name, "not_applicable", "nobody asked for it then");
+        late.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+    review(&school, &op_no).expect("not stuck");
+}
+
+fn a_reviewer_answers_for_nobody_who_can() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = executed(&school, "");
+    for (name, whose) in [("people_told", "the applicant's"), ("result_verified", "the witness's")] {
+        let instead = say(&school, "reviewer_zhou", &op_no, name, "not_applicable", "x");
+        expect_error(instead, REFUSED, whose, "");
+    }
+    // Nor where a fact says it.
+    let proved = say(&school, "reviewer_zhou", &op_no, "steps_as_planned", "no", "x");
+    expect_error(proved, REFUSED, "a fact alone fills it", "");
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    answers(&school, "region_liu", &op_no, &["result_verified"]);
+    review(&school, &op_no).expect("review");
+}
+
+fn a_suspended_applicant_s_operation_is_ended() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    suspend(&school, "Chen");
+    let frozen = expect_error(answer(&school, "reviewer_sun", &op_no, "risk"), NOT_READY, "suspended", "filed again");
+    assert!(frozen.message().contains("is frozen"), "{frozen:?}");
+    let reject = "SELECT steward.reject($1, 'its applicant has left')";
+    school.session("reviewer_sun").query(reject, &[&op_no]).expect("ending it is always possible");
+    assert_eq!(school.status(&op_no), "rejected");
+    // A successor files it anew.
+    let anew = school.request("region_liu", SIXTY);
+    answers(&school, "region_liu", &anew, &["purpose", "scope"]);
+}
+
+/// In an operation that answers the boxes of its own.
+fn suspend(school: &School, person: &str) {
+    let mut wu = school.superuser();
+    let op_no = request(&mut wu, &format!("SELECT steward.suspend_person('{person}', 'gone')"), "");
+    answers(school, "postgres", &op_no, &["purpose", "scope"]);
+    answers(school, "reviewer_sun", &op_no, &SIX.split(' ').collect::<Vec<_>>());
+    school.vote("reviewer_sun", "approve", &op_no).expect("approve");
+    school.vote("reviewer_zhou", "confirm", &op_no).expect("confirm");
+    execute(&mut wu, &op_no).expect("suspended");
 }

@@ -13,6 +13,9 @@ tests! {
     the_digest_of_a_script_alone_is_as_before,
     an_operation_form_tells_tier_and_people_as_they_are,
     a_demanded_form_must_be_there,
+    another_form_does_not_stand_for_the_demanded_one,
+    what_grants_and_does_more_is_filed_as_two,
+    a_form_of_ones_own_is_demanded_like_the_manual_s,
     nobody_changes_forms_once_the_policy_is_active,
     a_form_that_was_changed_from_outside_voids_its_operation,
 }
@@ -36,6 +39,7 @@ fn the_forms_of_the_manual_are_there() {
     };
     assert_eq!(fields("role_grant"), "grantee! department role rights reason! until!");
     assert_eq!(fields("operation"), "kind! description! impact! people steps!");
+    assert_eq!(fields("incident"), "occurred_at! level! description! process! result!");
     let zh = "SELECT string_agg(label_zh, ' ' ORDER BY line) FROM steward.form WHERE name = 'role_grant'";
     assert_eq!(school.ask::<String>(zh), "申请人 所属部门 申请角色 申请权限 申请原因 有效期至");
 }
@@ -64,7 +68,7 @@ fn a_form_without_a_required_field_is_not_filed() {
         assert!(error.message().contains(&format!("field \"{missing}\" is missing")), "{error:?}");
     }
     let none = file(&school, "postgres", ONE, "{}", "");
-    expect_error(none, BAD, "operation, role_grant", "");
+    expect_error(none, BAD, "incident, operation, role_grant", "");
     expect_error(file(&school, "postgres", ONE, "[1]", ""), BAD, "", "form => ");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.operation"), 0);
 }
@@ -154,6 +158,81 @@ fn a_demanded_form_must_be_there() {
     assert_eq!(ask::<i32>(&mut chen, &format!("SELECT approvals_needed FROM steward.show('{op_no}')")), 2);
     let unknown = school.superuser().batch_execute("SELECT steward.set_form('nothing', true)");
     expect_refused(unknown);
+}
+
+/// An active school with these forms demanded.
+fn with_forms(calls: &str) -> School {
+    let school = School::inactive();
+    school.superuser().batch_execute(&format!("{calls}; SELECT steward.activate()")).expect("demand");
+    school
+}
+
+const ROLE: &str =
+    r#"{"form": "role_grant", "grantee": "region_chen", "role": "region_liu", "reason": "x", "until": "infinity"}"#;
+const INCIDENT: &str = r#"{"form": "incident", "occurred_at": "2026-01-01", "level": "major", "description": "x", "process": "x",
+    "result": "success"}"#;
+
+fn another_form_does_not_stand_for_the_demanded_one() {
+    let school = with_forms("SELECT steward.set_form('operation', true); SELECT steward.set_form('role_grant', true)");
+    let block = format!("DO $b$BEGIN {SIXTY}; END$b$");
+    for script in [SIXTY, "TRUNCATE app.guardian", &block] {
+        for other in [ROLE, INCIDENT] {
+            let error = expect_error(
+                file(&school, "region_chen", script, other, ", expected_rows => 60"),
+                BAD,
+                "critical",
+                "WHERE name = 'operation'",
+            );
+            assert!(error.message().contains("takes the form operation"), "{script}: {error:?}");
+        }
+    }
+    // Nor does the operation form for a grant, whether one or both are demanded.
+    let grant = "GRANT region_liu TO region_chen";
+    expect_error(file(&school, "postgres", grant, PAPER, ""), BAD, "", "role_grant");
+    let op_no = file(&school, "postgres", grant, ROLE, "").expect("the right one");
+    let digest = school.digest(&op_no);
+    assert_eq!(school.request("postgres", grant).len(), op_no.len(), "or the one that the policy writes");
+    assert_eq!(digest.len(), 64);
+    // What is normal takes none.
+    let normal = "UPDATE app.student SET note = 'x' WHERE id = 1";
+    request(&mut school.session("region_chen"), normal, ", expected_rows => 1");
+    // An incident is never filed with a script.
+    let free = School::active();
+    let error = expect_error(file(&free, "region_chen", SIXTY, INCIDENT, ""), BAD, "", "steward.report_incident");
+    assert!(error.message().contains("not filed with a script"), "{error:?}");
+}
+
+fn what_grants_and_does_more_is_filed_as_two() {
+    let school = with_forms("SELECT steward.set_form('operation', true); SELECT steward.set_form('role_grant', true)");
+    let grant = "GRANT region_liu TO region_chen";
+    for more in [SIXTY, "TRUNCATE app.guardian", "DO $b$BEGIN NULL; END$b$"] {
+        for form in [ROLE, PAPER] {
+            let both = file(&school, "postgres", &format!("{grant}; {more}"), form, ", expected_rows => 60");
+            expect_error(both, BAD, "the rest the form operation", "a script of its own");
+        }
+    }
+    // What is normal beside it has no form of its own.
+    let beside = format!("{grant}; SELECT 1");
+    file(&school, "postgres", &beside, ROLE, "").expect("one form says it all");
+    // Rights of a plain role are important work: either form tells of them, and one must be there.
+    let account = "GRANT SELECT ON app.guardian TO teacher_wang";
+    let bare = school.superuser().query("SELECT steward.request($1, purpose => 'x')", &[&account]);
+    expect_error(bare, BAD, "important", "WHERE name = 'operation'");
+    let paper = PAPER.replace("critical", "important").replace("\"people\": 60, ", "");
+    file(&school, "postgres", account, &paper, "").expect("as an operation");
+    let role =
+        r#"{"form": "role_grant", "grantee": "teacher_wang", "rights": ["query"], "reason": "x", "until": "infinity"}"#;
+    file(&school, "postgres", account, role, "").expect("as a grant");
+}
+
+fn a_form_of_ones_own_is_demanded_like_the_manual_s() {
+    let school = with_forms(
+        "INSERT INTO steward.form (name, line, field, type, required, label_zh, label_en)
+            VALUES ('change', 1, 'ticket', 'text', true, '单号', 'ticket');
+        SELECT steward.set_form('change', true)",
+    );
+    expect_error(file(&school, "region_chen", SIXTY, PAPER, ", expected_rows => 60"), BAD, "", "WHERE name = 'change'");
+    file(&school, "region_chen", SIXTY, r#"{"form": "change", "ticket": "T-1"}"#, "").expect("filed");
 }
 
 fn nobody_changes_forms_once_the_policy_is_active() {

@@ -16,6 +16,7 @@ macro_rules! tests {
 
 mod account;
 mod alert;
+mod activation;
 mod application;
 mod approval_defects;
 mod approval_rule;
@@ -94,12 +95,14 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let subjects = [
         alert::tests(),
+        activation::tests(),
         application::tests(),
         approval_defects::tests(),
         approval_rule::tests(),
         armed::tests(),
         attack::tests(),
         break_glass::attack::tests(),
+        break_glass::incident::tests(),
         break_glass::opening::tests(),
         break_glass::window::tests(),
         bulk::tests(),

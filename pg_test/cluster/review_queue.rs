@@ -18,6 +18,9 @@ tests! {
     without_the_setting_nobody_is_stopped,
     an_application_is_never_stopped,
     nobody_helps_themselves_out,
+    runs_that_are_left_put_no_review_off,
+    a_review_of_some_runs_leaves_the_others,
+    a_rejected_review_of_some_runs_ends_the_others,
 }
 
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
@@ -162,4 +165,48 @@ fn nobody_helps_themselves_out() {
     let filed = school.session("region_chen").query("SELECT steward.request($1, purpose => 'x')", &[&SIXTY]);
     expect_error(filed, NOT_READY, &op_no, "can review");
     assert_eq!(school.records("result = 'DENIED' AND operation_type = 'REQUEST' AND person = 'Chen'"), 1);
+}
+
+/// An operation of Chen with two more runs, the first of which is overdue.
+fn overdue_with_runs_left(school: &School) -> String {
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", runs => 3, every => '1 second', expected_rows => 60");
+    school.release(&op_no);
+    assert_eq!(execute(&mut chen, &op_no).expect("the first run"), 60);
+    sleep(Duration::from_millis(1_200));
+    op_no
+}
+
+fn runs_that_are_left_put_no_review_off() {
+    let school = school("SELECT steward.set_review_block(1)");
+    let op_no = overdue_with_runs_left(&school);
+    assert_eq!(school.status(&op_no), "approved", "runs are left");
+    let seen = format!("SELECT count(*) FROM steward.review_queue WHERE overdue AND op_no = '{op_no}'");
+    assert_eq!(ask::<i64>(&mut school.session("auditor_qian"), &seen), 1);
+    assert_eq!(ask::<i64>(&mut school.session("auditor_qian"), "SELECT steward.check_reviews()"), 1);
+    // Neither the next run nor anything else of the applicant's goes on.
+    let mut chen = school.session("region_chen");
+    expect_error(execute(&mut chen, &op_no), NOT_READY, &op_no, "can review");
+    let filed = chen.query("SELECT steward.request($1, purpose => 'x')", &[&SIXTY]);
+    expect_error(filed, NOT_READY, &op_no, "can review");
+}
+
+fn a_review_of_some_runs_leaves_the_others() {
+    let school = school("SELECT steward.set_review_block(1)");
+    let op_no = overdue_with_runs_left(&school);
+    let review = "SELECT steward.review($1, 'accepted', 'seen')";
+    school.session("reviewer_sun").query(review, &[&op_no]).expect("review");
+    assert_eq!(school.status(&op_no), "approved");
+    assert_eq!(execute(&mut school.session("region_chen"), &op_no).expect("the second run"), 60);
+    let waits = format!("SELECT count(*) FROM steward.review_queue WHERE op_no = '{op_no}'");
+    assert_eq!(ask::<i64>(&mut school.session("reviewer_sun"), &waits), 1, "the second run waits for its own review");
+}
+
+fn a_rejected_review_of_some_runs_ends_the_others() {
+    let school = school("SELECT 1");
+    let op_no = overdue_with_runs_left(&school);
+    let review = "SELECT steward.review($1, 'rejected', 'not as asked')";
+    school.session("reviewer_sun").query(review, &[&op_no]).expect("review");
+    assert_eq!(school.status(&op_no), "closed");
+    expect_error(execute(&mut school.session("region_chen"), &op_no), NOT_READY, "", "");
 }

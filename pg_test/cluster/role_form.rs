@@ -28,6 +28,17 @@ tests! {
     no_term_is_promised_that_nobody_keeps,
     nobody_changes_a_term,
     a_membership_that_makes_an_administrator_is_known_in_open_sessions,
+    a_term_takes_nothing_that_was_there_before,
+    a_term_on_a_table_leaves_older_rights_on_its_columns,
+    a_term_for_passing_on_leaves_the_right_itself,
+    a_later_form_ends_a_term_however_it_is_spelled,
+    one_failing_revocation_leaves_the_rest_to_be_done,
+    a_revocation_beside_a_dropped_role_is_told_and_repeated,
+    two_sessions_revoke_each_grant_once,
+    handing_over_needs_the_form_as_a_grant_does,
+    a_handover_in_the_open_writes_its_own_form,
+    a_policy_that_only_takes_away_needs_no_form,
+    a_wider_policy_needs_the_form_of_those_it_lets_through,
 }
 
 const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
@@ -323,7 +334,7 @@ fn a_lapsed_privilege_is_taken_back() {
     assert_eq!(school.ask::<String>(holds), "t t t t");
     wait_for_lapse(&school);
     expect_lapsed(school.session("region_liu").batch_execute("DELETE FROM app.guardian WHERE id = 1"));
-    assert_eq!(school.ask::<i64>("SELECT steward.revoke_lapsed()"), 3);
+    assert_eq!(school.ask::<i64>("SELECT steward.revoke_lapsed()"), 5, "each right by itself");
     assert_eq!(school.ask::<String>(holds), "f f f f");
     let denied = db_error(school.session("region_liu").batch_execute("DELETE FROM app.guardian WHERE id = 1"));
     assert_eq!(denied.code(), REFUSED, "by PostgreSQL itself: {denied:?}");
@@ -433,4 +444,277 @@ fn a_membership_that_makes_an_administrator_is_known_in_open_sessions() {
     school.operate_by(&["reviewer_sun", "reviewer_zhou"], "GRANT region_chen TO teacher_wang");
     let error = expect_refused(wu.batch_execute("ALTER ROLE teacher_wang CONNECTION LIMIT 31"));
     assert!(error.message().contains("critical"), "a teacher who has an administrator's role: {error:?}");
+}
+
+/// What region_liu may do, one word a right.
+fn rights_of_liu(school: &School) -> String {
+    school.ask(
+        "SELECT concat_ws(' ', (SELECT string_agg(x.privilege_type || CASE WHEN x.is_grantable THEN '+' ELSE '' END, ' ' ORDER BY 1)
+                FROM pg_class c, aclexplode(c.relacl) x WHERE c.oid = 'app.student'::regclass AND x.grantee = 'region_liu'::regrole),
+            (SELECT string_agg(a.attname || ':' || x.privilege_type || CASE WHEN x.is_grantable THEN '+' ELSE '' END, ' ' ORDER BY 1)
+                FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = 'app.student'::regclass AND x.grantee = 'region_liu'::regrole),
+            (SELECT string_agg(roleid::regrole::text || CASE WHEN admin_option THEN '+' ELSE '' END, ' ' ORDER BY 1)
+                FROM pg_auth_members WHERE member = 'region_liu'::regrole))",
+    )
+}
+
+/// An active school where this was so before; the role form is demanded.
+fn demanding_after(before: &str) -> School {
+    let school = School::inactive();
+    let on = format!("{before}; SELECT steward.set_form('role_grant', true); SELECT steward.activate()");
+    school.superuser().batch_execute(&on).expect("demand");
+    school
+}
+
+fn a_term_takes_nothing_that_was_there_before() {
+    let school = demanding_after("GRANT clerk_zhao TO region_liu; GRANT UPDATE (note) ON app.student TO region_liu");
+    let until = moment(&school, SOON);
+    let before = rights_of_liu(&school);
+    assert_eq!(before, "SELECT note:UPDATE clerk_zhao");
+    // SELECT is old, DELETE is new; of the columns note is old.
+    let both =
+        "GRANT SELECT, DELETE ON app.student TO region_liu; GRANT UPDATE (note, name) ON app.student TO region_liu;
+        GRANT clerk_zhao TO region_liu";
+    let signed = "{\"form\": \"role_grant\", \"grantee\": \"region_liu\", \"role\": \"clerk_zhao\",
+        \"rights\": [\"query\", \"modify\", \"delete\"], \"reason\": \"holiday\", \"until\": \"UNTIL\"}";
+    grant(&school, both, &signed.replace("UNTIL", &until));
+    let terms =
+        "SELECT string_agg(concat(privilege, ' ' || column_name), ', ' ORDER BY privilege) FROM steward.role_term";
+    assert_eq!(school.ask::<String>(terms), "DELETE, UPDATE name");
+    wait_for_lapse(&school);
+    assert_eq!(school.ask::<i64>("SELECT steward.revoke_lapsed()"), 2);
+    assert_eq!(rights_of_liu(&school), before);
+    school.session("region_liu").batch_execute("SELECT count(*) FROM app.student").expect("as before");
+}
+
+fn a_term_on_a_table_leaves_older_rights_on_its_columns() {
+    let school = demanding_after("GRANT UPDATE (name), UPDATE (note) ON app.student TO region_liu WITH GRANT OPTION");
+    let before = rights_of_liu(&school);
+    grant(
+        &school,
+        "GRANT ALL ON app.student TO region_liu",
+        &form("region_liu", "[\"query\",\"modify\",\"delete\",\"administer\"]", &moment(&school, SOON)),
+    );
+    wait_for_lapse(&school);
+    // ALL but SELECT, which was there.
+    assert_eq!(school.ask::<i64>("SELECT steward.revoke_lapsed()"), 6);
+    assert_eq!(rights_of_liu(&school), before, "SELECT name:UPDATE+ note:UPDATE+");
+}
+
+fn a_term_for_passing_on_leaves_the_right_itself() {
+    let school = demanding_after("GRANT clerk_zhao TO region_liu");
+    let until = moment(&school, SOON);
+    let before = rights_of_liu(&school);
+    grant(
+        &school,
+        "GRANT SELECT ON app.student TO region_liu WITH GRANT OPTION",
+        &form("region_liu", "[\"query\",\"administer\"]", &until),
+    );
+    let admin = "{\"form\": \"role_grant\", \"grantee\": \"region_liu\", \"role\": \"clerk_zhao\",
+        \"rights\": [\"administer\"], \"reason\": \"holiday\", \"until\": \"UNTIL\"}";
+    grant(&school, "GRANT clerk_zhao TO region_liu WITH ADMIN OPTION", &admin.replace("UNTIL", &until));
+    assert_eq!(rights_of_liu(&school), "SELECT+ clerk_zhao+");
+    wait_for_lapse(&school);
+    assert_eq!(school.ask::<i64>("SELECT steward.revoke_lapsed()"), 2);
+    assert_eq!(rights_of_liu(&school), before);
+}
+
+fn a_later_form_ends_a_term_however_it_is_spelled() {
+    let school = demanding();
+    let all = "[\"query\",\"modify\",\"delete\",\"administer\"]";
+    let until = moment(&school, 600);
+    let open = "SELECT count(*) FROM steward.role_term WHERE ended_at IS NULL";
+    grant(&school, "GRANT DELETE, UPDATE ON app.student TO region_liu", &form("region_liu", all, &until));
+    assert_eq!(school.ask::<i64>(open), 2);
+    grant(
+        &school,
+        "GRANT update ON TABLE \"app\".\"student\", app.guardian TO region_liu",
+        &form("region_liu", all, "infinity"),
+    );
+    let left = "SELECT string_agg(privilege || ' ' || relation, ', ') FROM steward.role_term WHERE ended_at IS NULL";
+    assert_eq!(school.ask::<String>(left), "DELETE app.student");
+    // ALL is DELETE too.
+    grant(&school, "GRANT ALL PRIVILEGES ON app.student TO region_liu", &form("region_liu", all, "infinity"));
+    assert_eq!(school.ask::<i64>(open), 0);
+    grant(&school, "GRANT clerk_zhao TO region_liu", &form("region_liu", "clerk_zhao", &until));
+    grant(&school, "ALTER GROUP clerk_zhao ADD USER region_liu", &form("region_liu", "clerk_zhao", "infinity"));
+    assert_eq!(school.ask::<i64>(open), 0);
+}
+
+fn one_failing_revocation_leaves_the_rest_to_be_done() {
+    let school = demanding();
+    let until = moment(&school, 3 * SOON);
+    let op_no =
+        grant(&school, "GRANT UPDATE (name) ON app.student TO region_liu", &form("region_liu", "[\"modify\"]", &until));
+    grant(&school, "GRANT clerk_zhao TO region_chen", &form("region_chen", "clerk_zhao", &until));
+    // The column has another name now, and the right with it.
+    school.operate_by_witness("reviewer_zhou", "ALTER TABLE app.student RENAME COLUMN name TO full_name");
+    wait_for_lapse(&school);
+    let mut liu = school.session("region_liu");
+    expect_lapsed(liu.batch_execute("SELECT 1"));
+    assert_eq!(ask::<i64>(&mut liu, "SELECT steward.revoke_lapsed()"), 1, "the other one is taken back");
+    assert!(!member(&school, "region_chen", "clerk_zhao"));
+    expect_lapsed(liu.batch_execute("SELECT 1"));
+    school.session("region_chen").batch_execute("SELECT 1").expect("nothing has lapsed any more");
+    assert_eq!(
+        school.records(&format!(
+            "operation_type = 'revoke_lapsed' AND op_no = '{op_no}' AND result = 'FAILURE' AND sqlstate = '42703'"
+        )),
+        1
+    );
+    assert_eq!(school.records("operation_type = 'revoke_lapsed' AND result = 'SUCCESS'"), 1);
+    school.operate_by_witness("reviewer_zhou", "ALTER TABLE app.student RENAME COLUMN full_name TO name");
+    assert_eq!(ask::<i64>(&mut liu, "SELECT steward.revoke_lapsed()"), 1, "once the reason is gone");
+    liu.batch_execute("SELECT count(*) FROM app.student").expect("free again");
+    assert_eq!(rights_of_liu(&school), "SELECT");
+}
+
+/// Whatever runs beside it: the grants that can be taken back are, and a second call finds nothing left.
+fn a_revocation_beside_a_dropped_role_is_told_and_repeated() {
+    let school = School::inactive();
+    school.superuser().batch_execute("CREATE ROLE guest; CREATE ROLE visitor").expect("roles");
+    let until = moment(&school, SOON);
+    grant(&school, "GRANT clerk_zhao TO guest", &form("guest", "clerk_zhao", &until));
+    grant(&school, "GRANT clerk_zhao TO visitor", &form("visitor", "clerk_zhao", &until));
+    grant(&school, "GRANT DELETE ON app.student TO region_liu", &form("region_liu", "[\"delete\"]", &until));
+    wait_for_lapse(&school);
+    let mut other = school.superuser();
+    other
+        .batch_execute(
+            "BEGIN; DROP ROLE guest; REVOKE clerk_zhao FROM visitor; REVOKE DELETE ON app.student FROM region_liu",
+        )
+        .expect("somebody else takes them");
+    let mut caller = school.superuser();
+    let beside = std::thread::spawn(move || ask::<i64>(&mut caller, "SELECT steward.revoke_lapsed()"));
+    sleep(Duration::from_secs(1));
+    other.batch_execute("COMMIT").expect("commit");
+    let at_once = beside.join().expect("no error ends the batch");
+    assert!(at_once <= 3, "{at_once}");
+    assert_eq!(at_once + school.ask::<i64>("SELECT steward.revoke_lapsed()"), 3, "each is ended once");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.role_term WHERE ended_at IS NULL"), 0);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_auth_members WHERE roleid = 'clerk_zhao'::regrole"), 0);
+    assert_eq!(rights_of_liu(&school), "SELECT");
+}
+
+fn two_sessions_revoke_each_grant_once() {
+    let school = School::inactive();
+    let until = moment(&school, SOON);
+    for grantee in ["region_chen", "region_liu"] {
+        grant(&school, &format!("GRANT clerk_zhao TO {grantee}"), &form(grantee, "clerk_zhao", &until));
+    }
+    wait_for_lapse(&school);
+    let mut first = school.superuser();
+    first.batch_execute("BEGIN").expect("begin");
+    assert_eq!(ask::<i64>(&mut first, "SELECT steward.revoke_lapsed()"), 2);
+    assert_eq!(school.ask::<i64>("SELECT steward.revoke_lapsed()"), 0, "what another session ends is left to it");
+    first.batch_execute("COMMIT").expect("commit");
+    assert_eq!(school.records("operation_type = 'revoke_lapsed'"), 2);
+}
+
+/// Each gives rights without the word GRANT; region_liu has an administrator's post.
+const HANDOVERS: [&str; 14] = [
+    "ALTER TABLE app.student OWNER TO region_liu",
+    "ALTER TABLE app.student ADD COLUMN more text, OWNER TO region_liu",
+    "ALTER TABLE app.scratch OWNER TO region_liu",
+    "ALTER VIEW app.seen OWNER TO region_liu",
+    "ALTER SEQUENCE app.numbers OWNER TO region_liu",
+    "ALTER SCHEMA app OWNER TO region_liu",
+    "ALTER FUNCTION app.helper() OWNER TO region_liu",
+    "ALTER TYPE app.colour OWNER TO region_liu",
+    "ALTER DATABASE school OWNER TO region_liu",
+    "REASSIGN OWNED BY guest TO region_liu",
+    "CREATE POLICY more ON app.student USING (true)",
+    "CREATE POLICY more ON app.student FOR SELECT TO region_liu USING (true)",
+    "ALTER POLICY known ON app.student TO region_liu",
+    "ALTER POLICY known ON app.student USING (true)",
+];
+
+fn with_things() -> School {
+    demanding_after(
+        "CREATE ROLE guest; CREATE VIEW app.seen AS SELECT 1 AS one; CREATE SEQUENCE app.numbers;
+        CREATE FUNCTION app.helper() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE app.colour AS ENUM ('red');
+        CREATE POLICY known ON app.student FOR DELETE TO region_liu USING (false);
+        CREATE POLICY narrow ON app.student AS RESTRICTIVE FOR SELECT TO region_chen USING (school_id = 1)",
+    )
+}
+
+fn handing_over_needs_the_form_as_a_grant_does() {
+    let school = with_things();
+    let mut wu = school.superuser();
+    for script in HANDOVERS {
+        let hidden = format!("DO $b$BEGIN EXECUTE $q${script}$q$; END$b$");
+        let op_no = request(&mut wu, &hidden, ", approvals => 2");
+        school.release(&op_no);
+        let error = expect_error(execute(&mut wu, &op_no), REFUSED, "role form", "form => ");
+        assert!(error.message().contains("no role form covers it"), "{script}: {error:?}");
+        // A form for less, and a term that nobody would keep.
+        let less = file(&school, script, &form("region_liu", "[\"modify\"]", "infinity"));
+        let words = if script.contains("USING (true)") && !script.contains("region_liu") && script.contains("CREATE") {
+            "grants to public"
+        } else {
+            "falls under"
+        };
+        expect_error(less, BAD, words, "");
+        let all = "[\"query\",\"modify\",\"delete\",\"administer\"]";
+        if !words.contains("public") {
+            let term = file(&school, script, &form("region_liu", all, "2099-01-01"));
+            expect_error(term, &SqlState::FEATURE_NOT_SUPPORTED, "Terms are kept for", "infinity");
+        }
+    }
+    assert_eq!(school.records("result = 'DENIED' AND rule = 'role_form'"), HANDOVERS.len() as i64);
+    let owner = "SELECT count(*) FROM pg_class WHERE relowner = 'region_liu'::regrole";
+    assert_eq!(school.ask::<i64>(owner), 0);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_policy"), 2);
+}
+
+fn a_handover_in_the_open_writes_its_own_form() {
+    let school = with_things();
+    let mut wu = school.superuser();
+    for (script, rights) in [
+        (HANDOVERS[0], "region_liu [\"query\", \"modify\", \"delete\", \"administer\"]"),
+        (HANDOVERS[9], "region_liu [\"query\", \"modify\", \"delete\", \"administer\"]"),
+        (HANDOVERS[10], "public [\"query\", \"modify\", \"delete\"]"),
+        (HANDOVERS[13], "region_liu [\"delete\"]"),
+    ] {
+        let op_no = request(&mut wu, script, "");
+        let said = format!("SELECT concat_ws(' ', form ->> 'grantee', form ->> 'rights') FROM steward.show('{op_no}')");
+        assert_eq!(ask::<String>(&mut wu, &said), rights, "{script}");
+        let needed: i32 = ask(&mut wu, &format!("SELECT approvals_needed FROM steward.show('{op_no}')"));
+        assert_eq!(needed, 2, "{script}");
+        school.release(&op_no);
+        execute(&mut wu, &op_no).unwrap_or_else(|error| panic!("{script}: {error:?}"));
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.role_term"), 0);
+    // What a plain role gets is account work, as with GRANT.
+    let op_no = request(&mut wu, "ALTER TABLE app.scratch OWNER TO clerk_zhao", "");
+    assert!(ask::<bool>(&mut wu, &format!("SELECT form IS NULL FROM steward.show('{op_no}')")));
+}
+
+fn a_policy_that_only_takes_away_needs_no_form() {
+    let school = with_things();
+    for script in
+        ["CREATE POLICY less ON app.student AS RESTRICTIVE USING (school_id = 1)", "DROP POLICY known ON app.student"]
+    {
+        let op_no = school.operate("postgres", script);
+        assert!(school.ask::<bool>(&format!("SELECT form IS NULL FROM steward.show('{op_no}')")), "{script}");
+    }
+}
+
+fn a_wider_policy_needs_the_form_of_those_it_lets_through() {
+    let school = with_things();
+    let mut wu = school.superuser();
+    // Chen is freed of it, and Liu is not the one who gains.
+    for script in
+        ["ALTER POLICY narrow ON app.student USING (true)", "ALTER POLICY narrow ON app.student TO region_chen"]
+    {
+        let other = file(&school, script, &form("region_liu", "[\"query\"]", "infinity"));
+        expect_error(other, BAD, "grants to region_chen", "");
+        let op_no = file(&school, script, &form("region_chen", "[\"query\"]", "infinity")).expect("filed");
+        school.release(&op_no);
+        execute(&mut wu, &op_no).unwrap_or_else(|error| panic!("{script}: {error:?}"));
+    }
+    // Two gain by it: no form says so, and the HINT shows one for one.
+    let both = "ALTER POLICY narrow ON app.student TO region_liu";
+    let refused = wu.query("SELECT steward.request($1, purpose => 'x')", &[&both]);
+    expect_error(refused, BAD, "several roles", "role_grant");
 }

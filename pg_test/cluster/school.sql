@@ -79,5 +79,6 @@ SELECT steward.register_person('Wu', 'ops', roles => '{postgres}');
 -- Codes are the subject of one file of tests; everywhere else they would only be in the way.
 SELECT steward.set_tier_policy('critical', second_factor => false);
 SELECT steward.set_tier_policy('important', second_factor => false);
--- Nor forms: what one form cannot say is the subject of role_form.
+-- Nor forms: they are the subject of form, role_form and incident.
 SELECT steward.set_form('role_grant', demanded => false);
+SELECT steward.set_form('incident', demanded => false);

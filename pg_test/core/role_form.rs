@@ -1,6 +1,6 @@
 //! The role form against what commands give.
 
-use crate::core::role_form::{Granted, Right, RoleForm};
+use crate::core::role_form::{Extent, Granted, Right, RoleForm, added};
 use crate::core::script::{digest, digest_with};
 use std::collections::BTreeSet;
 
@@ -67,4 +67,24 @@ fn a_form_changes_the_digest_and_no_form_leaves_it() {
     // What stands where: moving bytes from one to the other is another operation.
     assert_ne!(digest_with("SELECT 1", Some("2{}")), digest_with("SELECT 12", Some("{}")));
     assert_ne!(digest_with("SELECT 1{}", None), one);
+}
+
+#[test]
+fn only_what_is_new_has_an_end() {
+    for (held, term, with_option, new) in [
+        (None, None, false, Some(Extent::Whole)),
+        (None, None, true, Some(Extent::Whole)),
+        // A term that stands where somebody else has taken the right away.
+        (None, Some(false), false, Some(Extent::Whole)),
+        (Some(false), None, false, None),
+        (Some(true), None, false, None),
+        (Some(true), None, true, None),
+        (Some(false), None, true, Some(Extent::Option)),
+        (Some(false), Some(false), false, Some(Extent::Whole)),
+        (Some(true), Some(false), true, Some(Extent::Whole)),
+        (Some(true), Some(true), false, None),
+        (Some(true), Some(true), true, Some(Extent::Option)),
+    ] {
+        assert_eq!(added(held, term, with_option), new, "{held:?} {term:?} {with_option}");
+    }
 }

@@ -10,12 +10,10 @@ use crate::error::Outcome;
 use crate::login::attempt as login;
 use crate::operation::review;
 use crate::own;
-use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::panic::AssertUnwindSafe;
 
 /// How much of what cannot be read is kept.
 const KEPT_BYTES: usize = 4 << 10;
@@ -153,31 +151,7 @@ fn look(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
     review::on_record(client, record)
 }
 
-/// Runs `body` in a subtransaction, which an error undoes. Returns the error's message.
+/// Own SQL whose failure costs no record.
 fn attempt(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<()>) -> std::result::Result<(), String> {
-    // Safe: the pattern of PL/pgSQL's exception blocks; context and owner are restored on both ways.
-    unsafe {
-        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::CurrentMemoryContext = context;
-        let result = PgTryBuilder::new(AssertUnwindSafe(|| {
-            own::run(body).unwrap_or_else(|fault| fault.raise());
-            Ok(())
-        }))
-        .catch_others(|error| Err(message(&error)))
-        .execute();
-        match result {
-            Ok(()) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
-        }
-        pg_sys::CurrentMemoryContext = context;
-        pg_sys::CurrentResourceOwner = owner;
-        result
-    }
-}
-
-fn message(error: &pg_sys::panic::CaughtError) -> String {
-    use pg_sys::panic::CaughtError::{ErrorReport, PostgresError, RustPanic};
-    let (PostgresError(report) | ErrorReport(report) | RustPanic { ereport: report, .. }) = error;
-    report.message().to_owned()
+    own::attempt(body).map_err(|undone| undone.message)
 }

@@ -2,14 +2,14 @@
 
 use crate::error::{Fault, Outcome, answer};
 use crate::own;
-use crate::policy::{changed, require_configuration};
+use crate::policy::{changed, require_privilege};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 
 #[pg_extern(sql = false)]
 fn set_break_glass_limit(max_duration: Option<Interval>) {
     answer((|| {
-        require_configuration("set_break_glass_limit")?;
+        require_privilege("set_break_glass_limit")?;
         let term = max_duration.ok_or_else(|| Fault::bad_argument("which term?").hint("max_duration => '1 hour'"))?;
         own::run(|client| {
             let row = "UPDATE steward.break_glass_limit SET max_duration = $1";

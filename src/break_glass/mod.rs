@@ -5,9 +5,10 @@
 //!
 //! `open` asks and opens, `window` is what this session may do and until when, `memory` keeps a person to one window in
 //! the whole server, `keep` is the sequencer's side (the operation, its trail, the alert), `review` what a review of it
-//! needs, `limit` the longest term. A rollback undoes none of it: the record is in the spool before the answer, the state
+//! needs, `incident` the record of the emergency behind it, `limit` the longest term. A rollback undoes none of it: the record is in the spool before the answer, the state
 //! in this process and in shared memory. What a window never reaches is `core::emergency`.
 
+pub mod incident;
 pub mod keep;
 mod limit;
 pub mod memory;

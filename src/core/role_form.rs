@@ -91,3 +91,27 @@ impl RoleForm {
         Some(format!("The command grants what falls under {}; the form's rights do not say so.", unsigned.join(", ")))
     }
 }
+
+/// How much of a right is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// To use it, and to pass it on where that is granted too.
+    Whole,
+    /// Only to pass it on.
+    Option,
+}
+
+/// What a grant gives that its grantee does not have without an end. `held`: whether they have the right, and then whether
+/// they may pass it on; `term`: whether a term stands for it, and then whether only for passing it on.
+pub fn added(held: Option<bool>, term: Option<bool>, with_option: bool) -> Option<Extent> {
+    let endless = match (held, term) {
+        (None, _) | (Some(_), Some(false)) => None,
+        (Some(_), Some(true)) => Some(false),
+        (Some(may_pass_on), None) => Some(may_pass_on),
+    };
+    match endless {
+        None => Some(Extent::Whole),
+        Some(false) if with_option => Some(Extent::Option),
+        Some(_) => None,
+    }
+}

@@ -1,15 +1,16 @@
 //! Checklists (manual 9.1, 9.2): a stage of an operation does not advance while a box that is due there is open. Persons
-//! answer their own boxes; the others are filled with facts (`proof`). An answer is a line of the trail, so nothing
-//! overwrites one; which of them counts is said here.
+//! answer their own boxes; the others are filled with facts (`proof`). Once a run waits for its review, whoever reviews it
+//! may say why a box is not filled that nobody can fill any more. An answer is a line of the trail, so nothing overwrites
+//! one; which of them counts is said here.
 
 use super::signer;
-use super::{Entry, Operation, denied, numbered, own_act, proof, push, require_factor};
+use super::{Entry, Operation, denied, numbered, own_act, person_named, proof, push, require_factor};
 use crate::cache::Person;
-use crate::core::operation::Status;
+use crate::core::operation::{Past, Status, Step, conflict};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer as reply};
-use crate::person::{legible, one_text, required, texts};
-use crate::{own, policy, session};
+use crate::person::{legible, one_text, required};
+use crate::{own, session};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
@@ -36,6 +37,8 @@ struct Given {
     name: String,
     person: Option<String>,
     filled: bool,
+    /// Whoever reviews said it, in the place of those who cannot.
+    instead: bool,
 }
 
 const BOXES: &str = "SELECT c.box, c.label_zh, c.due, c.who, c.proof FROM steward._operation o
@@ -61,18 +64,21 @@ fn boxes(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Vec<Asked>> {
     Ok(boxes)
 }
 
-/// The last answer of each person to each box.
-const GIVEN: &str =
-    "SELECT DISTINCT ON (details ->> 'box', person) details ->> 'box', person, details ->> 'answer' <> 'no'
-    FROM steward._operation_event WHERE op_no = $1 AND event = 'ANSWER' ORDER BY details ->> 'box', person, n DESC";
+/// The last answer of each person to each box. What a reviewer said of one run says nothing of the next.
+const GIVEN: &str = "SELECT DISTINCT ON (details ->> 'box', person) details ->> 'box', person, details ->> 'answer' <> 'no',
+        details ? 'runs'
+    FROM steward._operation_event WHERE op_no = $1 AND event = 'ANSWER' AND coalesce((details ->> 'runs')::bigint = $2, true)
+    ORDER BY details ->> 'box', person, n DESC";
 
-fn given(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Vec<Given>> {
+fn given(client: &mut SpiClient<'_>, operation: &Operation) -> Outcome<Vec<Given>> {
     let mut given = Vec::new();
-    for row in own::query(client, GIVEN, &[op_no.into()])? {
+    let arguments = [operation.op_no.as_str().into(), i64::from(operation.runs_done).into()];
+    for row in own::query(client, GIVEN, &arguments)? {
         given.push(Given {
             name: row.get::<String>(1)?.unwrap_or_default(),
             person: row.get(2)?,
             filled: row.get::<bool>(3)?.unwrap_or(false),
+            instead: row.get::<bool>(4)?.unwrap_or(false),
         });
     }
     Ok(given)
@@ -81,7 +87,7 @@ fn given(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Vec<Given>> {
 /// Refuses the step while boxes are open that are due with it or were due before; fills those that a fact proves.
 /// `approver`: who approves, and must have answered an approver's boxes themselves.
 pub fn require(operation: &Operation, due: Due, approver: Option<&Person>) -> Outcome<()> {
-    let (boxes, given) = own::run(|client| Ok((boxes(client, &operation.op_no)?, given(client, &operation.op_no)?)))?;
+    let (boxes, given) = own::run(|client| Ok((boxes(client, &operation.op_no)?, given(client, operation)?)))?;
     let counts = |name: &str, who: &str| match approver {
         _ if who != "approver" => true,
         Some(approver) => approver.name == name,
@@ -91,27 +97,43 @@ pub fn require(operation: &Operation, due: Due, approver: Option<&Person>) -> Ou
     for one in boxes.iter().filter(|one| one.due <= due) {
         let who = one.who.as_deref().unwrap_or_default();
         let answers = || given.iter().filter(|given| given.name == one.name && given.filled);
-        if answers().any(|given| given.person.as_deref().is_none_or(|person| counts(person, who))) {
+        if answers().any(|given| given.instead || given.person.as_deref().is_none_or(|person| counts(person, who))) {
             continue;
         }
-        let fact = one.proof.as_deref().map(|proof| proof::of(operation, proof)).transpose()?.flatten();
-        match fact {
-            Some(fact) => write_down(operation, &one.name, "yes", None, Some(&fact))?,
+        match fact(operation, one)? {
+            Some(fact) => write_down(operation, &one.name, "yes", None, Some(&fact), false)?,
             None => open.push(one),
         }
     }
-    let Some(first) = open.first() else { return Ok(()) };
-    let listed: Vec<String> = open
-        .iter()
-        .map(|one| format!("{} ({}) by {}", one.name, one.label, one.who.as_deref().unwrap_or("the system")))
-        .collect();
-    let next = open.iter().find(|one| one.who.is_some()).unwrap_or(first);
-    Err(Fault::wrong_state(format!("{} has open boxes in its checklist", operation.op_no))
+    if open.is_empty() { Ok(()) } else { Err(still_open(operation, &open)) }
+}
+
+/// What proves a box, if anything does.
+fn fact(operation: &Operation, one: &Asked) -> Outcome<Option<String>> {
+    Ok(one.proof.as_deref().map(|proof| proof::of(operation, proof)).transpose()?.flatten())
+}
+
+fn still_open(operation: &Operation, open: &[&Asked]) -> Fault {
+    let op_no = &operation.op_no;
+    let whose = |one: &Asked| match one.who.as_deref() {
+        None if one.proof.as_deref() == Some("chained") => "the system, or whoever reviews, with a reason".to_owned(),
+        _ if !can_still_be_filled(operation, one) => "whoever reviews, with a reason".to_owned(),
+        who => who.unwrap_or("the system").to_owned(),
+    };
+    let listed: Vec<String> =
+        open.iter().map(|one| format!("{} ({}) by {}", one.name, one.label, whose(one))).collect();
+    let by_person = open.iter().find(|one| one.who.is_some() && can_still_be_filled(operation, one));
+    let by_reviewer = open.iter().find(|one| one.proof.as_deref() != Some("chained"));
+    let hint = match (by_person, by_reviewer) {
+        (Some(one), _) => format!("SELECT steward.answer('{op_no}', '{}', 'yes', '…');", one.name),
+        (None, Some(one)) if waits_for_review(operation) => {
+            format!("SELECT steward.answer('{op_no}', '{}', 'not_applicable', '…');", one.name)
+        }
+        _ => proof::next(open.first().and_then(|one| one.proof.as_deref()).unwrap_or_default()).to_owned(),
+    };
+    Fault::wrong_state(format!("{op_no} has open boxes in its checklist"))
         .detail(format!("Open: {}.", listed.join("; ")))
-        .hint(match next.who {
-            Some(_) => format!("SELECT steward.answer('{}', '{}', 'yes', '…');", operation.op_no, next.name),
-            None => proof::next(next.proof.as_deref().unwrap_or_default()).to_owned(),
-        }))
+        .hint(hint)
 }
 
 #[pg_extern(sql = false)]
@@ -132,12 +154,17 @@ fn answer(op_no: Option<&str>, name: Option<&str>, answer: Option<&str>, comment
         let operation = Operation::lock(op_no)?;
         operation.check_integrity("ANSWER")?;
         require_factor("ANSWER", op_no, operation.tier, &person)?;
-        operation.check_frozen()?;
-        let (boxes, given) = own::run(|client| Ok((boxes(client, op_no)?, given(client, op_no)?)))?;
+        let (boxes, given) = own::run(|client| Ok((boxes(client, op_no)?, given(client, &operation)?)))?;
         let Some(one) = boxes.iter().find(|one| one.name == name) else { return Err(no_box(op_no, name)?) };
-        check_whose(&operation, one, &person)?;
-        check_stage(&operation, one, &person, &given)?;
-        write_down(&operation, name, answer.unwrap_or_default(), Some(&person), comment)
+        let instead = check_whose(&operation, one, &person)?;
+        if instead && answer == Some("yes") {
+            return Err(Fault::bad_argument("whoever reviews answers no or not_applicable, and why")
+                .detail("Nobody can say any more that it was so."));
+        }
+        if !instead {
+            check_stage(&operation, one, &person, &given)?;
+        }
+        write_down(&operation, name, answer.unwrap_or_default(), Some(&person), comment, instead)
     })())
 }
 
@@ -155,8 +182,9 @@ fn no_box(op_no: &str, name: &str) -> Outcome<Fault> {
     })
 }
 
-/// Nobody answers another's box.
-fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<()> {
+/// Nobody answers another's box, but that whoever reviews a run answers those which nobody can fill any more. True: that is
+/// so here.
+fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<bool> {
     let (name, parts) = (&person.name, &operation.parts);
     let applicant = parts.applicant == *name;
     let approver = parts.approvers.contains(name);
@@ -169,12 +197,43 @@ fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<(
         },
         _ => false,
     };
+    let reviewer = person.may("approve") && conflict(Step::Review, name, parts).is_none();
+    if reviewer
+        && waits_for_review(operation)
+        && !can_still_be_filled(operation, one)
+        && fact(operation, one)?.is_none()
+    {
+        return Ok(true);
+    }
     if theirs {
-        return Ok(());
+        return Ok(false);
     }
     let whose = one.who.as_deref().map_or("a fact alone fills it".to_owned(), |who| format!("it is the {who}'s"));
     Err(denied("ANSWER", &operation.op_no, format!("answer refused: the box \"{}\" is not theirs", one.name))
         .detail(format!("{name} cannot answer it; {whose}.")))
+}
+
+/// A run is over, and somebody has to look at it.
+fn waits_for_review(operation: &Operation) -> bool {
+    operation.runs_done > 0
+        && match operation.standing() {
+            Status::Executed => true,
+            Status::Approved | Status::Failed => operation.past() == Past::ReviewOwed,
+            _ => false,
+        }
+}
+
+/// Whether there is still somebody who can answer a box. A fact that is wanting after the run will not come any more, but
+/// for the chain.
+fn can_still_be_filled(operation: &Operation, one: &Asked) -> bool {
+    let there = |name: &String| person_named(name).is_some_and(|person| person.usable());
+    match one.who.as_deref() {
+        None => !waits_for_review(operation),
+        _ if one.due < Due::Review => operation.standing() != Status::Executed,
+        Some("applicant") => there(&operation.parts.applicant),
+        Some("witness") => operation.parts.witness.as_ref().is_none_or(there),
+        _ => true,
+    }
 }
 
 /// An answer that others relied on stands.
@@ -187,6 +246,9 @@ fn check_stage(operation: &Operation, one: &Asked, person: &Person, given: &[Giv
                 operation.op_no
             )))
     };
+    if one.due < Due::Review {
+        operation.check_frozen()?;
+    }
     let status = operation.standing();
     let open = matches!(status, Status::Submitted | Status::Approved | Status::Failed);
     if !open && status != Status::Executed {
@@ -209,15 +271,20 @@ fn check_stage(operation: &Operation, one: &Asked, person: &Person, given: &[Giv
     if relied_on && filled { wrong("Its stage is over, and an answer is not changed after its stage.") } else { Ok(()) }
 }
 
-/// The line of the trail and the record. No person: the system, with the fact.
+/// The line of the trail and the record. No person: the system, with the fact. `instead`: whoever reviews, of the runs that
+/// there were.
 fn write_down(
     operation: &Operation,
     name: &str,
     answer: &str,
     person: Option<&Person>,
     comment: Option<&str>,
+    instead: bool,
 ) -> Outcome<()> {
-    let details = json!({ "box": name, "answer": answer });
+    let mut details = json!({ "box": name, "answer": answer });
+    if instead {
+        details["runs"] = json!(operation.runs_done);
+    }
     own::run(|client| {
         Entry {
             op_no: &operation.op_no,
@@ -230,51 +297,15 @@ fn write_down(
         }
         .write(client)
     })?;
-    let by = if person.is_some() { "person" } else { "system" };
+    let by = match person {
+        _ if instead => "reviewer",
+        Some(_) => "person",
+        None => "system",
+    };
     push(
         "ANSWER",
         operation,
         json!({ "box": name, "answer": answer, "by": by, "comment": comment, "digest": hex(&operation.digest) }),
     );
     Ok(())
-}
-
-#[pg_extern(sql = false)]
-fn set_checklist(tier: Option<pg_sys::Oid>, list: Option<&str>, demanded: Option<bool>) {
-    reply((|| {
-        policy::require_configuration("set_checklist")?;
-        let tier = tier.ok_or_else(|| Fault::bad_argument("which tier?").hint("normal, important or critical"))?;
-        let tier = policy::tier_from_enum(tier)?;
-        let list = required("list", list)?;
-        let demanded = demanded.ok_or_else(|| Fault::bad_argument("demanded must be true or false"))?;
-        own::run(|client| {
-            if one_text(client, "SELECT list FROM steward.checklist WHERE list = $1 LIMIT 1", &[list.into()])?.is_none()
-            {
-                return Err(Fault::unknown(format!("there is no checklist \"{list}\""))
-                    .hint("SELECT DISTINCT list FROM steward.checklist;"));
-            }
-            let change = "UPDATE steward.checklist_policy SET demanded = $3 WHERE tier = $1::steward.tier AND list = $2 RETURNING list";
-            let arguments = [tier.name().into(), list.into(), demanded.into()];
-            if own::query(client, change, &arguments)?.is_empty() {
-                let add =
-                    "INSERT INTO steward.checklist_policy (tier, list, demanded) VALUES ($1::steward.tier, $2, $3)";
-                own::execute(client, add, &arguments)?;
-            }
-            Ok(())
-        })?;
-        policy::changed("set_checklist", list)
-    })())
-}
-
-/// For `activate()`: the manual's lists that nobody has to fill in.
-pub fn not_demanded(client: &mut SpiClient<'_>) -> Outcome<Option<Fault>> {
-    let lists = "SELECT DISTINCT list FROM steward.checklist c WHERE installed
-        AND NOT EXISTS (SELECT FROM steward.checklist_policy p WHERE p.list = c.list AND p.demanded) ORDER BY 1 DESC";
-    let lists = texts(client, lists, &[])?;
-    let Some(first) = lists.first() else { return Ok(None) };
-    Ok(Some(
-        Fault::remark("checklists of the manual (9.1, 9.2) are not demanded")
-            .detail(format!("Nobody has to fill in: {}.", lists.join(", ")))
-            .hint(format!("SELECT steward.set_checklist('critical', '{first}', true);")),
-    ))
 }

@@ -1,14 +1,16 @@
 //! The form of an operation: which one is demanded, whether it is filled in, and the text of it that is stored, shown and
 //! signed with the script. What a form must say is in `core::form`; whether a GRANT keeps to it is asked in `role_form`.
 
+use super::grant_term::NO_END;
+use super::request::risk;
+use super::role_form;
 use crate::core::form::{Field, Kind, NAME, mistake};
-use crate::core::role_form::{Granted, Right, RoleForm};
+use crate::core::role_form::{Granted, RoleForm};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::own;
 use crate::person::{legible, one_text};
 use crate::watch::dry_run::Step;
-use crate::watch::granted::Undo;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::{Map, Value, json};
@@ -17,8 +19,8 @@ use serde_json::{Map, Value, json};
 pub const ROLE_GRANT: &str = "role_grant";
 /// Appendix B.
 const OPERATION: &str = "operation";
-/// A term without an end.
-pub const NO_END: &str = "infinity";
+/// Appendix C.
+pub const INCIDENT: &str = "incident";
 
 /// A form that may be filed.
 pub struct Filled {
@@ -36,25 +38,26 @@ pub struct Request<'a> {
     pub expected_rows: Option<i64>,
 }
 
-/// The form of a request: the given one, if it is filled in and true; the one that the script itself fills in; or none,
-/// where none is demanded.
+/// The form of a request: the given one, if it is the one that the script takes, filled in and true; the one that the
+/// script itself fills in; or none, where none is demanded.
 pub fn file(given: Option<Value>, request: &Request<'_>) -> Outcome<Option<Filled>> {
-    let demanded = own::run(demanded)?;
-    let asks = demanded.iter().any(|form| form == ROLE_GRANT) && request.steps.iter().any(|step| step.privileged);
-    let values = match given {
-        Some(Value::Object(values)) => values,
-        Some(Value::Null) | None if asks => from_script(request)?,
-        Some(Value::Null) | None => return none(&demanded, request),
-        Some(_) => return Err(Fault::bad_argument("a form is a JSON object").hint(EXAMPLE)),
+    let takes = takes(&own::run(demanded)?, request)?;
+    let values = match (given, takes.first()) {
+        (Some(Value::Object(values)), _) => values,
+        (Some(Value::Null) | None, None) => return Ok(None),
+        (Some(Value::Null) | None, Some(form)) if form == ROLE_GRANT => from_script(request)?,
+        (Some(Value::Null) | None, Some(form)) => return Err(missing(form, request)),
+        (Some(_), _) => return Err(Fault::bad_argument("a form is a JSON object").hint(EXAMPLE)),
     };
     let name = values.get(NAME).and_then(Value::as_str).unwrap_or_default().to_owned();
-    if asks && name != ROLE_GRANT {
-        return Err(Fault::bad_argument(format!("the script grants rights, which takes the form {ROLE_GRANT}"))
-            .hint(hint(request)));
+    match takes.first() {
+        Some(form) if !takes.contains(&name) => return Err(another(form, request)),
+        _ if name == INCIDENT => return Err(not_with_a_script()),
+        _ => {}
     }
-    let values = checked(&name, values, request)?;
+    let values = checked(&name, values, request.steps)?;
     match name.as_str() {
-        ROLE_GRANT => check_role_grant(&values, request)?,
+        ROLE_GRANT => role_form::check(&values, request)?,
         OPERATION => check_operation(&values, request)?,
         _ => {}
     }
@@ -66,20 +69,64 @@ pub fn file(given: Option<Value>, request: &Request<'_>) -> Outcome<Option<Fille
     Ok(Some(Filled { text: Value::Object(values).to_string(), sign_offs }))
 }
 
+/// Forms that are demanded of scripts.
 fn demanded(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
-    crate::person::texts(client, "SELECT form FROM steward.form_policy WHERE demanded ORDER BY 1", &[])
+    let demanded = "SELECT form FROM steward.form_policy WHERE demanded AND form <> $1 ORDER BY 1";
+    crate::person::texts(client, demanded, &[INCIDENT.into()])
+}
+
+/// The forms of which one has to be filed, by what the script does; none: no form is demanded of it.
+fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
+    let grants = demanded.iter().any(|form| form == ROLE_GRANT) && request.steps.iter().any(|step| step.privileged);
+    let mut others: Vec<String> = demanded.iter().filter(|form| *form != ROLE_GRANT).cloned().collect();
+    if request.tier == Tier::Normal {
+        others.clear();
+    }
+    // What a block does cannot be seen, so no role form tells of it.
+    let more = |step: &Step| {
+        step.given.is_empty() && risk(std::slice::from_ref(step), request.expected_rows).tier > Tier::Normal
+    };
+    let only_grants = !request.steps.iter().any(more);
+    match others.first() {
+        _ if grants && others.is_empty() => Ok(vec![ROLE_GRANT.to_owned()]),
+        Some(_) if grants && only_grants => Ok(vec![ROLE_GRANT.to_owned()]),
+        Some(form) if grants => Err(Fault::bad_argument("the script takes two forms, and one can be filed with it")
+            .detail(format!("What gives rights takes the form {ROLE_GRANT}, the rest the form {form}."))
+            .hint("File what gives rights as a script of its own.")),
+        Some(_) if only_grants => {
+            others.push(ROLE_GRANT.to_owned());
+            Ok(others)
+        }
+        _ => Ok(others),
+    }
 }
 
 /// Nothing was filled in.
-fn none(demanded: &[String], request: &Request<'_>) -> Outcome<Option<Filled>> {
-    match demanded.iter().find(|form| *form != ROLE_GRANT) {
-        Some(form) if request.tier > Tier::Normal => Err(Fault::bad_argument(format!("the form {form} is missing"))
-            .detail(format!("Every {} operation is filed with it.", request.tier.name()))
-            .hint(format!(
-                "SELECT field, type, required, label_zh FROM steward.form WHERE name = '{form}' ORDER BY line;"
-            ))),
-        _ => Ok(None),
+fn missing(form: &str, request: &Request<'_>) -> Fault {
+    Fault::bad_argument(format!("the form {form} is missing")).detail(every(request)).hint(fields_of(form))
+}
+
+/// Something else was.
+fn another(form: &str, request: &Request<'_>) -> Fault {
+    if form == ROLE_GRANT {
+        return Fault::bad_argument(format!("the script grants rights, which takes the form {ROLE_GRANT}"))
+            .hint(hint(request));
     }
+    Fault::bad_argument(format!("the script takes the form {form}")).detail(every(request)).hint(fields_of(form))
+}
+
+fn every(request: &Request<'_>) -> String {
+    format!("Every {} operation is filed with it.", request.tier.name())
+}
+
+fn fields_of(form: &str) -> String {
+    format!("SELECT field, type, required, label_zh FROM steward.form WHERE name = '{form}' ORDER BY line;")
+}
+
+fn not_with_a_script() -> Fault {
+    Fault::bad_argument("the form incident is not filed with a script")
+        .detail("It tells of an emergency after it.")
+        .hint("SELECT steward.report_incident(number, form);")
 }
 
 /// Who gives plain rights to one grantee has written the form with the script; there is no end then, and approvers read
@@ -99,12 +146,12 @@ fn from_script(request: &Request<'_>) -> Outcome<Map<String, Value>> {
     Ok(filled)
 }
 
-fn granted(steps: &[Step]) -> Vec<Granted> {
+pub(super) fn granted(steps: &[Step]) -> Vec<Granted> {
     steps.iter().flat_map(|step| &step.given).map(|given| given.granted.clone()).collect()
 }
 
 /// Every value of its field's type, as it is stored.
-fn checked(name: &str, mut values: Map<String, Value>, request: &Request<'_>) -> Outcome<Map<String, Value>> {
+pub fn checked(name: &str, mut values: Map<String, Value>, steps: &[Step]) -> Outcome<Map<String, Value>> {
     let fields = own::run(|client| fields(client, name))?;
     if fields.is_empty() {
         let known =
@@ -122,7 +169,7 @@ fn checked(name: &str, mut values: Map<String, Value>, request: &Request<'_>) ->
     for field in &fields {
         let Some(Value::String(text)) = values.get_mut(&field.name) else { continue };
         legible(&field.name, text)?;
-        *text = meaning(name, field, text.trim(), request.steps)?;
+        *text = meaning(name, field, text.trim(), steps)?;
     }
     Ok(values)
 }
@@ -177,55 +224,6 @@ fn meaning(form: &str, field: &Field, text: &str, steps: &[Step]) -> Outcome<Str
     }
 }
 
-/// The role form says what the script grants, as far as that can be seen; the rest is asked again when it runs.
-fn check_role_grant(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> {
-    let (form, until) = role_form(values).ok_or_else(|| Fault::internal("a role form does not read back"))?;
-    let mistaken = |why: String| {
-        Err(Fault::bad_argument("form role_grant: it does not say what the script grants")
-            .detail(why)
-            .hint(hint(request)))
-    };
-    if form.role.is_none() && form.rights.is_empty() {
-        return Err(Fault::bad_argument("form role_grant: field \"role\" or field \"rights\" is missing"));
-    }
-    let opaque = request.steps.iter().any(|step| step.opaque);
-    let granted = granted(request.steps);
-    if let Some(why) = granted.iter().find_map(|one| form.disagreement(one)) {
-        return mistaken(why);
-    }
-    if !opaque && (granted.is_empty() || form.role.is_some() && granted.iter().all(|one| one.role.is_none())) {
-        return mistaken("The script does not grant it.".to_owned());
-    }
-    if until == NO_END {
-        return Ok(());
-    }
-    if until == "-infinity" || own::run(|client| is_past(client, &until))? {
-        return Err(Fault::bad_argument("form role_grant: field \"until\" is in the past"));
-    }
-    if form.grantee == "public" {
-        return Err(Fault::bad_argument("form role_grant: what everybody gets has no end")
-            .detail("A term is kept by stopping its grantee; that would be everybody.")
-            .hint("\"until\": \"infinity\""));
-    }
-    let unknown = request.steps.iter().flat_map(|step| &step.given).find_map(|given| match given.undo {
-        Undo::Unknown(what) => Some(what),
-        _ => None,
-    });
-    unknown.map_or(Ok(()), |what| Err(no_term(what)))
-}
-
-/// A term for what no command of ours takes back would be a promise that nobody keeps.
-pub fn no_term(what: &str) -> Fault {
-    Fault::unsupported(format!("no term is kept for {what}"))
-        .detail("Terms are kept for memberships, role attributes, and privileges on tables, sequences and schemas that the run's role owns.")
-        .hint("\"until\": \"infinity\"")
-}
-
-pub fn is_past(client: &mut SpiClient<'_>, until: &str) -> Outcome<bool> {
-    let past = "SELECT 'past' WHERE $1::timestamptz <= clock_timestamp()";
-    Ok(one_text(client, past, &[until.into()])?.is_some())
-}
-
 /// The operation form tells the tier and the number of people as they are.
 fn check_operation(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> {
     if values.get("kind").and_then(Value::as_str) != Some(request.tier.name()) {
@@ -242,25 +240,11 @@ fn check_operation(values: &Map<String, Value>, request: &Request<'_>) -> Outcom
     }
 }
 
-/// What a stored form says, and until when; None: it is no role form.
-pub fn role_form(values: &Map<String, Value>) -> Option<(RoleForm, String)> {
-    let text = |name: &str| values.get(name).and_then(Value::as_str).map(str::to_owned);
-    let rights = values.get("rights").and_then(Value::as_array).into_iter().flatten();
-    let rights = rights.map(|right| right.as_str().and_then(Right::from_name)).collect::<Option<_>>()?;
-    let form = RoleForm { grantee: text("grantee")?, role: text("role"), rights };
-    (text(NAME)? == ROLE_GRANT).then_some((form, text("until")?))
-}
-
-/// The stored form of an operation.
-pub fn stored(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Option<String>> {
-    one_text(client, "SELECT form FROM steward._operation WHERE op_no = $1", &[op_no.into()])
-}
-
 const EXAMPLE: &str =
     "form => '{\"form\": \"role_grant\", \"grantee\": \"…\", \"role\": \"…\", \"reason\": \"…\", \"until\": \"…\"}'";
 
 /// The argument to add, filled in as far as the script says it.
-fn hint(request: &Request<'_>) -> String {
+pub(super) fn hint(request: &Request<'_>) -> String {
     match from_script(request) {
         Ok(values) => format!("form => $form${}$form$", Value::Object(values)),
         Err(_) => EXAMPLE.to_owned(),

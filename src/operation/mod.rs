@@ -15,6 +15,7 @@ pub mod environment;
 pub mod execute;
 pub mod form;
 mod frozen;
+pub mod grant_term;
 mod proof;
 pub mod request;
 pub mod requirement;

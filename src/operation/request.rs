@@ -228,8 +228,8 @@ fn check_steps(steps: &[Step]) -> Outcome<()> {
 }
 
 /// What a whole script is.
-struct Risk {
-    tier: Tier,
+pub struct Risk {
+    pub tier: Tier,
     /// Which rule says so.
     rule: String,
     /// The most that any rule demands.
@@ -237,7 +237,7 @@ struct Risk {
 }
 
 /// The highest tier of any step. Unknown rows count as bulk; unknown content as critical.
-fn risk(steps: &[Step], expected_rows: Option<i64>) -> Risk {
+pub fn risk(steps: &[Step], expected_rows: Option<i64>) -> Risk {
     let mut worst = Risk { tier: Tier::Normal, rule: "none".to_owned(), approvals: 0 };
     let mut raise = |tier: Tier, rule: &str, approvals: u32| {
         worst.approvals = worst.approvals.max(approvals);

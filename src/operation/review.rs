@@ -4,7 +4,7 @@
 use super::checklist::{self, Due};
 use super::{Entry, Operation, actor, arm, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
-use crate::break_glass::{keep, review as emergency};
+use crate::break_glass::{incident, keep, review as emergency};
 use crate::cache::{self, Person};
 use crate::core::operation::{Event, Past, Status, Step, next};
 use crate::core::record::{Kind, Outcome as Ending, Record};
@@ -42,6 +42,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         // Nobody can keep others from saying no.
         if verdict == "accepted" {
             checklist::require(&operation, Due::Review, None)?;
+            window.as_ref().map_or(Ok(()), |_| incident::check(op_no, &reviewer))?;
         }
         own::run(|client| {
             let update = "UPDATE steward._operation SET status = $2, reviewed_by = $3, reviewed_at = clock_timestamp(), review_verdict = $4,

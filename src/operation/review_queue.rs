@@ -8,7 +8,7 @@ use crate::core::record::Outcome as Ending;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::texts;
-use crate::policy::{changed, require_configuration};
+use crate::policy::{changed, require_privilege};
 use crate::{own, session, settings};
 use pgrx::prelude::*;
 use serde_json::json;
@@ -130,7 +130,7 @@ fn tell(client: &mut pgrx::spi::SpiClient<'_>) -> Outcome<Vec<Due>> {
 #[pg_extern(sql = false)]
 fn set_review_block(overdue: Option<i32>) {
     answer((|| {
-        require_configuration("set_review_block")?;
+        require_privilege("set_review_block")?;
         let overdue = overdue.filter(|overdue| (0..=1000).contains(overdue));
         let overdue = overdue.ok_or_else(|| Fault::bad_argument("overdue reviews are 1 to 1000, or 0 for never"))?;
         own::run(|client| {

@@ -2,8 +2,10 @@
 //! its operation when it runs, wherever it stands, and what has an end is written down with it.
 
 use super::cover;
-use super::form::{NO_END, ROLE_GRANT, is_past, no_term, role_form, stored};
-use crate::core::role_form::RoleForm;
+use super::form::{ROLE_GRANT, Request, granted, hint};
+use super::grant_term::{self, Coming, NO_END};
+use crate::core::form::NAME;
+use crate::core::role_form::{Right, RoleForm};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{one_text, required};
@@ -12,10 +14,72 @@ use crate::watch::granted::{Given, Undo};
 use crate::watch::judge;
 use crate::watch::statement::Source;
 use crate::{own, policy, shared};
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// The role form says what the script grants, as far as that can be seen; the rest is asked again when it runs.
+pub fn check(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> {
+    let (form, until) = read(values).ok_or_else(|| Fault::internal("a role form does not read back"))?;
+    let mistaken = |why: String| {
+        Err(Fault::bad_argument("form role_grant: it does not say what the script grants")
+            .detail(why)
+            .hint(hint(request)))
+    };
+    if form.role.is_none() && form.rights.is_empty() {
+        return Err(Fault::bad_argument("form role_grant: field \"role\" or field \"rights\" is missing"));
+    }
+    let opaque = request.steps.iter().any(|step| step.opaque);
+    let granted = granted(request.steps);
+    if let Some(why) = granted.iter().find_map(|one| form.disagreement(one)) {
+        return mistaken(why);
+    }
+    if !opaque && (granted.is_empty() || form.role.is_some() && granted.iter().all(|one| one.role.is_none())) {
+        return mistaken("The script does not grant it.".to_owned());
+    }
+    if until == NO_END {
+        return Ok(());
+    }
+    if until == "-infinity" || own::run(|client| is_past(client, &until))? {
+        return Err(Fault::bad_argument("form role_grant: field \"until\" is in the past"));
+    }
+    if form.grantee == "public" {
+        return Err(Fault::bad_argument("form role_grant: what everybody gets has no end")
+            .detail("A term is kept by stopping its grantee; that would be everybody.")
+            .hint("\"until\": \"infinity\""));
+    }
+    let unknown = request.steps.iter().flat_map(|step| &step.given).find_map(|given| match given.undo {
+        Undo::Unknown(what) => Some(what),
+        _ => None,
+    });
+    unknown.map_or(Ok(()), |what| Err(no_term(what)))
+}
+
+/// A term for what no command of ours takes back would be a promise that nobody keeps.
+fn no_term(what: &str) -> Fault {
+    Fault::unsupported(format!("no term is kept for {what}"))
+        .detail("Terms are kept for memberships, role attributes, and privileges on tables, sequences and schemas that the run's role owns.")
+        .hint("\"until\": \"infinity\"")
+}
+
+fn is_past(client: &mut SpiClient<'_>, until: &str) -> Outcome<bool> {
+    let past = "SELECT 'past' WHERE $1::timestamptz <= clock_timestamp()";
+    Ok(one_text(client, past, &[until.into()])?.is_some())
+}
+
+/// What a stored form says, and until when; None: it is no role form.
+fn read(values: &Map<String, Value>) -> Option<(RoleForm, String)> {
+    let text = |name: &str| values.get(name).and_then(Value::as_str).map(str::to_owned);
+    let rights = values.get("rights").and_then(Value::as_array).into_iter().flatten();
+    let rights = rights.map(|right| right.as_str().and_then(Right::from_name)).collect::<Option<_>>()?;
+    let form = RoleForm { grantee: text("grantee")?, role: text("role"), rights };
+    (text(NAME)? == ROLE_GRANT).then_some((form, text("until")?))
+}
+
+/// The stored form of an operation.
+fn stored(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Option<String>> {
+    one_text(client, "SELECT form FROM steward._operation WHERE op_no = $1", &[op_no.into()])
+}
 
 /// The form of the operation that runs, whether one is demanded, and whether its time is over.
 struct Signed {
@@ -30,7 +94,7 @@ fn signed(client: &mut SpiClient<'_>) -> Outcome<Signed> {
         None => None,
     };
     let values = text.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let form = values.as_ref().and_then(Value::as_object).and_then(role_form);
+    let form = values.as_ref().and_then(Value::as_object).and_then(read);
     let over = match &form {
         Some((_, until)) => is_past(client, until)?,
         None => false,
@@ -93,63 +157,31 @@ fn without_term(undo: &Undo) -> Option<&'static str> {
     }
 }
 
-/// After the command: writes down until when it holds. What an earlier form said about the same thing is over with that.
-pub fn keep_terms(given: &[Given]) {
-    let Some(cover) = cover::current().filter(|_| !given.is_empty()) else { return };
+/// Before the command: what of it is to have an end, if it has a form. What an earlier form said about the same is over
+/// with that.
+pub fn coming(given: &[Given]) -> Vec<Coming> {
+    if given.is_empty() || cover::current().is_none() {
+        return Vec::new();
+    }
+    answer(own::run(|client| match signed(client)?.form {
+        Some(_) => grant_term::coming(client, given),
+        None => Ok(Vec::new()),
+    }))
+}
+
+/// After the command: writes down until when it holds.
+pub fn keep_terms(coming: &[Coming]) {
+    let Some(cover) = cover::current().filter(|_| !coming.is_empty()) else { return };
     // Safe: makes a role that the command has created visible.
     unsafe { pg_sys::CommandCounterIncrement() };
     answer((|| {
         own::run(|client| match signed(client)?.form {
-            Some((_, until)) => given.iter().try_for_each(|given| keep(client, &cover.op_no, given, &until)),
+            Some((_, until)) => coming.iter().try_for_each(|coming| coming.keep(client, &cover.op_no, &until)),
             None => Ok(()),
         })?;
         own::policy_changed()
     })())
 }
-
-fn keep(client: &mut SpiClient<'_>, op_no: &str, given: &Given, until: &str) -> Outcome<()> {
-    let relations: &[pg_sys::Oid] = if let Undo::Relations(relations, _) = &given.undo { relations } else { &[] };
-    let schemas: &[String] = if let Undo::Schemas(names, _) = &given.undo { names } else { &[] };
-    let mut one = |role: Option<&str>,
-                   relation: Option<pg_sys::Oid>,
-                   schema: Option<&str>,
-                   privileges: Option<&str>,
-                   attribute: Option<&str>| {
-        let arguments: [DatumWithOid<'_>; 8] = [
-            op_no.into(),
-            given.granted.grantee.as_str().into(),
-            until.into(),
-            role.into(),
-            relation.into(),
-            schema.into(),
-            privileges.into(),
-            attribute.into(),
-        ];
-        own::execute(client, END, &arguments)?;
-        if until == NO_END { Ok(()) } else { own::execute(client, KEEP, &arguments).map(drop) }
-    };
-    match &given.undo {
-        Undo::Membership(role) => one(Some(role), None, None, None, None),
-        Undo::Attribute(attribute) => one(None, None, None, None, Some(attribute)),
-        Undo::Relations(_, privileges) => {
-            relations.iter().try_for_each(|relation| one(None, Some(*relation), None, Some(privileges), None))
-        }
-        Undo::Schemas(_, privileges) => {
-            schemas.iter().try_for_each(|schema| one(None, None, Some(schema), Some(privileges), None))
-        }
-        Undo::Unknown(_) => Ok(()),
-    }
-}
-
-const END: &str = "UPDATE steward.role_term t SET ended_at = clock_timestamp(), ended_by = 'a later form: ' || $1
-    WHERE t.ended_at IS NULL AND t.grantee = to_regrole(quote_ident($2)) AND $3 <> ''
-        AND t.role IS NOT DISTINCT FROM to_regrole(quote_ident($4)) AND t.relation IS NOT DISTINCT FROM $5::oid::regclass
-        AND t.schema IS NOT DISTINCT FROM to_regnamespace(quote_ident($6))::oid AND t.privileges IS NOT DISTINCT FROM $7
-        AND t.attribute IS NOT DISTINCT FROM $8";
-const KEEP: &str =
-    "INSERT INTO steward.role_term (op_no, grantee, until, role, relation, schema, privileges, attribute)
-    VALUES ($1, to_regrole(quote_ident($2)), $3::timestamptz, to_regrole(quote_ident($4)), $5::oid::regclass,
-        to_regnamespace(quote_ident($6))::oid, $7, $8)";
 
 #[pg_extern(sql = false)]
 fn set_form(form: Option<&str>, demanded: Option<bool>, sign_offs: Option<i32>) {

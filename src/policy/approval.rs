@@ -1,7 +1,7 @@
 //! The SQL functions of `steward.approval_rule`, and its rows as the policy holds them. Who fills a row in an operation is
 //! said in `operation::requirement`.
 
-use super::{changed, require_configuration, require_rule_approvals, tier_from_enum};
+use super::{changed, require_privilege, require_rule_approvals, tier_from_enum};
 use crate::core::approval::{Row, Who};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
@@ -23,7 +23,7 @@ fn set_approval(
     capability: Option<&str>,
 ) {
     answer((|| {
-        require_configuration("set_approval")?;
+        require_privilege("set_approval")?;
         let (tier, step, rule) = place("set_approval", tier, step, rule)?;
         let who = elements(who)?;
         let capability = capability.unwrap_or("approve");
@@ -55,7 +55,7 @@ fn set_approval(
 #[pg_extern(sql = false)]
 fn drop_approval(tier: Option<pg_sys::Oid>, step: Option<i32>, rule: Option<&str>) {
     answer((|| {
-        require_configuration("drop_approval")?;
+        require_privilege("drop_approval")?;
         let (tier, step, rule) = place("drop_approval", tier, step, rule)?;
         let gone = own::run(|client| {
             let row = "DELETE FROM steward.approval_rule WHERE tier = $1::steward.tier AND rule = $2 AND step = $3 RETURNING 1";

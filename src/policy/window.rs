@@ -1,7 +1,7 @@
 //! The SQL functions of `steward.maintenance_window`. What a window means to an operation is said in
 //! `operation::window`.
 
-use super::{changed, require_configuration, require_rule_approvals};
+use super::{changed, require_privilege, require_rule_approvals};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::own;
@@ -19,7 +19,7 @@ fn set_window(
     to_time: Option<AnyElement>,
 ) {
     answer((|| {
-        require_configuration("set_window")?;
+        require_privilege("set_window")?;
         let name = required("name", name)?;
         let of = required("rule_or_tier", rule_or_tier)?;
         let (Some(from_time), Some(to_time)) = (from_time, to_time) else {
@@ -53,7 +53,7 @@ fn set_window(
 #[pg_extern(sql = false)]
 fn drop_window(name: &str) {
     answer((|| {
-        require_configuration("drop_window")?;
+        require_privilege("drop_window")?;
         require_approvals_of_window("drop_window", name)?;
         let gone = own::run(|client| {
             own::execute(client, "DELETE FROM steward.maintenance_window WHERE name = $1 RETURNING 1", &[name.into()])

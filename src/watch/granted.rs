@@ -1,8 +1,8 @@
-//! Command node ─► what it gives to whom: memberships, privileges and powerful attributes of roles. For the role form;
-//! how risky that is, is told by `privilege`.
+//! Command node ─► what it gives to whom: memberships, privileges and powerful attributes of roles, and what `handed`
+//! finds beside GRANT. For the role form; how risky that is, is told by `privilege`.
 
-use super::list;
 use super::utility_names::{resolve, text};
+use super::{handed, list};
 use crate::core::role_form::{Granted, Right};
 use pgrx::pg_sys::{self, GrantTargetType, NodeTag, ObjectType, RoleSpecType};
 use std::collections::BTreeSet;
@@ -13,15 +13,24 @@ use std::ffi::CStr;
 pub struct Given {
     pub granted: Granted,
     pub undo: Undo,
+    /// The grantee may pass it on.
+    pub with_option: bool,
+}
+
+/// A privilege as a GRANT names it, in capitals; without columns it is on the whole.
+#[derive(Clone, Debug)]
+pub struct Privilege {
+    pub name: String,
+    pub columns: Vec<String>,
 }
 
 /// What a REVOKE of it has to name.
 #[derive(Clone, Debug)]
 pub enum Undo {
     Membership(String),
-    /// Privileges as a GRANT lists them, on these tables, views or sequences.
-    Relations(Vec<pg_sys::Oid>, String),
-    Schemas(Vec<String>, String),
+    /// Privileges on these tables, views or sequences.
+    Relations(Vec<pg_sys::Oid>, Vec<Privilege>),
+    Schemas(Vec<String>, Vec<Privilege>),
     /// An attribute of the role itself, as ALTER ROLE spells it.
     Attribute(&'static str),
     /// No such command is built: the kind of thing.
@@ -54,6 +63,11 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Given> {
                 let alter = &*node.cast::<pg_sys::AlterRoleStmt>();
                 role_options(&role_name(alter.role), alter.options, alter.action > 0)
             }
+            T_AlterTableStmt => handed::new_owners(&*node.cast()),
+            T_AlterOwnerStmt => vec![handed::ownership((*node.cast::<pg_sys::AlterOwnerStmt>()).newowner)],
+            T_ReassignOwnedStmt => vec![handed::ownership((*node.cast::<pg_sys::ReassignOwnedStmt>()).newrole)],
+            T_CreatePolicyStmt => handed::created_policy(&*node.cast()),
+            T_AlterPolicyStmt => handed::altered_policy(&*node.cast()),
             // Its elements run as parts of it, so no hook of theirs asks.
             T_CreateSchemaStmt => {
                 let elements = list::<pg_sys::Node>((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts);
@@ -65,7 +79,7 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Given> {
 }
 
 /// `public` is no name that a role could have.
-unsafe fn role_name(role: *mut pg_sys::RoleSpec) -> String {
+pub(super) unsafe fn role_name(role: *mut pg_sys::RoleSpec) -> String {
     // Safe: a role specification of the parser; CURRENT_USER and the like always have a name.
     unsafe {
         match (*role).roletype {
@@ -79,7 +93,7 @@ unsafe fn role_name(role: *mut pg_sys::RoleSpec) -> String {
 fn membership(grantee: String, role: &str, admin: bool) -> Given {
     let rights = admin.then_some(Right::Administer).into_iter().collect();
     let granted = Granted { grantee, role: Some(role.to_owned()), rights };
-    Given { granted, undo: Undo::Membership(role.to_owned()) }
+    Given { granted, undo: Undo::Membership(role.to_owned()), with_option: admin }
 }
 
 unsafe fn memberships(grant: &pg_sys::GrantRoleStmt) -> Vec<Given> {
@@ -103,27 +117,27 @@ unsafe fn privileges(grant: &pg_sys::GrantStmt) -> Vec<Given> {
     // Safe: lists of the parser; names are looked up without lock.
     unsafe {
         let mut rights: BTreeSet<Right> = BTreeSet::new();
-        let mut words = Vec::new();
+        let mut named = Vec::new();
         for privilege in list::<pg_sys::AccessPriv>(grant.privileges) {
             let name = if (*privilege).priv_name.is_null() { "ALL" } else { text((*privilege).priv_name) };
             rights.extend(boxes(name));
-            let columns: Vec<String> = list::<pg_sys::String>((*privilege).cols).map(|c| quoted((*c).sval)).collect();
-            let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
-            words.push(format!("{}{columns}", name.to_ascii_uppercase()));
+            let columns = list::<pg_sys::String>((*privilege).cols).map(|column| text((*column).sval).to_owned());
+            named.push(Privilege { name: name.to_ascii_uppercase(), columns: columns.collect() });
         }
         if grant.privileges.is_null() {
             rights.extend(boxes("ALL"));
-            words.push("ALL".to_owned());
+            named.push(Privilege { name: "ALL".to_owned(), columns: Vec::new() });
         }
         if grant.grant_option {
             rights.insert(Right::Administer);
         }
-        let undo = undo(grant, words.join(", "));
+        let undo = undo(grant, named);
         let grantees = list(grant.grantees).map(|role| role_name(role));
         grantees
             .map(|grantee| Given {
                 granted: Granted { grantee, role: None, rights: rights.clone() },
                 undo: undo.clone(),
+                with_option: grant.grant_option,
             })
             .collect()
     }
@@ -133,7 +147,7 @@ fn boxes(privilege: &str) -> Vec<Right> {
     if privilege.eq_ignore_ascii_case("all") { Right::ALL.to_vec() } else { vec![Right::of_privilege(privilege)] }
 }
 
-unsafe fn undo(grant: &pg_sys::GrantStmt, privileges: String) -> Undo {
+unsafe fn undo(grant: &pg_sys::GrantStmt, privileges: Vec<Privilege>) -> Undo {
     // Safe: the kind of the objects says what the list holds.
     unsafe {
         match (grant.targtype, grant.objtype) {
@@ -169,16 +183,11 @@ unsafe fn role_options(role: &str, options: *mut pg_sys::List, joins: bool) -> V
                     {
                         let rights = BTreeSet::from([Right::Administer]);
                         let granted = Granted { grantee: role.to_owned(), role: None, rights };
-                        given.push(Given { granted, undo: Undo::Attribute(attribute) });
+                        given.push(Given { granted, undo: Undo::Attribute(attribute), with_option: false });
                     }
                 }
             }
         }
     }
     given
-}
-
-unsafe fn quoted(name: *const std::ffi::c_char) -> String {
-    // Safe: a C string of the parser; the answer is copied.
-    unsafe { CStr::from_ptr(pg_sys::quote_identifier(name)).to_string_lossy().into_owned() }
 }

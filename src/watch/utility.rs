@@ -5,7 +5,7 @@
 
 use super::executor::listen;
 use super::facts::Deed;
-use super::granted::{self, Given};
+use super::granted;
 use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
@@ -16,6 +16,7 @@ use crate::backend::backend_local;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::operation::grant_term::Coming;
 use crate::operation::{armed, cover, role_form};
 use crate::person::separation;
 use crate::raw;
@@ -53,8 +54,8 @@ struct Allowed {
     keeps_rows: bool,
     /// A command on roles: which duties met in one person before it.
     met: Option<Vec<String>>,
-    /// What it gives to roles.
-    given: Vec<Given>,
+    /// What it gives to roles for a time.
+    coming: Vec<Coming>,
 }
 
 backend_local! {
@@ -184,6 +185,7 @@ unsafe fn begin(
     let given = unsafe { granted::of((*statement).utilityStmt) };
     let privileged = facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
     role_form::admit(&given, privileged, tag, source);
+    let coming = role_form::coming(&given);
     let draft = crate::session::draft(policy, judge::what(policy, tag, &facts.deeds, &judgement, source));
     buffer::begin_utility(draft, statement as usize, !source.top_level);
     // Safe: cast after the tag.
@@ -207,7 +209,7 @@ unsafe fn begin(
     let limits = if facts.loads { judgement.limits } else { Vec::new() };
     // Safe: reads the tag.
     let met = unsafe { joins_roles((*(*statement).utilityStmt).type_) }.then(separation::before_command).flatten();
-    allow(statement, Allowed { roots, limits, met, given, keeps_rows: facts.keeps_rows, ..Allowed::default() });
+    allow(statement, Allowed { roots, limits, met, coming, keeps_rows: facts.keeps_rows, ..Allowed::default() });
 }
 
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
@@ -231,7 +233,7 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    let Allowed { roots, limits, met, given, .. } = ALLOWED.with_borrow_mut(|all| {
+    let Allowed { roots, limits, met, coming, .. } = ALLOWED.with_borrow_mut(|all| {
         let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
         position.map(|position| all.remove(position)).unwrap_or_default()
     });
@@ -245,7 +247,7 @@ unsafe extern "C-unwind" fn complete(
         // Safe: as above.
         separation::deny(&added, unsafe { tag_of(node) }, &source);
     }
-    role_form::keep_terms(&given);
+    role_form::keep_terms(&coming);
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()

@@ -23,6 +23,7 @@ tests! {
     a_killed_server_keeps_the_review_and_not_the_window,
     a_second_window_does_not_follow_without_a_new_code,
     a_window_is_not_reviewed_by_its_second_person,
+    signatures_of_a_rule_are_not_lifted_by_an_emergency,
 }
 
 fn an_error_after_the_opening_hides_nothing() {
@@ -221,4 +222,34 @@ fn a_window_is_not_reviewed_by_its_second_person() {
     let review = format!("SELECT steward.review('{op_no}', 'accepted', 'fine')");
     expect_refused(sun.batch_execute(&review));
     emergency.active.stepped_up("reviewer_zhou", 0).batch_execute(&review).expect("somebody else");
+}
+
+/// A window lifts what a tier demands; who must sign what a rule matches is demanded beyond that.
+fn signatures_of_a_rule_are_not_lifted_by_an_emergency() {
+    let emergency = Emergency::with(
+        "SELECT steward.set_approval('critical', 1, '{person:Zhou}', rule => 'structure');
+        CREATE FUNCTION app.empty(name text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$BEGIN EXECUTE 'TRUNCATE ' || name; END$$;",
+    );
+    let (mut zheng, op_no) = emergency.open(0);
+    let guardians = emergency.school().ask::<i64>("SELECT count(*) FROM app.guardian");
+    for attack in [
+        "TRUNCATE app.guardian",
+        "DO $$BEGIN EXECUTE 'TRUNC' || 'ATE app.guardian'; END$$",
+        "SELECT app.empty('app.guardian')",
+        "BEGIN; SELECT 1; TRUNCATE app.guardian; COMMIT",
+    ] {
+        let error = crate::expect::db_error(zheng.batch_execute(attack));
+        assert_eq!(error.code(), REFUSED, "{attack}: {error:?}");
+        zheng.batch_execute("ROLLBACK").expect("ROLLBACK is never blocked");
+    }
+    assert_eq!(emergency.school().ask::<i64>("SELECT count(*) FROM app.guardian"), guardians);
+    // What no signature hangs on is what an emergency is for.
+    zheng.batch_execute(SIXTY).expect("in the window");
+    end(&mut zheng);
+    assert_eq!(emergency.moved(), 60);
+    assert_eq!(
+        emergency.school().records("result = 'DENIED' AND operation_type = 'TRUNCATE TABLE' AND user_id = 'ops_zheng'"),
+        4
+    );
+    assert_eq!(emergency.school().status(&op_no), "executed");
 }

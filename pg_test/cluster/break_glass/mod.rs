@@ -2,6 +2,7 @@
 //! `postgres` is one; both may act alone here, unless a test gives their post its word back.
 
 pub mod attack;
+pub mod incident;
 pub mod opening;
 pub mod window;
 
