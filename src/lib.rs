@@ -18,6 +18,7 @@ mod error;
 mod factor;
 mod image;
 mod login;
+mod mask_value;
 mod operation;
 mod own;
 mod person;
@@ -54,6 +55,7 @@ extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"
 extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);
 extension_sql_file!("../sql/break_glass.sql", name = "break_glass", requires = ["factor"]);
 extension_sql_file!("../sql/check.sql", name = "check", requires = ["break_glass"]);
+extension_sql_file!("../sql/mask.sql", name = "mask", requires = ["check"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the
