@@ -20,6 +20,7 @@ mod frame;
 mod function;
 mod gate;
 mod login;
+mod mask;
 mod operation;
 mod reach;
 mod record;

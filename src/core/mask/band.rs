@@ -5,6 +5,9 @@
 use super::{Class, Mask, Spec};
 use std::fmt::Write;
 
+/// What is more is no score.
+const HIGHEST_SCORE: u64 = 1_000;
+
 /// Appends `80-89`.
 pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
     let (low, high) = band(spec, u64::try_from(parse(value)?).ok()?)?;
@@ -32,6 +35,7 @@ fn parse(value: &str) -> Option<i64> {
 /// Both ends of the band.
 fn band(spec: Spec, value: u64) -> Option<(u64, u64)> {
     let width = match (spec.class, spec.mask) {
+        (Class::Score, _) if value > HIGHEST_SCORE => return None,
         (Class::Score, Mask::Partial) => 10,
         (Class::Score, Mask::Generalize) => 20,
         (Class::Amount, Mask::Partial) => {

@@ -19,7 +19,7 @@ mod spec;
 mod text;
 pub mod token;
 
-pub use spec::{Class, LONGEST_END, Mask, Spec};
+pub use spec::{Class, Mask, Spec};
 pub use token::Key;
 
 /// In the place of a value of which nothing is shown.

@@ -1,7 +1,7 @@
 //! Which mask: the class of the value, the kind of mask and how much of the value's ends is kept.
 
 /// Most characters that may be kept at one end.
-pub const LONGEST_END: u8 = 64;
+const LONGEST_END: u8 = 64;
 
 /// What kind of value it is. Classes that are not named here are legal, and nothing of their values is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
