@@ -48,6 +48,7 @@ mod last_person;
 mod leaver;
 mod login;
 mod long_transaction;
+mod mask_value;
 mod matrix;
 mod mode;
 mod mutation;
@@ -124,6 +125,7 @@ fn main() {
         image_read::tests(),
         login::tests(),
         long_transaction::tests(),
+        mask_value::tests(),
         matrix::tests(),
         mode::tests(),
         mutation::tests(),
