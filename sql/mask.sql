@@ -67,4 +67,9 @@ CREATE FUNCTION steward.is_id_card(number text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'is_id_card';
 COMMENT ON FUNCTION steward.is_id_card(text) IS 'Whether a text is a possible identity number of GB 11643: 15 digits, or 18 characters of which the last follows from the others (ISO 7064 MOD 11-2), with a birth date that exists. Blanks, full-width digits and a small x are accepted. Raises nothing. May be called by everybody.';
 
-REVOKE ALL ON FUNCTION steward.pseudonym(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION steward.create_masking_view(relation regclass, name text DEFAULT NULL) RETURNS text
+    LANGUAGE c AS 'MODULE_PATHNAME', 'create_masking_view_wrapper';
+COMMENT ON FUNCTION steward.create_masking_view(regclass, text) IS 'Makes or replaces a view of a table in its schema and returns its name, quoted: columns with a label as steward.mask_value shows their class, of the same type (NULL where a type has no such mask), the others as they are. name: NULL means the name of the table and _public_view. The view belongs to the role steward_masking_view, which nobody logs in as; nobody may read it until SELECT is granted. Labels and columns that change later need another call. Errors: 42809 no table, or something else has the name; 55000 the role steward_masking_view has members or attributes; 22023 name too long. Callers as steward.protect.';
+
+REVOKE ALL ON FUNCTION steward.pseudonym(text, text, text), steward.create_masking_view(regclass, text) FROM PUBLIC;

@@ -49,6 +49,7 @@ mod leaver;
 mod login;
 mod long_transaction;
 mod mask_value;
+mod masking_view;
 mod matrix;
 mod mode;
 mod mutation;
@@ -126,6 +127,7 @@ fn main() {
         login::tests(),
         long_transaction::tests(),
         mask_value::tests(),
+        masking_view::tests(),
         matrix::tests(),
         mode::tests(),
         mutation::tests(),

@@ -12,6 +12,7 @@ mod call;
 mod key;
 mod number;
 mod text;
+mod view;
 
 use crate::core::mask::{Class, Mask, Spec, id_card};
 use crate::error::{Fault, Outcome, answer};

@@ -50,7 +50,7 @@ fn leaks(value: &str, shown: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn no_mask_returns_its_input(spec in any_spec(), value in prop_oneof![any::<String>(), known_text()]) {
@@ -72,12 +72,13 @@ proptest! {
         class in prop::sample::select(vec![Class::IdCard, Class::Phone, Class::BankCard]),
         mask in prop::sample::select(vec![Mask::Partial, Mask::Generalize]),
         (prefix, suffix) in (end(), end()),
-        number in prop_oneof!["[0-9]{7,19}", "1[3-9][0-9]{9}", "[1-9][0-9]{17}"],
+        number in prop_oneof!["[1-7][0-9]{6,18}", "1[3-9][0-9]{9}", "0[1-9][0-9]{9,10}", "[1-9][0-9]{17}"],
     ) {
         let shown = mask_text(spec(class, mask, prefix, suffix), &number, None);
         if shown != HIDDEN {
             let (front, back) = shown.split_once("****").expect("a fill");
-            prop_assert!(number.starts_with(front) || number[1..].starts_with(front) || number[2..].starts_with(front));
+            // A mobile number may have lost a 0.
+            prop_assert!(number.starts_with(front) || number[1..].starts_with(front));
             prop_assert!(number.ends_with(back));
             prop_assert!(front.len() + back.len() + 4 <= number.len(), "{number}: {shown}");
         }
