@@ -6,7 +6,7 @@ use pgrx::pg_sys::{self, Datum, InvalidOid, Oid};
 use std::cell::{Cell, RefCell};
 use std::hash::BuildHasherDefault;
 
-/// Where `steward.mask_spec` is kept among the types.
+/// Where `steward.mask_spec` is kept among the types, none of which has this number.
 const SPEC: u32 = 0;
 
 backend_local! {
@@ -17,6 +17,9 @@ backend_local! {
 /// The function `steward._mask(type, steward.mask_spec)`, which returns the same type; None: values of the type have no
 /// mask, NULL has to stand in their place.
 pub fn function(kind: Oid) -> Option<Oid> {
+    if kind == InvalidOid {
+        return None;
+    }
     look_up(kind.to_u32(), || {
         let namespace = namespace()?;
         let arguments = [kind, spec_type()?];
