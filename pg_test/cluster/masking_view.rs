@@ -17,6 +17,7 @@ tests! {
     an_owner_whom_people_can_put_on_is_refused,
     only_tables_have_masking_views,
     making_one_is_configuration,
+    it_works_in_a_server_that_does_not_preload,
 }
 
 const CREATE: &str = "SELECT steward.create_masking_view('app.student')";
@@ -195,4 +196,13 @@ fn making_one_is_configuration() {
         school.records("operation_type = 'create_masking_view' AND 'app.student_public_view' = ANY (relations)"),
         1
     );
+}
+
+fn it_works_in_a_server_that_does_not_preload() {
+    let mut school = viewed();
+    school.stop();
+    school.configure(&["shared_preload_libraries = ''"]);
+    school.start();
+    let shown = "SELECT concat_ws(' ', name, id_card, phone) FROM app.student_public_view WHERE id = 7";
+    assert_eq!(ask::<String>(&mut school.session("reader"), shown), "张** 3205**** 138****0007");
 }
