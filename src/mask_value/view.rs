@@ -48,7 +48,7 @@ fn create(relation: pg_sys::Oid, name: Option<&str>) -> Outcome<String> {
 fn ensure_owner(client: &mut SpiClient<'_>) -> Outcome<()> {
     let found = "SELECT r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
             OR EXISTS (SELECT FROM pg_auth_members m WHERE r.oid IN (m.roleid, m.member)) FROM pg_roles r WHERE r.rolname = $1";
-    match own::query(client, found, &[OWNER.into()])?.into_iter().next() {
+    match own::query(client, found, &[OWNER.into()])?.next() {
         None => own::execute(client, &format!("CREATE ROLE {OWNER} NOLOGIN"), &[]).map(drop),
         Some(row) if row.get::<bool>(1)? == Some(false) => Ok(()),
         Some(_) => Err(Fault::wrong_state(format!("role \"{OWNER}\" can be more than the owner of masking views"))
@@ -101,7 +101,7 @@ impl View {
         if name.is_some_and(|name| name.is_empty() || name.len() >= pg_sys::NAMEDATALEN as usize) {
             return Err(Fault::bad_argument("a view's name has 1 to 63 bytes"));
         }
-        let row = own::query(client, DEFINITION, &[relation.into(), name.into()])?.into_iter().next();
+        let row = own::query(client, DEFINITION, &[relation.into(), name.into()])?.next();
         let row = row.ok_or_else(|| Fault::internal("a relation has no columns to look at"))?;
         let text = |place| Ok::<_, Fault>(row.get::<String>(place)?);
         let known = |value: Option<String>| value.ok_or_else(|| Fault::wrong_object("the table has no columns"));
