@@ -4,6 +4,7 @@ mod audit;
 mod execution;
 mod factor;
 mod fixture;
+mod mask_value;
 mod operation;
 mod people;
 mod person;

@@ -50,6 +50,8 @@ mod last_person;
 mod leaver;
 mod login;
 mod long_transaction;
+mod mask_value;
+mod masking_view;
 mod matrix;
 mod mode;
 mod mutation;
@@ -129,6 +131,8 @@ fn main() {
         image_read::tests(),
         login::tests(),
         long_transaction::tests(),
+        mask_value::tests(),
+        masking_view::tests(),
         matrix::tests(),
         mode::tests(),
         mutation::tests(),

@@ -22,6 +22,7 @@ mod frame;
 mod function;
 mod gate;
 mod login;
+mod mask;
 mod operation;
 mod reach;
 mod record;

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod function;
 pub mod gate;
 pub mod login;
+pub mod mask;
 pub mod operation;
 pub mod reach;
 pub mod record;

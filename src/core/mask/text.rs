@@ -1,0 +1,63 @@
+//! Characters and numbers in texts that people typed.
+
+use super::FILL;
+
+/// A full-width digit, letter or sign, or the ideographic space, as the half-width one; others as they are.
+pub fn half_width(character: char) -> char {
+    match character {
+        '\u{3000}' | '\u{a0}' => ' ',
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(character as u32 - 0xfee0).unwrap_or(character),
+        _ => character,
+    }
+}
+
+/// More digits are no number of any class.
+const MOST: usize = 24;
+
+/// The digits of a number, without what people write between them; ASCII only.
+#[derive(Clone, Copy, Default)]
+pub struct Digits {
+    bytes: [u8; MOST],
+    length: usize,
+}
+
+impl Digits {
+    /// The same in this order; None if they are too many.
+    pub fn of(digits: &str) -> Option<Digits> {
+        let mut copy = Digits::default();
+        digits.bytes().try_for_each(|digit| copy.push(digit))?;
+        Some(copy)
+    }
+
+    /// None if there is no more room.
+    pub fn push(&mut self, digit: u8) -> Option<()> {
+        *self.bytes.get_mut(self.length)? = digit;
+        self.length += 1;
+        digit.is_ascii().then_some(())
+    }
+
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+/// Appends the first and the last characters with [`FILL`] between them; None if fewer than `least` would be hidden.
+pub fn keep(out: &mut String, text: &str, prefix: usize, suffix: usize, least: usize) -> Option<()> {
+    let length = text.chars().count();
+    if length < prefix + suffix + least {
+        return None;
+    }
+    out.push_str(&text[..byte_at(text, prefix)]);
+    out.push_str(FILL);
+    out.push_str(&text[byte_at(text, length - suffix)..]);
+    Some(())
+}
+
+/// Where the character with this number, from 0, begins.
+pub fn byte_at(text: &str, number: usize) -> usize {
+    text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
+}
