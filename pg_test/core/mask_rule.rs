@@ -13,7 +13,8 @@ fn phone() -> Vec<String> {
 
 #[test]
 fn a_class_without_a_rule_is_clear() {
-    let rules = [rule("id_card", Mask::Hide, None, Predicate::Masked), rule("phone", Mask::None, None, Predicate::Deny)];
+    let rules =
+        [rule("id_card", Mask::Hide, None, Predicate::Masked), rule("phone", Mask::None, None, Predicate::Deny)];
     assert_eq!(resolve(&phone(), rules.iter()), None);
     assert_eq!(resolve(&[], rules.iter()), None);
 }

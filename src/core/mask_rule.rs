@@ -77,7 +77,8 @@ pub fn resolve<'r>(classes: &[String], rules: impl Iterator<Item = &'r Rule> + C
     let mut strictest: Option<Verdict> = None;
     for class in classes {
         for rule in rules.clone().filter(|rule| rule.concerns(class) && rule.mask > Mask::None) {
-            let spec = Spec { class: Class::from_name(class), mask: rule.mask, prefix: rule.prefix, suffix: rule.suffix };
+            let spec =
+                Spec { class: Class::from_name(class), mask: rule.mask, prefix: rule.prefix, suffix: rule.suffix };
             let verdict = Verdict { spec, predicate: rule.predicate };
             strictest = Some(strictest.map_or(verdict, |known| stricter(known, verdict)));
         }

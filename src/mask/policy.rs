@@ -12,8 +12,8 @@ use crate::error::Fault;
 use crate::{own, raw};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
@@ -144,13 +144,15 @@ fn is_member(role: Oid, of: Oid) -> bool {
     unsafe { pg_sys::is_member_of_role_nosuper(role, of) }
 }
 
-const RULES: &CStr = c"SELECT role::oid::text, class, mask, prefix::text, suffix::text, predicate FROM steward.mask_rule";
+const RULES: &CStr =
+    c"SELECT role::oid::text, class, mask, prefix::text, suffix::text, predicate FROM steward.mask_rule";
 
 fn load_rules() -> Result<Vec<RoleRule>, Fault> {
     own::latest_rows(RULES)
         .iter()
         .map(|row| {
-            let end = |column: usize| row[column].as_ref().map(|end| end.parse().map_err(|_| odd("length"))).transpose();
+            let end =
+                |column: usize| row[column].as_ref().map(|end| end.parse().map_err(|_| odd("length"))).transpose();
             let rule = Rule {
                 class: text(row, 1)?.to_owned(),
                 mask: Mask::from_name(text(row, 2)?).ok_or_else(|| odd("mask"))?,

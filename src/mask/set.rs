@@ -45,7 +45,12 @@ fn set_mask(
             own::execute(client, row, &arguments).map(drop)
         })?;
         let (mask, predicate) = (rule.mask.name(), rule.predicate.name());
-        changed("set_mask", role, &rule.class, json!({ "mask": mask, "prefix": prefix, "suffix": suffix, "predicate": predicate }))
+        changed(
+            "set_mask",
+            role,
+            &rule.class,
+            json!({ "mask": mask, "prefix": prefix, "suffix": suffix, "predicate": predicate }),
+        )
     })())
 }
 

@@ -4,7 +4,7 @@
 use super::mask_level::Level;
 use super::node;
 use crate::core::mask_rule::Verdict;
-use crate::mask_value::call;
+use crate::mask_value;
 use pgrx::pg_sys::{self, CoercionContext, CoercionForm, Expr, List, Node, NodeTag, Oid, Var};
 use std::ffi::{c_char, c_int};
 
@@ -51,9 +51,7 @@ pub unsafe fn row(var: *mut Var, level: &Level) -> *mut Node {
     unsafe {
         let (index, levels_up) = ((*var).varno, (*var).varlevelsup);
         let (mut names, mut columns): (*mut List, *mut List) = (std::ptr::null_mut(), std::ptr::null_mut());
-        node::expandRTE(
-            level.table(index as u32), index, levels_up as c_int, -1, true, &mut names, &mut columns,
-        );
+        node::expandRTE(level.table(index as u32), index, levels_up as c_int, -1, true, &mut names, &mut columns);
         let entry = &*level.entry(index as u32);
         let count = if columns.is_null() { 0 } else { (*columns).length as usize };
         for place in 0..count {
@@ -143,12 +141,12 @@ unsafe fn function_of(kind: Oid) -> (Oid, bool) {
 #[pgrx::pg_guard]
 #[allow(improper_ctypes_definitions)] // called from Rust alone
 unsafe extern "C-unwind" fn function(kind: Oid) -> Oid {
-    call::function(kind).unwrap_or(pg_sys::InvalidOid)
+    mask_value::function(kind).unwrap_or(pg_sys::InvalidOid)
 }
 
 /// The type that says which mask.
 #[pgrx::pg_guard]
 #[allow(improper_ctypes_definitions)] // called from Rust alone
 unsafe extern "C-unwind" fn spec_type() -> Oid {
-    call::spec_type().unwrap_or(pg_sys::InvalidOid)
+    mask_value::spec_type().unwrap_or(pg_sys::InvalidOid)
 }

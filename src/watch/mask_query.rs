@@ -374,7 +374,9 @@ pub unsafe extern "C-unwind" fn refuse(refusal: Refusal, relation: Oid, number: 
     let record = judge::record(tag, vec![utility::relation_name(relation)], Tier::Normal, "mask", &source);
     let fault = match refusal {
         Refusal::Condition => Fault::refused("statement refused: a masked column in a condition")
-            .detail(format!("{column} is masked for role {role}, and its rule denies conditions, sorting and grouping on it."))
+            .detail(format!(
+                "{column} is masked for role {role}, and its rule denies conditions, sorting and grouping on it."
+            ))
             .hint("Leave the column out of WHERE, JOIN, ORDER BY and GROUP BY."),
         Refusal::Written => Fault::refused("statement refused: it would store a mask in the place of a value")
             .detail(format!("{column} is masked for role {role}."))

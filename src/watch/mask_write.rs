@@ -1,9 +1,9 @@
 //! Masks and writing. A mask is no value to be stored: it would be taken for one. And who read a row with masks may write
 //! it back whole: a mask that comes back to its own column changes nothing.
 
+use super::mask_expression::{self, case};
 use super::mask_level::Level;
 use super::mask_query::{Job, Refusal, refuse};
-use super::mask_expression::{self, case};
 use super::{list, node};
 use pgrx::pg_sys::{self, CmdType, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry, TargetEntry, Var};
 use std::ffi::{CStr, c_int, c_void};
@@ -90,7 +90,9 @@ impl Search {
             let nth = |list: *mut List| {
                 let count = if list.is_null() { 0 } else { (*list).length as i16 };
                 let chosen = if number == 0 { 1..=count } else { number..=number.min(count) };
-                chosen.filter(|place| *place >= 1).map(move |place| (*(*list).elements.add(place as usize - 1)).ptr_value)
+                chosen
+                    .filter(|place| *place >= 1)
+                    .map(move |place| (*(*list).elements.add(place as usize - 1)).ptr_value)
             };
             match (*table).rtekind {
                 RTEKind::RTE_RELATION => {
@@ -124,8 +126,11 @@ impl Search {
             let level = Level::new(query, around, (*self.job).role, &mut touched);
             let outer = std::mem::replace(&mut self.level, &level);
             let found = if (*query).setOperations.is_null() {
-                let outputs =
-                    if (*query).commandType == CmdType::CMD_SELECT { (*query).targetList } else { (*query).returningList };
+                let outputs = if (*query).commandType == CmdType::CMD_SELECT {
+                    (*query).targetList
+                } else {
+                    (*query).returningList
+                };
                 list::<TargetEntry>(outputs)
                     .filter(|target| !(**target).resjunk && (number == 0 || (**target).resno == number))
                     .any(|target| self.value((*target).expr.cast()))

@@ -1,6 +1,6 @@
 //! Conditions: what a mask hides cannot be asked for either (cases 12, 13, 23).
 
-use super::{HIDDEN, desk, desk_with, refused, shown};
+use super::{desk, desk_with, refused, shown, tells};
 use crate::expect::db_error;
 
 tests! {
@@ -15,7 +15,7 @@ tests! {
 /// Case 12: the answers are those of a table that holds the masks.
 fn every_question_is_answered_by_the_mask() {
     let school = desk_with(
-        "CREATE TABLE desk.copy AS SELECT id, '138****'::text AS phone FROM desk.student; GRANT SELECT ON desk.copy TO cs",
+        "CREATE TABLE desk.copy AS SELECT id, steward.mask_value('phone', phone) AS phone FROM desk.student; GRANT SELECT ON desk.copy TO cs",
     );
     let mut clerk = school.session("cs");
     for question in [
@@ -30,7 +30,7 @@ fn every_question_is_answered_by_the_mask() {
         "count(*) FROM {} WHERE NOT phone <> '13800000007'",
         "count(*) FROM {} WHERE phone IS NOT DISTINCT FROM '13800000007'",
         "min(phone), max(phone), count(DISTINCT phone) FROM {}",
-        "substr(phone, 8, 4), count(*) FROM {} GROUP BY substr(phone, 8, 4)",
+        "substr(phone, 4, 4), count(*) FROM {} GROUP BY substr(phone, 4, 4)",
         "count(*) FROM (SELECT rank() OVER (ORDER BY phone) r FROM {}) x WHERE r = 1",
         "count(*) FROM {} HAVING max(phone) > '13800000050'",
         "count(*) FROM generate_series(1, 3) g JOIN {} s ON s.phone = '1380000000' || g",
@@ -41,15 +41,12 @@ fn every_question_is_answered_by_the_mask() {
         let (real, copy) = (shown(&mut clerk, &ask("desk.student")), shown(&mut clerk, &ask("desk.copy")));
         assert_eq!(real, copy, "{question}");
     }
-    // Of equal masks no row is first.
-    let order = "SELECT count(DISTINCT phone) FROM (SELECT phone FROM desk.student ORDER BY phone DESC LIMIT 3) x";
-    assert_eq!(shown(&mut clerk, order), "1");
 }
 
 /// Case 23.
 fn two_masked_columns_join_by_their_masks() {
     let school = desk();
-    let join = "SELECT count(*) FROM desk.student a JOIN desk.student b ON a.phone = b.phone";
+    let join = "SELECT count(*) FROM desk.student a JOIN desk.student b ON a.id_card = b.id_card";
     assert_eq!(shown(&mut school.session("teacher"), join), "100");
     assert_eq!(shown(&mut school.session("cs"), join), "10000");
 }
@@ -59,14 +56,18 @@ fn an_equality_with_a_constant() {
     let school = desk_with("SELECT steward.set_mask('cs', 'phone', predicate => 'equal'); ANALYZE desk.student");
     let mut clerk = school.session("cs");
     for find in ["phone = '13800000007'", "'13800000007' = phone AND score >= 0", "phone = '13800000007'::text"] {
-        assert_eq!(shown(&mut clerk, &format!("SELECT id, phone FROM desk.student WHERE {find}")), "7|138****", "{find}");
+        assert_eq!(
+            shown(&mut clerk, &format!("SELECT id, phone FROM desk.student WHERE {find}")),
+            "7|138****0007",
+            "{find}"
+        );
     }
     let row = clerk.query_one("SELECT id, phone FROM desk.student WHERE phone = $1", &[&"13800000007"]).expect("query");
-    assert_eq!((row.get::<_, i32>(0), row.get::<_, String>(1)), (7, "138****".to_owned()));
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, String>(1)), (7, "138****0007".to_owned()));
     let join = "SELECT b.id FROM desk.student a JOIN desk.student b ON b.phone = '13800000007' AND a.id = b.id";
     assert_eq!(shown(&mut clerk, join), "7");
     let update = "UPDATE desk.student SET note = 'called' WHERE phone = '13800000007' RETURNING id, phone";
-    assert_eq!(shown(&mut clerk, update), "7|138****");
+    assert_eq!(shown(&mut clerk, update), "7|138****0007");
     clerk.batch_execute("SET enable_seqscan = off").expect("setting");
     let plan = shown(&mut clerk, "EXPLAIN SELECT id FROM desk.student WHERE phone = '13800000007'");
     assert!(plan.contains("student_phone"), "{plan}");
@@ -95,22 +96,32 @@ fn what_is_more_than_an_equality_sees_the_mask() {
         let query = format!("SELECT count(*) FROM desk.student, (VALUES ('13800000007')) o(number) WHERE {find}");
         assert_eq!(shown(&mut clerk, &query), "0", "{find}");
     }
-    let told = shown(&mut clerk, "SELECT string_agg((phone = '1380000' || lpad(id::text, 4, '0'))::text, ',') FROM desk.student");
+    let told = shown(
+        &mut clerk,
+        "SELECT string_agg((phone = '1380000' || lpad(id::text, 4, '0'))::text, ',') FROM desk.student",
+    );
     assert!(!told.contains("true"), "a result is no condition: {told}");
 }
 
 /// Case 13: on a protected table.
 fn an_equality_is_on_record() {
-    let school = desk_with("SELECT steward.set_mask('cs', 'phone', predicate => 'equal'); SELECT steward.protect('desk.student')");
+    let school = desk_with(
+        "SELECT steward.set_mask('cs', 'phone', predicate => 'equal'); SELECT steward.protect('desk.student')",
+    );
     let mut clerk = school.session("cs");
-    shown(&mut clerk, "SELECT id FROM desk.student WHERE phone = '13800000007'; SELECT id FROM desk.student WHERE id = 7");
+    shown(
+        &mut clerk,
+        "SELECT id FROM desk.student WHERE phone = '13800000007'; SELECT id FROM desk.student WHERE id = 7",
+    );
     let compared = "user_id = 'cs' AND details::jsonb @> '{\"compared_unmasked\": [\"desk.student.phone\"]}'";
     assert_eq!(school.records(compared), 1);
 }
 
 /// Sorting and grouping are conditions too.
 fn a_denied_condition() {
-    let school = desk_with("SELECT steward.set_mask('cs', 'phone', predicate => 'deny'); SELECT steward.protect('desk.student')");
+    let school = desk_with(
+        "SELECT steward.set_mask('cs', 'phone', predicate => 'deny'); SELECT steward.protect('desk.student')",
+    );
     let mut clerk = school.session("cs");
     for query in [
         "SELECT id FROM desk.student WHERE phone = '13800000007'",
@@ -126,10 +137,10 @@ fn a_denied_condition() {
     ] {
         refused(&mut clerk, query, "a masked column in a condition");
     }
-    assert_eq!(shown(&mut clerk, "SELECT phone FROM desk.student WHERE id = 7"), "138****");
+    assert_eq!(shown(&mut clerk, "SELECT phone FROM desk.student WHERE id = 7"), "138****0007");
     assert_eq!(shown(&mut school.session("teacher"), "SELECT id FROM desk.student WHERE phone = '13800000007'"), "7");
     let error = db_error(clerk.simple_query("SELECT id FROM desk.student WHERE phone = '13800000007'"));
     assert!(error.detail().unwrap_or("").contains("desk.student.phone"), "{error:?}");
-    assert!(!format!("{error:?}").contains(HIDDEN), "{error:?}");
+    assert!(!tells(&format!("{error:?}")), "{error:?}");
     assert!(school.records("user_id = 'cs' AND result = 'DENIED' AND rule = 'mask'") >= 10);
 }

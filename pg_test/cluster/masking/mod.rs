@@ -1,7 +1,7 @@
 //! Transparent masks: `app.student` with the classes name, id_card and phone, seen by the role `cs` (masked), `teacher`
 //! (clear), the owner `app_owner` and the superuser. Each file is a way by which values leak elsewhere.
 //!
-//! Student 7 has the phone number 13800000007. Nothing that `cs` is shown may contain `HIDDEN` of it.
+//! Student 7 has the phone number 13800000007 and the identity number 110101201001010007.
 
 pub mod cached_plan;
 pub mod condition;
@@ -15,8 +15,11 @@ use postgres::{Client, SimpleQueryMessage};
 
 use crate::school::School;
 
-/// What is hidden of every phone number here.
-const HIDDEN: &str = "0000";
+/// Whether a text tells anything that is hidden: the middle of a phone number, the birth date of an identity number, a name.
+fn tells(text: &str) -> bool {
+    ["0000", "2010010", "student 7"].iter().any(|hidden| text.contains(hidden))
+}
+
 const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
 
 /// The table of the study that all the leaks were found with.
@@ -95,7 +98,7 @@ fn masked(school: &School, query: &str) -> String {
     let mut session = school.session("cs");
     let answer = shown(&mut session, query);
     for answer in [&answer, &shown_prepared(&mut session, query)] {
-        assert!(!answer.contains(HIDDEN), "{query} shows {answer}");
+        assert!(!tells(&answer), "{query} shows {answer}");
         assert!(answer.contains("138****"), "{query} shows {answer}");
     }
     answer
@@ -108,7 +111,7 @@ fn hidden_or_refused(school: &School, query: &str) {
         Err(error) => assert_eq!(error.code(), Some(REFUSED), "{query}: {error:?}"),
         Ok(messages) => {
             let text = format!("{messages:?}");
-            assert!(!text.contains(HIDDEN), "{query} shows {text}");
+            assert!(!tells(&text), "{query} shows {text}");
         }
     }
 }

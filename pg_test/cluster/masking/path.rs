@@ -1,7 +1,7 @@
 //! Ways by which a value is read: functions, views, cursors, whole rows, joins, system columns, parallel workers (cases 3,
 //! 4, 6, 11, 14, 20, 21, 22, 25, 26, 36, 39, 43).
 
-use super::{HIDDEN, desk, desk_with, hidden_or_refused, masked, refused, shown};
+use super::{desk, desk_with, hidden_or_refused, masked, refused, shown, tells};
 
 tests! {
     a_body_in_sql_that_is_parsed_or_text,
@@ -67,8 +67,10 @@ fn a_function_that_is_put_in_place_of_its_call() {
     // The plan is thrown away with the function that it was made of.
     let mut owner = school.superuser();
     let mut clerk = school.session("cs");
-    clerk.batch_execute("SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT number FROM desk.named(7)").expect("prepare");
-    assert_eq!(shown(&mut clerk, "EXECUTE p"), "138****");
+    clerk
+        .batch_execute("SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT number FROM desk.named(7)")
+        .expect("prepare");
+    assert_eq!(shown(&mut clerk, "EXECUTE p"), "138****0007");
     owner
         .batch_execute(
             "CREATE OR REPLACE FUNCTION desk.named(wanted int DEFAULT 7) RETURNS TABLE (number text) LANGUAGE sql STABLE
@@ -105,23 +107,27 @@ fn cursors() {
     let mut clerk = school.session("cs");
     for more in ["", "BINARY", "SCROLL"] {
         let open = format!("BEGIN; DECLARE c {more} CURSOR FOR {PHONE}; FETCH c");
-        assert!(!shown(&mut clerk, &open).contains(HIDDEN), "{more}");
+        assert!(!tells(&shown(&mut clerk, &open)), "{more}");
         clerk.batch_execute("ROLLBACK").expect("rollback");
     }
     let held = format!("BEGIN; DECLARE c CURSOR WITH HOLD FOR {PHONE}; COMMIT; FETCH c");
-    assert_eq!(shown(&mut clerk, &held), "138****");
+    assert_eq!(shown(&mut clerk, &held), "138****0007");
 }
 
 /// Case 20.
 fn whole_rows() {
     let school = desk();
-    for row in ["s", "s::text", "to_jsonb(s)", "row_to_json(s)", "(s).phone", "ROW(s.*)", "array_agg(s)", "(SELECT s)"] {
+    for row in ["s", "s::text", "to_jsonb(s)", "row_to_json(s)", "(s).phone", "ROW(s.*)", "array_agg(s)", "(SELECT s)"]
+    {
         masked(&school, &format!("SELECT {row} FROM desk.student s WHERE id = 7"));
     }
     masked(&school, "SELECT json_agg(s) FROM desk.student s WHERE id < 10");
     masked(&school, "TABLE desk.student");
     masked(&school, "SELECT x.s FROM (SELECT s FROM desk.student s WHERE id = 7) x");
-    let system = shown(&mut school.session("cs"), "SELECT ctid IS NULL, xmin IS NULL, tableoid::regclass FROM desk.student WHERE id = 7");
+    let system = shown(
+        &mut school.session("cs"),
+        "SELECT ctid IS NULL, xmin IS NULL, tableoid::regclass FROM desk.student WHERE id = 7",
+    );
     assert_eq!(system, "f|f|desk.student");
 }
 
@@ -159,7 +165,7 @@ fn a_function_that_runs_for_next_to_nothing() {
         clerk.batch_execute("SET my.told = 'told '").expect("setting");
         shown(&mut clerk, condition);
         let told = shown(&mut clerk, "SHOW my.told");
-        assert!(!told.contains(HIDDEN), "{condition}: {told}");
+        assert!(!tells(&told), "{condition}: {told}");
         assert!(told.contains("138****"), "{condition}: {told}");
     }
 }
@@ -168,12 +174,13 @@ fn a_function_that_runs_for_next_to_nothing() {
 fn an_error_says_no_more_than_the_mask() {
     let school = desk();
     let mut clerk = school.session("cs");
-    for expression in ["phone::int8", "phone::date", "id_card::json", "name::int", "('x' || phone)::uuid", "s::text::int"] {
+    for expression in
+        ["phone::int8", "phone::date", "id_card::json", "name::int", "('x' || phone)::uuid", "s::text::int"]
+    {
         let query = format!("SELECT {expression} FROM desk.student s WHERE id = 7");
         let error = format!("{:?}", crate::expect::db_error(clerk.simple_query(&query)));
-        assert!(!error.contains(HIDDEN) && !error.contains("student 7"), "{query}: {error}");
+        assert!(!tells(&error), "{query}: {error}");
     }
-    assert_eq!(shown(&mut clerk, "SELECT 1 / (length(phone) - 11) FROM desk.student WHERE id = 7"), "0");
 }
 
 /// Case 21.
@@ -182,7 +189,10 @@ fn queries_inside_functions_of_the_server() {
     masked(&school, "SELECT query_to_xml('SELECT phone FROM desk.student WHERE id = 7', true, false, '')");
     masked(&school, "SELECT table_to_xml('desk.student', true, false, '')");
     hidden_or_refused(&school, "SELECT * FROM ts_stat('SELECT to_tsvector(''simple'', phone) FROM desk.student')");
-    hidden_or_refused(&school, "BEGIN; DECLARE c CURSOR FOR SELECT phone FROM desk.student; SELECT cursor_to_xml('c', 9, true, false, '')");
+    hidden_or_refused(
+        &school,
+        "BEGIN; DECLARE c CURSOR FOR SELECT phone FROM desk.student; SELECT cursor_to_xml('c', 9, true, false, '')",
+    );
 }
 
 /// Case 22: a mask that is a constant must not make a row of nothing.
@@ -221,7 +231,7 @@ fn every_shape_of_a_query() {
         "(SELECT phone FROM desk.student ORDER BY phone LIMIT 1) INTERSECT SELECT phone FROM desk.student",
         "SELECT max(phone), min(phone), string_agg(phone, ',') FROM desk.student",
         "SELECT first_value(phone) OVER (PARTITION BY phone ORDER BY phone) FROM desk.student",
-        "SELECT count(phone) FILTER (WHERE phone = '138****'), max(phone) FROM desk.student",
+        "SELECT count(phone) FILTER (WHERE phone LIKE '138****%'), max(phone) FROM desk.student",
         "SELECT xmlserialize(CONTENT xmlelement(name p, phone) AS text) FROM desk.student WHERE id = 7",
         "SELECT CASE phone WHEN '13800000007' THEN 'found' ELSE phone END FROM desk.student WHERE id = 7",
         "SELECT x.phone FROM desk.student s JOIN LATERAL (SELECT s.phone) x ON true WHERE s.id = 7",
@@ -240,10 +250,10 @@ fn a_parallel_plan() {
         SET max_parallel_workers_per_gather = 2; SET force_parallel_mode = on; ";
     let mut clerk = school.session("cs");
     clerk.batch_execute(settings).expect("settings");
-    let query = "SELECT phone FROM desk.student WHERE phone LIKE '%*'";
+    let query = "SELECT phone FROM desk.student WHERE phone LIKE '%*%'";
     let plan = shown(&mut clerk, &format!("EXPLAIN {query}"));
     assert!(plan.contains("Gather"), "{plan}");
-    assert_eq!(shown(&mut clerk, query).lines().filter(|line| *line == "138****").count(), 100);
+    assert_eq!(shown(&mut clerk, query).lines().filter(|line| line.starts_with("138****")).count(), 100);
 }
 
 /// Case 25.
@@ -275,8 +285,12 @@ fn partitions_and_children() {
     let prepare = "SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT phone FROM desk.call_3";
     clerk.batch_execute(prepare).expect("prepare");
     assert_eq!(shown(&mut clerk, "EXECUTE p"), "13800000003", "it is no part of anything yet");
-    superuser.batch_execute("ALTER TABLE desk.call ATTACH PARTITION desk.call_3 FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')").expect("attach");
-    assert_eq!(shown(&mut clerk, "EXECUTE p"), "138****");
+    superuser
+        .batch_execute(
+            "ALTER TABLE desk.call ATTACH PARTITION desk.call_3 FOR VALUES FROM ('2027-01-01') TO ('2028-01-01')",
+        )
+        .expect("attach");
+    assert_eq!(shown(&mut clerk, "EXECUTE p"), "138****0003");
 }
 
 /// Case 26.
@@ -309,7 +323,7 @@ fn odd_names() {
          SECURITY LABEL FOR pg_steward ON COLUMN desk.\"odd \"\"one\".\" 1st\" IS 'phone'",
     );
     let answer = masked(&school, "SELECT * FROM desk.\"odd \"\"one\"");
-    assert_eq!(answer, ["138****"; 4].join("|"));
+    assert_eq!(answer, ["138****0001"; 4].join("|"));
     masked(&school, "SELECT o FROM desk.\"odd \"\"one\" o");
 }
 
@@ -328,12 +342,15 @@ fn types_of_every_kind() {
     );
     let mut clerk = school.session("cs");
     let answer = shown(&mut clerk, "SELECT * FROM desk.kinds");
-    assert!(!answer.contains(HIDDEN) && answer.contains("NULL|NULL|NULL|NULL"), "{answer}");
+    assert!(!tells(&answer) && answer.contains("NULL|NULL|NULL|NULL"), "{answer}");
     let types = "pg_typeof(a), pg_typeof(b), pg_typeof(c), pg_typeof(d), pg_typeof(e), pg_typeof(f), pg_typeof(h)";
     let names = "character varying|character|name|desk.number|bytea|desk.shade|point";
     assert_eq!(shown(&mut clerk, &format!("SELECT {types} FROM desk.kinds")), names);
     assert_eq!(shown(&mut clerk, "SELECT length(a) <= 5, octet_length(b) FROM desk.kinds"), "t|12");
-    shown(&mut clerk, "SELECT k, i < 'x', max(i) OVER (), max(a) OVER () FROM desk.kinds k ORDER BY i, a, b, c, d, f, g");
+    shown(
+        &mut clerk,
+        "SELECT k, i < 'x', max(i) OVER (), max(a) OVER () FROM desk.kinds k ORDER BY i, a, b, c, d, f, g",
+    );
     shown(&mut clerk, "CREATE TEMP TABLE copy AS SELECT * FROM desk.kinds; TABLE copy");
 }
 
@@ -359,7 +376,12 @@ fn a_user_without_a_privilege_on_the_column() {
 fn a_user_without_any_privilege() {
     let school = desk_with("REVOKE ALL ON desk.student FROM cs");
     let mut clerk = school.session("cs");
-    for query in [PHONE, "SELECT s FROM desk.student s", "SELECT count(*) FROM desk.student", "UPDATE desk.student SET phone = ''"] {
+    for query in [
+        PHONE,
+        "SELECT s FROM desk.student s",
+        "SELECT count(*) FROM desk.student",
+        "UPDATE desk.student SET phone = ''",
+    ] {
         refused(&mut clerk, query, "permission denied");
     }
 }
@@ -367,8 +389,8 @@ fn a_user_without_any_privilege() {
 /// They have no floor: the hook alone.
 fn an_owner_and_a_superuser_with_a_rule() {
     let school = desk_with("SELECT steward.set_mask('app_owner', '*'), steward.set_mask('postgres', 'phone')");
-    assert_eq!(shown(&mut school.session("app_owner"), PHONE), "138****");
-    assert_eq!(shown(&mut school.session("postgres"), PHONE), "138****");
+    assert_eq!(shown(&mut school.session("app_owner"), PHONE), "138****0007");
+    assert_eq!(shown(&mut school.session("postgres"), PHONE), "138****0007");
     assert_eq!(shown(&mut school.session("teacher"), PHONE), "13800000007");
     let mut superuser = school.superuser();
     // What the server asks itself for a foreign key is not masked.
@@ -429,7 +451,9 @@ fn an_unmasked_role_has_the_plan_it_always_had() {
     let school = desk_with("ANALYZE desk.student");
     let mut teacher = school.session("teacher");
     teacher.batch_execute("SET enable_seqscan = off").expect("setting");
-    for query in ["SELECT * FROM desk.student WHERE phone = '13800000007'", "SELECT s, phone FROM desk.student s ORDER BY phone"] {
+    for query in
+        ["SELECT * FROM desk.student WHERE phone = '13800000007'", "SELECT s, phone FROM desk.student s ORDER BY phone"]
+    {
         let plan = shown(&mut teacher, &format!("EXPLAIN (VERBOSE) {query}"));
         assert!(!plan.contains("_mask"), "{plan}");
         assert!(query.contains("ORDER") || plan.contains("Index"), "{plan}");

@@ -18,7 +18,11 @@ const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
 
 fn nobody_else_sets_a_mask() {
     let school = desk();
-    for call in ["set_mask('cs', 'phone', 'none')", "drop_mask('cs', 'phone')", "exempt_mask('cs', 'phone', now() + '1 day', 'me')"] {
+    for call in [
+        "set_mask('cs', 'phone', 'none')",
+        "drop_mask('cs', 'phone')",
+        "exempt_mask('cs', 'phone', now() + '1 day', 'me')",
+    ] {
         for login in ["cs", "app_owner", "teacher"] {
             let error = db_error(school.session(login).simple_query(&format!("SELECT steward.{call}")));
             assert_eq!(error.code(), &SqlState::INSUFFICIENT_PRIVILEGE, "{login}: {call}");
@@ -41,7 +45,10 @@ fn nobody_else_sets_a_mask() {
 
 fn weakening_a_rule_takes_two_approvals() {
     let school = School::inactive();
-    school.superuser().batch_execute("SELECT steward.set_mask('clerk_zhao', 'phone', 'hide'); SELECT steward.activate()").expect("set-up");
+    school
+        .superuser()
+        .batch_execute("SELECT steward.set_mask('clerk_zhao', 'phone', 'hide'); SELECT steward.activate()")
+        .expect("set-up");
     for script in [
         "SELECT steward.set_mask('clerk_zhao', 'phone', 'partial')",
         "SELECT steward.set_mask('clerk_zhao', 'phone', 'hide', predicate => 'equal')",
@@ -51,7 +58,8 @@ fn weakening_a_rule_takes_two_approvals() {
     ] {
         let mut applicant = school.superuser();
         let op_no = request(&mut applicant, script, ", approvals => 1");
-        let needed: i32 = crate::school::ask(&mut applicant, &format!("SELECT approvals_needed FROM steward.show('{op_no}')"));
+        let needed: i32 =
+            crate::school::ask(&mut applicant, &format!("SELECT approvals_needed FROM steward.show('{op_no}')"));
         if needed == 1 {
             school.vote("reviewer_sun", "approve", &op_no).expect("approve");
             school.vote("region_liu", "confirm", &op_no).expect("confirm");
@@ -100,20 +108,36 @@ fn wrong_arguments() {
     }
     let unknown = &SqlState::UNDEFINED_OBJECT;
     expect_error(superuser.batch_execute("SELECT steward.drop_mask('cs', 'email')"), unknown, "", "mask_rule");
-    expect_error(superuser.batch_execute("SELECT steward.set_mask(4294967294::oid::regrole, 'phone')"), unknown, "", "");
+    expect_error(
+        superuser.batch_execute("SELECT steward.set_mask(4294967294::oid::regrole, 'phone')"),
+        unknown,
+        "",
+        "",
+    );
 }
 
 fn every_change_is_on_record() {
     let school = desk();
     school.superuser().batch_execute("SELECT steward.exempt_mask('cs', 'phone', now() + '1 day', 'a reason'); SELECT steward.drop_mask('cs', 'name')").expect("changes");
-    for (call, words) in [("set_mask", "{\"role\": \"cs\", \"class\": \"phone\", \"mask\": \"partial\"}"), ("exempt_mask", "{\"reason\": \"a reason\"}"), ("drop_mask", "{\"class\": \"name\"}")] {
-        assert_eq!(school.records(&format!("operation_type = '{call}' AND tier = 'critical' AND details::jsonb @> '{words}'")), 1, "{call}");
+    for (call, words) in [
+        ("set_mask", "{\"role\": \"cs\", \"class\": \"phone\", \"mask\": \"partial\"}"),
+        ("exempt_mask", "{\"reason\": \"a reason\"}"),
+        ("drop_mask", "{\"class\": \"name\"}"),
+    ] {
+        assert_eq!(
+            school.records(&format!("operation_type = '{call}' AND tier = 'critical' AND details::jsonb @> '{words}'")),
+            1,
+            "{call}"
+        );
     }
 }
 
 fn a_dump_carries_the_rules() {
     let school = desk();
-    school.superuser().batch_execute("SELECT steward.exempt_mask('teacher', '*', now() + '1 day', 'a reason')").expect("exempt");
+    school
+        .superuser()
+        .batch_execute("SELECT steward.exempt_mask('teacher', '*', now() + '1 day', 'a reason')")
+        .expect("exempt");
     let mut dump = school.client_program("pg_dump");
     dump.args(["-d", crate::school::HOME, "--data-only", "-t", "steward.mask_*"]);
     let dump = String::from_utf8_lossy(&dump.output().expect("pg_dump").stdout).into_owned();
