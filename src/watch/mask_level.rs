@@ -43,6 +43,7 @@ impl Entry {
 pub struct Level {
     pub query: *mut Query,
     pub parent: *const Level,
+    tables: *mut pg_sys::List,
     entries: *mut Entry,
 }
 
@@ -51,9 +52,10 @@ impl Level {
     pub unsafe fn new(query: *mut Query, parent: *const Level, role: Oid, touched: &mut bool) -> Level {
         // Safe: a complete query; as many entries are made as its table has, and one for the index 0.
         unsafe {
-            let count = length((*query).rtable);
+            let tables = (*query).rtable;
+            let count = length(tables);
             let entries = node::array::<Entry>(count + 1);
-            let level = Level { query, parent, entries };
+            let level = Level { query, parent, tables, entries };
             for index in 1..=count {
                 let table = level.table(index as u32);
                 if (*table).rtekind == RTEKind::RTE_RELATION && is_masked((*table).relid) {
@@ -84,7 +86,7 @@ impl Level {
     /// An entry of its range table, counted from 1.
     pub unsafe fn table(&self, index: u32) -> *mut RangeTblEntry {
         // Safe: the index is one of the query's own.
-        unsafe { (*(*(*self.query).rtable).elements.add(index as usize - 1)).ptr_value.cast() }
+        unsafe { (*(*self.tables).elements.add(index as usize - 1)).ptr_value.cast() }
     }
 
     pub unsafe fn entry(&self, index: u32) -> *mut Entry {
@@ -95,7 +97,7 @@ impl Level {
     /// How many entries there are.
     pub unsafe fn count(&self) -> u32 {
         // Safe: a live query.
-        unsafe { length((*self.query).rtable) as u32 }
+        unsafe { length(self.tables) as u32 }
     }
 }
 

@@ -16,7 +16,6 @@ use pgrx::pg_sys::{self, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry, Var}
 use std::ffi::{c_char, c_int, c_void};
 
 /// nodes/nodeFuncs.h.
-const QTW_IGNORE_RANGE_TABLE: c_int = 0x08;
 const QTW_DONT_COPY_QUERY: c_int = 0x40;
 
 /// One planning.
@@ -84,9 +83,11 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
         let checks = std::mem::replace(&mut (*query).withCheckOptions, std::ptr::null_mut());
         let conflict = std::mem::replace(&mut (*query).onConflict, std::ptr::null_mut());
         let having = std::mem::replace(&mut (*query).havingQual, std::ptr::null_mut());
+        let tables = std::mem::replace(&mut (*query).rtable, std::ptr::null_mut());
         let context = (job as *mut Job).cast();
-        node::query_tree_mutator(query, mutate, context, QTW_IGNORE_RANGE_TABLE | QTW_DONT_COPY_QUERY);
+        node::query_tree_mutator(query, mutate, context, QTW_DONT_COPY_QUERY);
         (*query).withCheckOptions = checks;
+        (*query).rtable = tables;
         (*query).havingQual = conjuncts(having, job);
         if !conflict.is_null() {
             (*conflict).onConflictSet = mutate((*conflict).onConflictSet.cast(), context).cast();

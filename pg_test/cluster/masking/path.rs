@@ -24,6 +24,7 @@ tests! {
     a_user_without_any_privilege,
     an_owner_and_a_superuser_with_a_rule,
     statistics,
+    row_security_on_a_masked_column,
     a_policy_that_does_not_read_back,
     an_unmasked_role_has_the_plan_it_always_had,
 }
@@ -458,4 +459,16 @@ fn an_unmasked_role_has_the_plan_it_always_had() {
         assert!(!plan.contains("_mask"), "{plan}");
         assert!(query.contains("ORDER") || plan.contains("Index"), "{plan}");
     }
+}
+
+/// The conditions of row security compare values, not masks.
+fn row_security_on_a_masked_column() {
+    let school = desk_with(
+        "DROP POLICY everybody ON desk.student; CREATE POLICY one ON desk.student USING (phone = '13800000007')",
+    );
+    assert_eq!(masked(&school, "SELECT id, phone FROM desk.student"), "7|138****0007");
+    let mut clerk = school.session("cs");
+    assert_eq!(shown(&mut clerk, "UPDATE desk.student SET note = 'x' RETURNING id"), "7");
+    let moved = crate::expect::db_error(clerk.simple_query("UPDATE desk.student SET phone = '13900000007'"));
+    assert!(moved.message().contains("row-level security"), "{moved:?}");
 }
