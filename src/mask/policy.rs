@@ -179,14 +179,22 @@ fn load_exemptions() -> Result<Vec<Exemption>, Fault> {
         .collect()
 }
 
-/// A column has the classes that columns of its name have in every table that its own inherits from.
+/// A column has the classes that columns of its name have in every table that its own inherits from. A generated column has
+/// those of what it is made of, and where a table keeps its long values they have all of its classes.
 const LABELS: &CStr = c"WITH RECURSIVE label(relation, name, class) AS (
         SELECT l.objoid, a.attname, l.label FROM pg_seclabel l
             JOIN pg_attribute a ON a.attrelid = l.objoid AND a.attnum = l.objsubid AND NOT a.attisdropped
             WHERE l.provider = 'pg_steward' AND l.classoid = 'pg_class'::regclass AND l.objsubid > 0
-        UNION SELECT i.inhrelid, l.name, l.class FROM label l JOIN pg_inherits i ON i.inhparent = l.relation)
-    SELECT l.relation::text, a.attnum::text, l.class FROM label l
-        JOIN pg_attribute a ON a.attrelid = l.relation AND a.attname = l.name AND NOT a.attisdropped";
+        UNION SELECT i.inhrelid, l.name, l.class FROM label l JOIN pg_inherits i ON i.inhparent = l.relation),
+    labelled(relation, number, class) AS (SELECT l.relation, a.attnum, l.class FROM label l
+        JOIN pg_attribute a ON a.attrelid = l.relation AND a.attname = l.name AND NOT a.attisdropped)
+    SELECT relation::text, number::text, class FROM labelled
+    UNION SELECT l.relation::text, d.adnum::text, l.class FROM labelled l
+        JOIN pg_depend u ON u.refclassid = 'pg_class'::regclass AND u.refobjid = l.relation AND u.refobjsubid = l.number
+        JOIN pg_attrdef d ON u.classid = 'pg_attrdef'::regclass AND d.oid = u.objid
+        JOIN pg_attribute g ON g.attrelid = l.relation AND g.attnum = d.adnum AND g.attgenerated <> '' AND g.attnum <> l.number
+    UNION SELECT c.reltoastrelid::text, '3', l.class FROM labelled l
+        JOIN pg_class c ON c.oid = l.relation AND c.reltoastrelid <> 0";
 
 /// Plans on everything that is or was masked are made anew, in every session, once this transaction commits.
 pub fn forget_plans() -> Result<(), Fault> {

@@ -39,7 +39,8 @@ unsafe extern "C-unwind" fn plan(
 ) -> *mut pg_sys::PlannedStmt {
     unsafe {
         let mut job = Job::new(text, query);
-        if !standing_aside() && !raw::InNoForceRLSOperation() && may_concern(query) {
+        let masked = cache::if_fresh(cache::Policy::is_masked) != Some(false);
+        if masked && !standing_aside() && !raw::InNoForceRLSOperation() && may_concern(query) {
             mask_query::mask(query, &mut job);
         }
         let plan = match NEXT {
@@ -53,9 +54,6 @@ unsafe extern "C-unwind" fn plan(
 
 /// Whether a statement touches anything of which some role does not see all, or may.
 unsafe fn may_concern(query: *mut Query) -> bool {
-    if cache::if_fresh(cache::Policy::is_masked) == Some(false) {
-        return false;
-    }
     // Safe: a complete query, which is only read.
     unsafe {
         if cache::if_fresh(|policy| policy.masks_concern(pg_sys::InvalidOid)).flatten().is_none() {

@@ -25,6 +25,10 @@ tests! {
     an_owner_and_a_superuser_with_a_rule,
     statistics,
     row_security_on_a_masked_column,
+    a_function_in_a_parallel_worker,
+    a_generated_column,
+    where_long_values_are_kept,
+    settings_and_commands_of_the_session,
     a_policy_that_does_not_read_back,
     an_unmasked_role_has_the_plan_it_always_had,
 }
@@ -471,4 +475,78 @@ fn row_security_on_a_masked_column() {
     assert_eq!(shown(&mut clerk, "UPDATE desk.student SET note = 'x' RETURNING id"), "7");
     let moved = crate::expect::db_error(clerk.simple_query("UPDATE desk.student SET phone = '13900000007'"));
     assert!(moved.message().contains("row-level security"), "{moved:?}");
+}
+
+/// Case 39: what a worker runs by itself is planned there.
+fn a_function_in_a_parallel_worker() {
+    let school = desk_with(
+        "CREATE FUNCTION desk.look(int) RETURNS text LANGUAGE plpgsql PARALLEL SAFE STABLE AS
+            'BEGIN RETURN (SELECT phone FROM desk.student WHERE id = $1); END'",
+    );
+    let mut clerk = school.session("cs");
+    clerk.batch_execute("SET force_parallel_mode = on").expect("setting");
+    let query = "SELECT desk.look(id) FROM desk.student WHERE id < 4";
+    assert!(shown(&mut clerk, &format!("EXPLAIN {query}")).contains("Gather"));
+    assert_eq!(shown(&mut clerk, query), "138****0001\n138****0002\n138****0003");
+}
+
+/// It shows what it is made of.
+fn a_generated_column() {
+    let school = desk_with(
+        "ALTER TABLE desk.student ADD shouted text GENERATED ALWAYS AS (upper('tel ' || phone)) STORED,
+            ADD twice int GENERATED ALWAYS AS (score * 2) STORED",
+    );
+    let row = shown(&mut school.session("cs"), "SELECT shouted, twice FROM desk.student WHERE id = 7");
+    assert!(!tells(&row) && row.ends_with("|14"), "{row}");
+    assert_eq!(
+        shown(&mut school.session("teacher"), "SELECT shouted FROM desk.student WHERE id = 7"),
+        "TEL 13800000007"
+    );
+}
+
+/// A superuser reads the table of long values like any other.
+fn where_long_values_are_kept() {
+    let school = desk_with(
+        "ALTER TABLE desk.student ALTER note SET STORAGE EXTERNAL;
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.student.note IS 'phone';
+         UPDATE desk.student SET note = repeat('13800000007', 500) WHERE id = 7;
+         SELECT steward.set_mask('postgres', 'phone')",
+    );
+    let mut superuser = school.superuser();
+    let toast: String = superuser
+        .query_one("SELECT reltoastrelid::regclass::text FROM pg_class WHERE oid = 'desk.student'::regclass", &[])
+        .expect("toast")
+        .get(0);
+    let chunks = format!("SELECT count(*), count(chunk_data) FROM {toast}");
+    assert_eq!(shown(&mut superuser, &chunks), "3|0");
+    assert_eq!(shown(&mut superuser, "SELECT note FROM desk.student WHERE id = 7"), "***");
+}
+
+/// Case 34.
+fn settings_and_commands_of_the_session() {
+    let school = desk_with("ALTER TABLE desk.student DISABLE ROW LEVEL SECURITY");
+    let mut clerk = school.session("cs");
+    for command in [
+        "SET row_security = off",
+        "SET search_path = desk, pg_temp",
+        "SET plan_cache_mode = force_generic_plan",
+        "SET enable_seqscan = off",
+        "SET jit = on; SET jit_above_cost = 0",
+        "DISCARD ALL",
+        "DISCARD PLANS",
+        "SET ROLE cs",
+        "SET default_transaction_read_only = on",
+    ] {
+        clerk.batch_execute(command).unwrap_or_else(|error| panic!("{command}: {error:?}"));
+        assert_eq!(shown(&mut clerk, PHONE), "138****0007", "{command}");
+    }
+    for command in [
+        "SET steward.mode = off",
+        "SET session_preload_libraries = ''",
+        "LOAD '$libdir/pg_steward'",
+        "SET session_replication_role = replica",
+    ] {
+        clerk.batch_execute(command).expect_err(command);
+        assert_eq!(shown(&mut clerk, PHONE), "138****0007", "{command}");
+    }
 }
