@@ -98,7 +98,7 @@ fn masked(school: &School, query: &str) -> String {
     let mut session = school.session("cs");
     let answer = shown(&mut session, query);
     for answer in [&answer, &shown_prepared(&mut session, query)] {
-        assert!(!tells(&answer), "{query} shows {answer}");
+        assert!(!tells(answer), "{query} shows {answer}");
         assert!(answer.contains("138****"), "{query} shows {answer}");
     }
     answer
