@@ -2,7 +2,7 @@
 //! GRANT is: a weaker rule in the place of another, a rule's end, an exemption.
 
 use crate::audit::buffer;
-use crate::core::mask::{LONGEST_END, Mask};
+use crate::core::mask::{Class, Mask, Spec};
 use crate::core::mask_rule::{EVERY_CLASS, Predicate, Rule};
 use crate::core::record::{Kind, Record};
 use crate::core::rule::{Command, Group};
@@ -128,13 +128,9 @@ fn new_rule(
     if mask != Mask::Partial && (prefix.is_some() || suffix.is_some()) {
         return Err(Fault::bad_argument("prefix and suffix are lengths that the mask \"partial\" keeps"));
     }
-    Ok(Rule { class, mask, prefix: length("prefix", prefix)?, suffix: length("suffix", suffix)?, predicate })
-}
-
-fn length(what: &str, length: Option<i32>) -> Outcome<Option<u8>> {
-    let legal = |length: i32| u8::try_from(length).ok().filter(|length| *length <= LONGEST_END);
-    let wrong = || Fault::bad_argument(format!("{what} is 0 to {LONGEST_END} characters"));
-    length.map(|length| legal(length).ok_or_else(wrong)).transpose()
+    let spec = Spec::new(Class::from_name(&class), mask, prefix, suffix)
+        .ok_or_else(|| Fault::bad_argument("prefix and suffix are 0 to 64 characters"))?;
+    Ok(Rule { class, mask, prefix: spec.prefix, suffix: spec.suffix, predicate })
 }
 
 /// Every class, or a name as labels have it.
