@@ -216,7 +216,7 @@ fn an_outer_join_that_finds_nothing() {
 
 /// Case 39.
 fn every_shape_of_a_query() {
-    let school = desk_with("SELECT set_config('jit_above_cost', '0', false)");
+    let school = desk();
     for query in [
         "WITH x AS MATERIALIZED (SELECT * FROM desk.student) SELECT phone FROM x WHERE id = 7",
         "WITH x AS NOT MATERIALIZED (SELECT * FROM desk.student) SELECT phone FROM x WHERE id = 7",
