@@ -3,13 +3,14 @@
 //! Changes reach every open session through relcache invalidation of the policy table in the changing transaction, so
 //! they are transactional and need no lock. Reading happens outside the hot path; deciding never runs SQL.
 
-mod columns;
+pub mod columns;
 
 use crate::backend::{NumberMap, backend_local};
 use crate::core::approval::{Kin, Row};
 use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::mask::Masks;
 use crate::own;
 use crate::person::term;
 use crate::raw;
@@ -216,6 +217,9 @@ pub struct Policy {
     parts: OnceCell<HashMap<(u32, u32), u32>>,
     /// Own tables that hold values of protected ones: nobody writes them, and who reads them copies data out.
     images: NumberMap<u32, Rc<Member>>,
+    /// There are mask rules.
+    masked: bool,
+    masks: OnceCell<Masks>,
 }
 
 impl Policy {
@@ -237,9 +241,23 @@ impl Policy {
     pub fn image(&self, relation: pg_sys::Oid) -> Option<&Rc<Member>> {
         self.images.get(&relation.to_u32())
     }
+    /// The mask rules, read at first use; None: there are none.
+    pub fn masks(&self) -> Option<&Masks> {
+        self.masked.then(|| self.masks.get_or_init(|| answer(Masks::load())))
+    }
+    /// Whether some role does not see all of a relation clear; None: the rules are still to be read. Neither raises nor
+    /// allocates.
+    pub fn masks_concern(&self, relation: pg_sys::Oid) -> Option<bool> {
+        if self.masked { self.masks.get().map(|masks| masks.concern(relation)) } else { Some(false) }
+    }
+    /// Whether there are mask rules at all.
+    pub fn is_masked(&self) -> bool {
+        self.masked
+    }
     /// Whether the policy speaks of a relation: a change of it may change the policy.
     fn mentions(&self, relation: pg_sys::Oid) -> bool {
         self.watched.contains_key(&relation.to_u32())
+            || self.masks.get().is_some_and(|masks| masks.concern(relation))
             || self
                 .parts
                 .get()
@@ -339,10 +357,16 @@ pub fn init() {
     }
 }
 
-/// Who is an administrator, and whose rights have lapsed, depends on memberships and attributes of roles. Runs inside
-/// invalidation processing: only a flag.
-unsafe extern "C-unwind" fn on_role_change(_argument: pg_sys::Datum, _cache: std::ffi::c_int, _hash: u32) {
+/// Who is an administrator, whose rights have lapsed and who sees masks depends on memberships and attributes of roles.
+/// Runs inside invalidation processing: only flags.
+unsafe extern "C-unwind" fn on_role_change(_argument: pg_sys::Datum, cache: std::ffi::c_int, _hash: u32) {
     STALE.set(true);
+    let joined = cache == pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM as std::ffi::c_int;
+    let masked = POLICY.with(|policy| policy.try_borrow().is_ok_and(|it| it.as_ref().is_some_and(|it| it.masked)));
+    if joined && masked {
+        // A plan shows what its role was to see. Safe: only flags plans, as the server does in such callbacks.
+        unsafe { raw::ResetPlanCache() }
+    }
 }
 
 /// Runs inside invalidation processing: only flags, no catalog access, no allocation.
@@ -460,6 +484,7 @@ fn load() -> Result<Policy, Fault> {
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
         row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
+        masked: text(&singles, 2)? == "true",
         persons,
         ..Policy::default()
     })
@@ -494,7 +519,8 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
 /// One row: the function of the row trigger, and the terms of rights that were granted for a time.
 const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
     (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
-        FROM steward.role_term WHERE ended_at IS NULL)";
+        FROM steward.role_term WHERE ended_at IS NULL),
+    (SELECT EXISTS (SELECT FROM steward.mask_rule))::text";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -635,11 +661,11 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
 
 /// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both. So are those after which less is
 /// demanded than before: they give everybody what nobody had.
-const PRIVILEGES: [(&str, Command); 14] = {
+const PRIVILEGES: &[(&str, Command)] = {
     const fn privilege(tag: &'static str) -> Command {
         Command { tag, group: Group::Privilege }
     }
-    [
+    &[
         ("register_person", privilege("REGISTER PERSON")),
         ("set_post", privilege("SET POST")),
         ("set_form", privilege("SET FORM")),
@@ -654,6 +680,8 @@ const PRIVILEGES: [(&str, Command); 14] = {
         ("set_checklist", privilege("SET CHECKLIST")),
         ("set_review_block", privilege("SET REVIEW BLOCK")),
         ("set_break_glass_limit", privilege("SET BREAK GLASS LIMIT")),
+        ("drop_mask", privilege("REMOVE MASK")),
+        ("exempt_mask", privilege("EXEMPT FROM MASK")),
     ]
 };
 

@@ -19,6 +19,7 @@ mod error;
 mod factor;
 mod image;
 mod login;
+mod mask;
 mod mask_value;
 mod operation;
 mod own;
@@ -58,6 +59,8 @@ extension_sql_file!("../sql/break_glass.sql", name = "break_glass", requires = [
 extension_sql_file!("../sql/check.sql", name = "check", requires = ["break_glass"]);
 extension_sql_file!("../sql/alert.sql", name = "alert", requires = ["check"]);
 extension_sql_file!("../sql/mask.sql", name = "mask", requires = ["check"]);
+extension_sql_file!("../sql/mask_rule.sql", name = "mask_rule", requires = ["mask"]);
+extension_sql_file!("../sql/mask_policy.sql", name = "mask_policy", requires = ["mask_rule"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

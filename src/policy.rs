@@ -62,7 +62,7 @@ pub fn require_privilege(function: &str) -> Outcome<()> {
 }
 
 /// What the rules say to a command that has no statement of its own.
-fn require_command(command: Command) {
+pub fn require_command(command: Command) {
     let policy = cache::policy();
     let deeds = [Deed { command, relation: None, columns: ColumnSet::default() }];
     // Safe: the client's own message, or null.

@@ -51,6 +51,7 @@ mod leaver;
 mod login;
 mod long_transaction;
 mod mask_value;
+mod masking;
 mod masking_view;
 mod matrix;
 mod mode;
@@ -133,6 +134,12 @@ fn main() {
         long_transaction::tests(),
         mask_value::tests(),
         masking_view::tests(),
+        masking::cached_plan::tests(),
+        masking::condition::tests(),
+        masking::copied::tests(),
+        masking::path::tests(),
+        masking::rule::tests(),
+        masking::written::tests(),
         matrix::tests(),
         mode::tests(),
         mutation::tests(),

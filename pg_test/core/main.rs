@@ -23,6 +23,7 @@ mod function;
 mod gate;
 mod login;
 mod mask;
+mod mask_rule;
 mod operation;
 mod reach;
 mod record;

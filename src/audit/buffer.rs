@@ -170,6 +170,7 @@ fn fold_last(entries: &mut Vec<Entry>) {
             && entry.subtransaction == last.subtransaction
             && entry.draft.op_no == last.draft.op_no
             && entry.draft.what == last.draft.what
+            && entry.draft.details == last.draft.details
             && entry.draft.who == last.draft.who
     };
     let Some(first) = earlier.iter_mut().rev().take(FOLD_WINDOW).find(same) else { return };

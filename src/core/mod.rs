@@ -16,6 +16,7 @@ pub mod function;
 pub mod gate;
 pub mod login;
 pub mod mask;
+pub mod mask_rule;
 pub mod operation;
 pub mod reach;
 pub mod record;

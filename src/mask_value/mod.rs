@@ -19,7 +19,6 @@ use crate::error::{Fault, Outcome, answer};
 use pgrx::pg_sys::{self, Datum, FunctionCallInfo};
 use std::ffi::CString;
 
-#[allow(unused_imports)] // for the planner's part
 pub use call::{function, spec_type};
 
 /// What is done with what no spec says.

@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{parallel, quiet, row_trigger, rows};
+use super::{parallel, quiet, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -76,8 +76,11 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         let covered = armed::enter(query as usize);
         let decided = parallel::is_worker() && parallel::starts(query);
         let writes = !decided && !passes(query) && decide(query, flags);
-        let mut context = listen();
-        if buffer::something_runs() {
+        if !decided && tripwire::may_concern(query) {
+            tripwire::check(query);
+        }
+        let mut context = listen(query);
+        if buffer::something_runs() || tripwire::is_for_a_role(query) {
             pg_sys::error_context_stack = &raw mut context;
         }
         match NEXT_START {
@@ -121,8 +124,8 @@ unsafe extern "C-unwind" fn run(
                 resume(query);
             }
         }
-        let mut context = listen();
-        if buffer::something_runs() {
+        let mut context = listen(query);
+        if buffer::something_runs() || tripwire::is_for_a_role(query) {
             pg_sys::error_context_stack = &raw mut context;
         }
         match NEXT_RUN {
@@ -140,8 +143,8 @@ unsafe extern "C-unwind" fn run(
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
     unsafe {
         let covered = armed::enter(query as usize);
-        let mut context = listen();
-        if buffer::something_runs() {
+        let mut context = listen(query);
+        if buffer::something_runs() || tripwire::is_for_a_role(query) {
             pg_sys::error_context_stack = &raw mut context;
         }
         match NEXT_FINISH {
@@ -172,20 +175,23 @@ unsafe extern "C-unwind" fn end(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// An error context entry that only remembers the SQLSTATE: swallowed errors never reach a log, but they pass here. It
+/// An error context entry that remembers the SQLSTATE (swallowed errors never reach a log, but they pass here) and takes
+/// values out of the message that the role of a query does not see clear; the query may be null. It
 /// lives in the hook's frame; PostgreSQL resets the stack itself when an ERROR jumps over it.
-pub unsafe fn listen() -> pg_sys::ErrorContextCallback {
+pub unsafe fn listen(query: *mut pg_sys::QueryDesc) -> pg_sys::ErrorContextCallback {
     pg_sys::ErrorContextCallback {
         // Safe: reads a backend-local pointer.
         previous: unsafe { pg_sys::error_context_stack },
         callback: Some(on_error),
-        arg: std::ptr::null_mut(),
+        arg: query.cast(),
     }
 }
 
-unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
+unsafe extern "C-unwind" fn on_error(query: *mut c_void) {
     // Safe: an error context callback runs while an error is on PostgreSQL's stack.
     let code = unsafe { core_geterrcode() };
+    // Safe: null, or the query that runs in the frame that listens.
+    unsafe { tripwire::hide_values(query.cast(), code) };
     // Classes 00, 01 and 02 are no errors: notices pass here too.
     if code & 0xfff > 2 << 6 {
         outcome::notice_error(code);
@@ -245,7 +251,8 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         }
         let judgement = judge::judge_now(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
-        let draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
+        let mut draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
+        draft.details = tripwire::compared(plan);
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;

@@ -165,7 +165,12 @@ pub fn is_owners_own(deeds: &[Deed]) -> bool {
 /// The command tag of the plan as a whole.
 pub unsafe fn operation_tag(plan: *mut pg_sys::PlannedStmt) -> &'static str {
     // Safe: a live plan.
-    match unsafe { (*plan).commandType } {
+    tag_of(unsafe { (*plan).commandType })
+}
+
+/// The command tag of a query.
+pub fn tag_of(command: pg_sys::CmdType::Type) -> &'static str {
+    match command {
         pg_sys::CmdType::CMD_SELECT => "SELECT",
         pg_sys::CmdType::CMD_INSERT => "INSERT",
         pg_sys::CmdType::CMD_UPDATE => "UPDATE",

@@ -1,5 +1,6 @@
 //! `SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'class'`: the data class of a column. A class is a name, never code.
 
+use crate::cache::columns;
 use crate::error::{Fault, answer};
 use crate::own;
 use pgrx::pg_sys;
@@ -41,10 +42,17 @@ unsafe extern "C-unwind" fn check(object: *const pg_sys::ObjectAddress, label: *
     // Safe: a plain global.
     if unsafe { !pg_sys::IsBinaryUpgrade } {
         answer(own::policy_changed());
+        // Plans on the table show the column as it was labelled.
+        // Safe: the label's object, locked by its command.
+        for relation in columns::tree(unsafe { (*object).objectId }) {
+            // Safe: an existing relation.
+            unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
+        }
     }
 }
 
-fn is_class_name(label: &str) -> bool {
+/// Whether a text may be a class.
+pub fn is_class_name(label: &str) -> bool {
     let mut characters = label.chars();
     label.len() <= CLASS_BYTES
         && characters.next().is_some_and(|first| first.is_ascii_lowercase())

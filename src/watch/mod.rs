@@ -7,6 +7,7 @@ pub mod called;
 pub mod catalog;
 pub mod code;
 pub mod copy_data;
+mod copy_masked;
 pub mod dry_run;
 pub mod executor;
 pub mod expression;
@@ -17,15 +18,22 @@ mod handed;
 pub mod judge;
 pub mod label;
 pub mod login;
+mod mask_expression;
+mod mask_level;
+mod mask_query;
+mod mask_write;
 pub mod named_rule;
+mod node;
 pub mod object;
 pub mod parallel;
+mod planner;
 pub mod privilege;
 pub mod quiet;
 mod row_trigger;
 pub mod rows;
 pub mod statement;
 pub mod transaction;
+mod tripwire;
 pub mod utility;
 pub mod utility_facts;
 pub mod utility_names;
@@ -34,6 +42,7 @@ use pgrx::pg_sys;
 
 /// Installs every hook. Only while preloading.
 pub fn init() {
+    planner::init();
     executor::init();
     utility::init();
     object::init();

@@ -10,7 +10,7 @@ use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
-use super::{copy_data, executor, rows, standing_aside, transaction};
+use super::{copy_data, copy_masked, executor, rows, standing_aside, transaction};
 use crate::audit::buffer;
 use crate::backend::backend_local;
 use crate::core::rule::Group;
@@ -82,8 +82,9 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     unsafe {
         let armed = armed::is_armed() && super::armed::command_starts(statement, source, context);
+        let statement = copy_masked::in_place_of(statement);
         let watched = decide(statement, source, context);
-        let mut callback = listen();
+        let mut callback = listen(std::ptr::null_mut());
         if buffer::something_runs() {
             pg_sys::error_context_stack = &raw mut callback;
         }
