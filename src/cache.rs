@@ -10,6 +10,7 @@ use crate::core::approval::{Kin, Row};
 use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
+use crate::export;
 use crate::own;
 use crate::person::term;
 use crate::raw;
@@ -205,6 +206,8 @@ pub struct Policy {
     stops_at: Option<i64>,
     /// Who must approve, by relation.
     pub signatures: Signatures,
+    /// How many rows roles may read.
+    pub export_limits: Vec<export::Limit>,
     /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
     commands: OnceCell<Vec<(u32, Command)>>,
     /// Roles known to be no administrators: everything else counts as one.
@@ -452,6 +455,7 @@ fn load() -> Result<Policy, Fault> {
         signatures,
         watched,
         images,
+        export_limits: export::read(singles[2].as_deref()).ok_or_else(|| odd("export_limit"))?,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
         row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
@@ -486,10 +490,11 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-/// One row: the function of the row trigger, and the terms of rights that were granted for a time.
+/// One row: the function of the row trigger, the terms of rights that were granted for a time, and the limits of export.
 const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
     (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
-        FROM steward.role_term WHERE ended_at IS NULL)";
+        FROM steward.role_term WHERE ended_at IS NULL),
+    (SELECT json_agg(json_build_array(role::oid::int8, rows_per_statement, rows_per_hour, allow_copy))::text FROM steward.export_limit)";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -630,7 +635,7 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
 
 /// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both. So are those after which less is
 /// demanded than before: they give everybody what nobody had.
-const PRIVILEGES: [(&str, Command); 7] = {
+const PRIVILEGES: [(&str, Command); 13] = {
     const fn privilege(tag: &'static str) -> Command {
         Command { tag, group: Group::Privilege }
     }
@@ -642,6 +647,12 @@ const PRIVILEGES: [(&str, Command); 7] = {
         ("unprotect", privilege("UNPROTECT")),
         ("set_tier_policy", privilege("SET TIER POLICY")),
         ("drop_rule", privilege("REMOVE RULE")),
+        ("set_permission", privilege("SET PERMISSION")),
+        ("drop_permission", privilege("REMOVE PERMISSION")),
+        ("apply", privilege("APPLY PERMISSIONS")),
+        ("erase_images", privilege("ERASE IMAGES")),
+        ("set_export_limit", privilege("SET EXPORT LIMIT")),
+        ("drop_export_limit", privilege("REMOVE EXPORT LIMIT")),
     ]
 };
 

@@ -21,6 +21,7 @@ pub mod object;
 pub mod parallel;
 pub mod privilege;
 pub mod quiet;
+pub mod reading;
 mod row_trigger;
 pub mod rows;
 pub mod statement;
