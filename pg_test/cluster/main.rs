@@ -14,6 +14,7 @@ macro_rules! tests {
     };
 }
 
+mod access;
 mod account;
 mod application;
 mod approval_defects;
@@ -35,8 +36,10 @@ mod denial;
 mod dependency;
 mod disk_full;
 mod dump;
+mod erasure;
 mod exclusive;
 mod expect;
+mod export;
 mod failover;
 mod fault;
 mod foreign_error;
@@ -94,6 +97,10 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let subjects = [
+        access::floor::tests(),
+        access::lint::tests(),
+        access::matrix::tests(),
+        access::report::tests(),
         application::tests(),
         approval_defects::tests(),
         approval_rule::tests(),
@@ -115,7 +122,9 @@ fn main() {
         dependency::tests(),
         disk_full::tests(),
         dump::tests(),
+        erasure::tests(),
         exclusive::tests(),
+        export::tests(),
         failover::tests(),
         foreign_error::tests(),
         form::tests(),
