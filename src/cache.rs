@@ -11,6 +11,7 @@ use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
 use crate::mask::Masks;
+use crate::export;
 use crate::own;
 use crate::person::term;
 use crate::raw;
@@ -206,6 +207,8 @@ pub struct Policy {
     stops_at: Option<i64>,
     /// Who must approve, by relation.
     pub signatures: Signatures,
+    /// How many rows roles may read.
+    pub export_limits: Vec<export::Limit>,
     /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
     alert_rules: OnceCell<Rc<Vec<crate::core::alert::Rule>>>,
     commands: OnceCell<Vec<(u32, Command)>>,
@@ -481,6 +484,7 @@ fn load() -> Result<Policy, Fault> {
         signatures,
         watched,
         images,
+        export_limits: export::read(singles[3].as_deref()).ok_or_else(|| odd("export_limit"))?,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
         row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
@@ -516,11 +520,12 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-/// One row: the function of the row trigger, and the terms of rights that were granted for a time.
+/// One row: the function of the row trigger, the terms of rights that were granted for a time, and the limits of export.
 const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
     (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
         FROM steward.role_term WHERE ended_at IS NULL),
-    (SELECT EXISTS (SELECT FROM steward.mask_rule))::text";
+    (SELECT EXISTS (SELECT FROM steward.mask_rule))::text,
+    (SELECT json_agg(json_build_array(role::oid::int8, rows_per_statement, rows_per_hour, allow_copy))::text FROM steward.export_limit)";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -682,6 +687,12 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("set_break_glass_limit", privilege("SET BREAK GLASS LIMIT")),
         ("drop_mask", privilege("REMOVE MASK")),
         ("exempt_mask", privilege("EXEMPT FROM MASK")),
+        ("set_permission", privilege("SET PERMISSION")),
+        ("drop_permission", privilege("REMOVE PERMISSION")),
+        ("apply", privilege("APPLY PERMISSIONS")),
+        ("erase_images", privilege("ERASE IMAGES")),
+        ("set_export_limit", privilege("SET EXPORT LIMIT")),
+        ("drop_export_limit", privilege("REMOVE EXPORT LIMIT")),
     ]
 };
 

@@ -7,6 +7,7 @@
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+mod access;
 mod activation;
 mod alert;
 mod audit;
@@ -16,6 +17,7 @@ mod cache;
 mod check;
 pub mod core;
 mod error;
+mod export;
 mod factor;
 mod image;
 mod login;
@@ -61,6 +63,10 @@ extension_sql_file!("../sql/alert.sql", name = "alert", requires = ["check"]);
 extension_sql_file!("../sql/mask.sql", name = "mask", requires = ["check"]);
 extension_sql_file!("../sql/mask_rule.sql", name = "mask_rule", requires = ["mask"]);
 extension_sql_file!("../sql/mask_policy.sql", name = "mask_policy", requires = ["mask_rule"]);
+extension_sql_file!("../sql/permission.sql", name = "permission", requires = ["mask_rule"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["permission"]);
+extension_sql_file!("../sql/export.sql", name = "export", requires = ["access"]);
+extension_sql_file!("../sql/erasure.sql", name = "erasure", requires = ["export"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

@@ -85,6 +85,8 @@ pub struct Shared {
     pub factors: Factors,
     /// Emergency windows that are open.
     pub windows: crate::break_glass::memory::Windows,
+    /// Rows that persons with a limit have read.
+    pub readers: crate::export::memory::Readers,
     pub lane_count: u32,
 }
 
@@ -135,6 +137,7 @@ unsafe extern "C-unwind" fn startup() {
             crate::login::failures::restore(&mut (*shared).logins);
             (*shared).factors.init();
             (*shared).windows.init();
+            (*shared).readers.init();
             let state = crate::state_file::read();
             (*shared).active.store(state != crate::state_file::State::Inactive, SeqCst);
             (*shared).doubtful.store(state == crate::state_file::State::Unreadable, SeqCst);

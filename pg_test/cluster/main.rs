@@ -14,6 +14,7 @@ macro_rules! tests {
     };
 }
 
+mod access;
 mod account;
 mod alert;
 mod activation;
@@ -37,8 +38,10 @@ mod denial;
 mod dependency;
 mod disk_full;
 mod dump;
+mod erasure;
 mod exclusive;
 mod expect;
+mod export;
 mod failover;
 mod fault;
 mod foreign_error;
@@ -99,6 +102,10 @@ fn main() {
     let subjects = [
         alert::tests(),
         activation::tests(),
+        access::floor::tests(),
+        access::lint::tests(),
+        access::matrix::tests(),
+        access::report::tests(),
         application::tests(),
         approval_defects::tests(),
         approval_rule::tests(),
@@ -121,7 +128,9 @@ fn main() {
         dependency::tests(),
         disk_full::tests(),
         dump::tests(),
+        erasure::tests(),
         exclusive::tests(),
+        export::tests(),
         failover::tests(),
         foreign_error::tests(),
         form::tests(),

@@ -8,6 +8,7 @@
 
 mod affected;
 mod deferred;
+mod erase;
 mod place;
 mod purge;
 mod reference;

@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{parallel, quiet, row_trigger, rows, tripwire};
+use super::{parallel, quiet, reading, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -18,7 +18,7 @@ use crate::core::tier::Tier;
 use crate::error::answer;
 use crate::login::idle;
 use crate::operation::armed;
-use crate::{image, raw};
+use crate::{export, image, raw};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -97,6 +97,9 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         if writes || row_trigger::is_idle(query) {
             begin_writing(query);
         }
+        if reading::counts(query) {
+            reading::started(query);
+        }
         if covered {
             armed::leave();
         }
@@ -128,11 +131,20 @@ unsafe extern "C-unwind" fn run(
         if buffer::something_runs() || tripwire::is_for_a_role(query) {
             pg_sys::error_context_stack = &raw mut context;
         }
+        let counts = reading::counts(query);
+        if counts {
+            reading::begins(query);
+        }
+        // What may run again runs without workers, whose rows would not be counted.
+        let once = once && !counts;
         match NEXT_RUN {
             Some(next) => next(query, direction, count, once),
             None => core_run(query, direction, count, once),
         }
         pg_sys::error_context_stack = context.previous;
+        if counts {
+            reading::rests();
+        }
         if covered {
             super::armed::query_ran(query);
             armed::leave();
@@ -251,9 +263,16 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         }
         let judgement = judge::judge_now(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
+        let allowance = export::allowance(&policy);
+        if let (true, Some(allowance)) = (copies_out, &allowance) {
+            reading::admit_copy(allowance, &judge::relations(&facts.deeds).join(", "), &source);
+        }
         let mut draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
         draft.details = tripwire::compared(plan);
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);
+        if let Some(allowance) = allowance.filter(|_| flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0) {
+            reading::remember(query, allowance);
+        }
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             return false;
         }
@@ -404,6 +423,7 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     }
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
     rows::query_ended(query);
+    reading::query_ended(query);
 }
 
 pub fn transaction_ended() {

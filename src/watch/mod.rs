@@ -29,6 +29,7 @@ pub mod parallel;
 mod planner;
 pub mod privilege;
 pub mod quiet;
+pub mod reading;
 mod row_trigger;
 pub mod rows;
 pub mod statement;

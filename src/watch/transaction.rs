@@ -2,7 +2,7 @@
 //!
 //! At COMMIT and ABORT nothing may raise (PostgreSQL would panic): only lanes are written there.
 
-use super::{apply, executor, rows};
+use super::{apply, executor, reading, rows};
 use crate::audit::buffer;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
@@ -129,6 +129,7 @@ fn before_commit() {
 fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
+    reading::transaction_ended();
     apply::transaction_ended();
     crate::person::last::transaction_ended();
     // A command that commits while it runs has its record still to come.
@@ -162,6 +163,7 @@ unsafe extern "C-unwind" fn on_subtransaction(
             buffer::subtransaction_aborted(subtransaction);
             executor::subtransaction_aborted(subtransaction);
             rows::subtransaction_aborted(subtransaction);
+            reading::subtransaction_aborted(subtransaction);
             crate::person::leaver::subtransaction_aborted(subtransaction);
             super::utility::subtransaction_aborted(subtransaction);
         }

@@ -10,7 +10,7 @@ use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
-use super::{copy_data, copy_masked, executor, rows, standing_aside, transaction};
+use super::{copy_data, copy_masked, executor, reading, rows, standing_aside, transaction};
 use crate::audit::buffer;
 use crate::backend::backend_local;
 use crate::core::rule::Group;
@@ -182,6 +182,9 @@ unsafe fn begin(
     let mut judgement = judge::judge_now(policy, &facts.deeds);
     judgement.reached &= !facts.beneath;
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
+    if facts.unloads {
+        reading::admit_table_copy(policy, &judge::relations(&facts.deeds).join(", "), source);
+    }
     // Safe: the statement is complete.
     let given = unsafe { granted::of((*statement).utilityStmt) };
     let privileged = facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);

@@ -20,6 +20,8 @@ pub struct UtilityFacts {
     pub cluster_wide: bool,
     /// COPY FROM into a protected table: its rows are counted afterwards.
     pub loads: bool,
+    /// COPY TO of a protected table.
+    pub unloads: bool,
     /// CREATE TABLE AS EXECUTE: the plan that it runs does not show where its rows go.
     pub keeps_rows: bool,
     /// A setting that no emergency window reaches.
@@ -161,6 +163,7 @@ impl Reader<'_> {
         if !copy.is_from {
             // Reading own views and tables is a matter of privileges, but for what nobody reads.
             self.tag = "COPY TO";
+            self.facts.unloads = self.policy.protected(relation).is_some();
             let secret = matches!(self.policy.watched(relation), Some(Watched::Own(OwnKind::Secret)));
             if let Some(image) = self.policy.image(relation) {
                 self.push(Group::Export, Some(image.clone()), ColumnSet::default());
