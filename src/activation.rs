@@ -9,7 +9,7 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::{checklist, requirement};
 use crate::person::{separation, texts};
-use crate::{audit::buffer, factor, own, policy, session, shared, state_file};
+use crate::{audit::buffer, factor, own, policy, scope, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -113,6 +113,7 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
         AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = r.oid) ORDER BY r.rolname";
     lacks.extend(texts(client, strangers, &[])?);
     lacks.extend(separation::sentences(client)?);
+    lacks.extend(scope::lint::drift(client)?);
     let mut lacks = Lacks { sentences: lacks, hint: None };
     if factors {
         lacking_factors(&policy, &everybody, &mut lacks);

@@ -13,6 +13,7 @@ use crate::error::{Fault, answer};
 use crate::own;
 use crate::person::term;
 use crate::raw;
+use crate::scope::{self, Scopes};
 use pgrx::pg_sys;
 use regex::Regex;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -213,6 +214,9 @@ pub struct Policy {
     /// the relations where composite types have their attributes, owned sequences and functions of triggers, defaults,
     /// checks, indexes and policies, each with its table.
     parts: OnceCell<HashMap<(u32, u32), u32>>,
+    /// Any role's rows are limited.
+    scoped: bool,
+    scopes: OnceCell<Scopes>,
     /// Own tables that hold values of protected ones: nobody writes them, and who reads them copies data out.
     images: NumberMap<u32, Rc<Member>>,
 }
@@ -294,6 +298,14 @@ impl Policy {
     pub fn command_of(&self, function_hash: u32) -> Option<Command> {
         let commands = self.commands.get_or_init(|| answer(self.if_governed(load_commands)));
         commands.iter().find(|(hash, _)| *hash == function_hash).map(|(_, command)| *command)
+    }
+    /// Whether any role's rows are limited.
+    pub fn has_scopes(&self) -> bool {
+        self.scoped
+    }
+    /// Which rows roles see.
+    pub fn scopes(&self) -> &Scopes {
+        self.scopes.get_or_init(|| answer(self.if_governed(scope::load)))
     }
     /// Everybody who is registered, once each.
     pub fn everybody(&self) -> Vec<Rc<Person>> {
@@ -455,6 +467,7 @@ fn load() -> Result<Policy, Fault> {
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
         row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
+        scoped: text(&singles, 2)? == "true",
         persons,
         ..Policy::default()
     })
@@ -486,10 +499,10 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-/// One row: the function of the row trigger, and the terms of rights that were granted for a time.
+/// One row: the function of the row trigger, the terms of rights that were granted for a time, and whether there are scopes.
 const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
     (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
-        FROM steward.role_term WHERE ended_at IS NULL)";
+        FROM steward.role_term WHERE ended_at IS NULL), EXISTS (SELECT FROM steward.scope)::text";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -630,7 +643,7 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
 
 /// Calls that give capabilities are privileges, as GRANT is: the same rules hold for both. So are those after which less is
 /// demanded than before: they give everybody what nobody had.
-const PRIVILEGES: [(&str, Command); 7] = {
+const PRIVILEGES: [(&str, Command); 12] = {
     const fn privilege(tag: &'static str) -> Command {
         Command { tag, group: Group::Privilege }
     }
@@ -642,6 +655,11 @@ const PRIVILEGES: [(&str, Command); 7] = {
         ("unprotect", privilege("UNPROTECT")),
         ("set_tier_policy", privilege("SET TIER POLICY")),
         ("drop_rule", privilege("REMOVE RULE")),
+        ("set_scope", privilege("SET SCOPE")),
+        ("drop_scope", privilege("REMOVE SCOPE")),
+        ("set_attribute", privilege("SET ATTRIBUTE")),
+        ("grant_temporarily", privilege("GRANT TEMPORARILY")),
+        ("set_temporary_grant_limit", privilege("SET TEMPORARY GRANT LIMIT")),
     ]
 };
 

@@ -23,6 +23,7 @@ mod own;
 mod person;
 mod policy;
 mod raw;
+mod scope;
 mod session;
 mod settings;
 mod shared;
@@ -54,6 +55,7 @@ extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"
 extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);
 extension_sql_file!("../sql/break_glass.sql", name = "break_glass", requires = ["factor"]);
 extension_sql_file!("../sql/check.sql", name = "check", requires = ["break_glass"]);
+extension_sql_file!("../sql/scope.sql", name = "scope", requires = ["check"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

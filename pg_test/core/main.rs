@@ -10,6 +10,7 @@ mod program;
 
 mod approval;
 mod archive;
+mod array;
 mod attempts;
 mod chain;
 mod check;

@@ -3,6 +3,7 @@
 
 pub mod approval;
 pub mod archive;
+pub mod array;
 pub mod attempts;
 pub mod chain;
 pub mod check;

@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{parallel, quiet, row_trigger, rows};
+use super::{out_of_scope, parallel, quiet, row_trigger, rows};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -245,6 +245,9 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         }
         let judgement = judge::judge_now(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
+        if policy.has_scopes() {
+            out_of_scope::notice(query, &policy, &source);
+        }
         let draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);
         if !facts.writes || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {

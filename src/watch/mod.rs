@@ -18,6 +18,7 @@ pub mod label;
 pub mod login;
 pub mod named_rule;
 pub mod object;
+mod out_of_scope;
 pub mod parallel;
 pub mod privilege;
 pub mod quiet;

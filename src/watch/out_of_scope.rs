@@ -1,0 +1,315 @@
+//! Row-level security hides rows without a word. Here it is noticed where a statement names them: where the plan of a
+//! scoped role compares the column of a scope with a value that its person is not allowed. The statement runs on, and sees
+//! nothing; that it was tried is on record at once, whatever becomes of the transaction.
+//!
+//! Only comparisons with constants and parameters are seen, in the plan that is about to run. Values are not recorded.
+
+use super::judge;
+use super::list;
+use super::statement::Source;
+use crate::audit::lane::Durability;
+use crate::audit::note::note;
+use crate::backend::{NumberMap, backend_local};
+use crate::cache::{Member, Policy};
+use crate::core::array::same_value;
+use crate::core::record::Outcome;
+use crate::core::tier::Tier;
+use crate::error::answer;
+use crate::raw;
+use crate::scope::Scope;
+use crate::scope::allowed::{self, Allowed};
+use pgrx::pg_sys::{self, NodeTag, Oid};
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::hash::BuildHasherDefault;
+use std::rc::Rc;
+
+/// After so long without an attempt the next one is the first again; microseconds.
+const WINDOW: i64 = 10 * 60 * 1_000_000;
+/// Elements of a list of values that are looked at.
+const MOST_VALUES: usize = 1000;
+
+/// Attempts on one scope.
+#[derive(Clone, Copy, Default)]
+struct Attempts {
+    latest: i64,
+    count: u64,
+}
+
+backend_local! {
+    static ATTEMPTS: RefCell<NumberMap<u32, Attempts>> = const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
+}
+
+/// A comparison of a column with values.
+struct Named {
+    attribute: i16,
+    values: Vec<String>,
+}
+
+/// A plan and the values of its parameters.
+struct Looker<'a> {
+    plan: *mut pg_sys::PlannedStmt,
+    parameters: pg_sys::ParamListInfo,
+    policy: &'a Policy,
+    found: Vec<(Rc<Member>, i32)>,
+}
+
+/// Looks at a plan that is about to run. Needs a live transaction; may raise.
+pub unsafe fn notice(query: *mut pg_sys::QueryDesc, policy: &Policy, source: &Source<'_>) {
+    // Safe: ExecutorStart gets a complete QueryDesc; the plan outlives the call.
+    let found = unsafe {
+        let plan = (*query).plannedstmt;
+        let scoped = list::<pg_sys::RangeTblEntry>((*plan).rtable).any(|entry| {
+            (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
+                && policy
+                    .protected((*entry).relid)
+                    .is_some_and(|member| policy.scopes().on(member.root.oid).next().is_some())
+        });
+        if !scoped {
+            return;
+        }
+        let mut looker = Looker { plan, parameters: (*query).params, policy, found: Vec::new() };
+        looker.node((*plan).planTree);
+        list((*plan).subplans).for_each(|plan| looker.node(plan));
+        looker.found
+    };
+    for (member, id) in found {
+        let Some(scope) = policy.scopes().get(id) else { continue };
+        tried(&member, scope, source);
+    }
+}
+
+/// The first, second, fourth … attempt of a session on a scope is a record; it counts those since the one before.
+fn tried(member: &Member, scope: &Scope, source: &Source<'_>) {
+    // Safe: reads the clock.
+    let now = unsafe { raw::GetCurrentTimestamp() };
+    let count = ATTEMPTS.with_borrow_mut(|attempts| {
+        let attempts = attempts.entry(scope.id as u32).or_default();
+        if now - attempts.latest > WINDOW {
+            attempts.count = 0;
+        }
+        *attempts = Attempts { latest: now, count: attempts.count + 1 };
+        attempts.count
+    });
+    if !count.is_power_of_two() {
+        return;
+    }
+    let mut record = judge::record("OUT OF SCOPE", vec![member.root.name.clone()], Tier::Normal, "scope", source);
+    record.outcome = Outcome::Denied;
+    record.repeats = (count > 2).then_some((count / 2) as i64);
+    let details = serde_json::json!({ "scope": scope.id, "column": scope.column, "attempts": count });
+    record.details = Some(details.to_string());
+    note(record, Durability::Buffered);
+}
+
+impl Looker<'_> {
+    unsafe fn node(&mut self, node: *mut pg_sys::Plan) {
+        if node.is_null() {
+            return;
+        }
+        // Safe: casts follow the tag; every scan begins with the common part.
+        unsafe {
+            match (*node).type_ {
+                NodeTag::T_SeqScan | NodeTag::T_SampleScan => self.scan(node, &[(*node).qual], None),
+                NodeTag::T_IndexScan => {
+                    let scan = &*node.cast::<pg_sys::IndexScan>();
+                    self.scan(node, &[scan.indexqualorig, (*node).qual], None);
+                }
+                NodeTag::T_IndexOnlyScan => {
+                    let scan = &*node.cast::<pg_sys::IndexOnlyScan>();
+                    self.scan(node, &[scan.indexqual, (*node).qual], Some(scan.indextlist));
+                }
+                NodeTag::T_BitmapHeapScan => {
+                    let scan = &*node.cast::<pg_sys::BitmapHeapScan>();
+                    self.scan(node, &[scan.bitmapqualorig, (*node).qual], None);
+                }
+                NodeTag::T_SubqueryScan => self.node((*node.cast::<pg_sys::SubqueryScan>()).subplan),
+                NodeTag::T_Append => {
+                    list((*node.cast::<pg_sys::Append>()).appendplans).for_each(|plan| self.node(plan));
+                }
+                NodeTag::T_MergeAppend => {
+                    list((*node.cast::<pg_sys::MergeAppend>()).mergeplans).for_each(|plan| self.node(plan));
+                }
+                _ => {}
+            }
+            self.node((*node).lefttree);
+            self.node((*node).righttree);
+        }
+    }
+
+    unsafe fn scan(
+        &mut self,
+        node: *mut pg_sys::Plan,
+        quals: &[*mut pg_sys::List],
+        columns: Option<*mut pg_sys::List>,
+    ) {
+        // Safe: a scan names an entry of the plan's range table.
+        unsafe {
+            let index = (*node.cast::<pg_sys::Scan>()).scanrelid as usize;
+            let Some(entry) = list::<pg_sys::RangeTblEntry>((*self.plan).rtable).nth(index.wrapping_sub(1)) else {
+                return;
+            };
+            let policy = self.policy;
+            let Some(member) = policy.protected((*entry).relid) else { return };
+            for scope in policy.scopes().on(member.root.oid) {
+                let column = member.columns().iter().find(|column| column.name == scope.column);
+                let Some(column) = column else { continue };
+                let mut named = Vec::new();
+                for qual in quals {
+                    let clauses = list::<pg_sys::Node>(*qual).filter_map(|clause| self.comparison(clause, columns));
+                    named.extend(clauses.filter(|named| named.attribute == column.number as i16));
+                }
+                if !named.is_empty() && self.is_outside(scope, &named) {
+                    self.found.push((member.clone(), scope.id));
+                }
+            }
+        }
+    }
+
+    fn is_outside(&self, scope: &Scope, named: &[Named]) -> bool {
+        let Allowed::Values(allowed) = answer(allowed::by(self.policy, scope)) else { return false };
+        let known = |value: &String| allowed.iter().any(|allowed| same_value(allowed, value));
+        named.iter().any(|named| named.values.iter().any(|value| !known(value)))
+    }
+
+    /// `column = value` or `column = ANY (values)`.
+    unsafe fn comparison(&self, clause: *mut pg_sys::Node, columns: Option<*mut pg_sys::List>) -> Option<Named> {
+        // Safe: casts follow the tag; operators have the arguments that they are declared with.
+        unsafe {
+            let (operator, arguments) = match (*clause).type_ {
+                NodeTag::T_OpExpr => {
+                    let expression = &*clause.cast::<pg_sys::OpExpr>();
+                    (expression.opno, expression.args)
+                }
+                NodeTag::T_ScalarArrayOpExpr => {
+                    let expression = &*clause.cast::<pg_sys::ScalarArrayOpExpr>();
+                    if !expression.useOr {
+                        return None;
+                    }
+                    (expression.opno, expression.args)
+                }
+                _ => return None,
+            };
+            let sides: Vec<*mut pg_sys::Node> = list(arguments).map(|side| bare(side)).collect();
+            let [left, right] = sides[..] else { return None };
+            let (column, value) = match (column(left, columns), column(right, columns)) {
+                (Some(column), None) => (column, right),
+                (None, Some(column)) => (column, left),
+                _ => return None,
+            };
+            if !pg_sys::op_mergejoinable(operator, pg_sys::exprType(left)) {
+                return None;
+            }
+            let (type_name, datum) = self.value(value)?;
+            Some(Named { attribute: column, values: texts(type_name, datum) })
+        }
+    }
+
+    /// A constant or a parameter of the client; None for anything else, and for NULL.
+    unsafe fn value(&self, node: *mut pg_sys::Node) -> Option<(Oid, pg_sys::Datum)> {
+        // Safe: casts follow the tag; parameters are numbered from 1.
+        unsafe {
+            match (*node).type_ {
+                NodeTag::T_Const => {
+                    let constant = &*node.cast::<pg_sys::Const>();
+                    (!constant.constisnull).then_some((constant.consttype, constant.constvalue))
+                }
+                NodeTag::T_Param => {
+                    let parameter = &*node.cast::<pg_sys::Param>();
+                    let index = usize::try_from(parameter.paramid - 1).ok()?;
+                    let external = parameter.paramkind == pg_sys::ParamKind::PARAM_EXTERN;
+                    if !external || self.parameters.is_null() || index >= (*self.parameters).numParams as usize {
+                        return None;
+                    }
+                    let mut room = pg_sys::ParamExternData::default();
+                    let external = match (*self.parameters).paramFetch {
+                        Some(fetch) => &*pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                            fetch(self.parameters, parameter.paramid, false, &mut room)
+                        }),
+                        None => &*(*self.parameters).params.as_ptr().add(index),
+                    };
+                    (!external.isnull && external.ptype != pg_sys::InvalidOid)
+                        .then_some((external.ptype, external.value))
+                }
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Without what only changes the name of its type.
+unsafe fn bare(mut node: *mut pg_sys::Node) -> *mut pg_sys::Node {
+    // Safe: cast after the tag.
+    unsafe {
+        while (*node).type_ == NodeTag::T_RelabelType {
+            node = (*node.cast::<pg_sys::RelabelType>()).arg.cast();
+        }
+    }
+    node
+}
+
+/// The number of a table's column; an index-only scan names its own columns, which stand for the table's.
+unsafe fn column(node: *mut pg_sys::Node, columns: Option<*mut pg_sys::List>) -> Option<i16> {
+    // Safe: cast after the tag.
+    unsafe {
+        if (*node).type_ != NodeTag::T_Var {
+            return None;
+        }
+        let number = (*node.cast::<pg_sys::Var>()).varattno;
+        match columns {
+            Some(columns) if (*node.cast::<pg_sys::Var>()).varno as i32 == pg_sys::INDEX_VAR as i32 => {
+                let target = list::<pg_sys::TargetEntry>(columns).find(|target| (**target).resno == number)?;
+                column(bare((*target).expr.cast()), None)
+            }
+            _ => Some(number),
+        }
+    }
+}
+
+/// The types that scopes compare, and their arrays; no code of anybody's runs to print others.
+fn texts(type_name: Oid, value: pg_sys::Datum) -> Vec<String> {
+    let scalars = [
+        pg_sys::INT2OID,
+        pg_sys::INT4OID,
+        pg_sys::INT8OID,
+        pg_sys::TEXTOID,
+        pg_sys::VARCHAROID,
+        pg_sys::BPCHAROID,
+        pg_sys::UUIDOID,
+    ];
+    // Safe: a value of its own type; what is printed is copied.
+    unsafe {
+        if scalars.contains(&type_name) {
+            return vec![text(type_name, value)];
+        }
+        let element = pg_sys::get_element_type(type_name);
+        if !scalars.contains(&element) {
+            return Vec::new();
+        }
+        let (mut length, mut by_value, mut alignment) = (0, false, 0);
+        pg_sys::get_typlenbyvalalign(element, &mut length, &mut by_value, &mut alignment);
+        let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+        let array = pg_sys::pg_detoast_datum(value.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        pg_sys::deconstruct_array(
+            array,
+            element,
+            i32::from(length),
+            by_value,
+            alignment,
+            &mut values,
+            &mut nulls,
+            &mut count,
+        );
+        let elements = (0..(count as usize).min(MOST_VALUES)).filter(|index| !*nulls.add(*index));
+        elements.map(|index| text(element, *values.add(index))).collect()
+    }
+}
+
+unsafe fn text(type_name: Oid, value: pg_sys::Datum) -> String {
+    let (mut function, mut variable_length) = (pg_sys::InvalidOid, false);
+    // Safe: as above.
+    unsafe {
+        pg_sys::getTypeOutputInfo(type_name, &mut function, &mut variable_length);
+        CStr::from_ptr(pg_sys::OidOutputFunctionCall(function, value)).to_string_lossy().into_owned()
+    }
+}
