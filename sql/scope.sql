@@ -93,8 +93,10 @@ REVOKE ALL ON steward._scope_value FROM PUBLIC;
 -- mapping table in the order of sources.
 CREATE VIEW steward._scope_mapping AS
     SELECT s.id, s.role, s.relation, s.column_name, s.attribute, c.sources,
-        CASE WHEN s.via IS NOT NULL THEN
-            format('SELECT DISTINCT k.%1$I::text FROM %2$s k WHERE k.%1$I IS NOT NULL AND %3$s%4$s', s.via_column, s.via,
+        CASE WHEN s.via IS NULL THEN NULL
+        -- The mapping table is gone, and with it everything that it allowed.
+        WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class v WHERE v.oid = s.via::oid) THEN 'SELECT NULL::text WHERE false'
+        ELSE format('SELECT DISTINCT k.%1$I::text FROM %2$s k WHERE k.%1$I IS NOT NULL AND %3$s%4$s', s.via_column, s.via,
                 CASE WHEN s.assigned_column IS NULL THEN coalesce(c.conditions, 'false') ELSE coalesce(
                     '($1 = ''{*}'' OR ' || format('k.%I', s.assigned_column) || ' = ANY ($1::text[]::'
                         || steward._scope_type(s.via, s.assigned_column) || '[]))', 'false') END,
@@ -134,7 +136,7 @@ CREATE VIEW steward._scope_command AS
                 || format('%I', s.column_name) || CASE WHEN a.plain THEN '' ELSE '::' || t.type END
                 || ' = ANY ((SELECT steward._allowed_' || CASE t.type WHEN 'bpchar' THEN 'text' ELSE t.type END || '(' || s.id || ')'
                 || CASE t.type WHEN 'bpchar' THEN '::bpchar[]' ELSE '' END || ')::' || t.type || '[])', 'false') AS condition
-        FROM member m JOIN steward.scope s ON s.relation::oid = m.root
+        FROM member m JOIN steward.scope s ON s.relation::oid = m.root JOIN pg_catalog.pg_roles r ON r.oid = s.role::oid
         CROSS JOIN LATERAL (SELECT steward._scope_type(m.relation, s.column_name) AS type) t
         LEFT JOIN LATERAL (SELECT a.atttypid IN (21, 23, 20, 25, 1042, 2950) AS plain FROM pg_catalog.pg_attribute a
             WHERE a.attrelid = m.relation AND a.attname = s.column_name AND NOT a.attisdropped) a ON true

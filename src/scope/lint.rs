@@ -22,12 +22,24 @@ const CLEAR: &str = "WITH RECURSIVE tree(root, relation) AS (SELECT DISTINCT rel
         AND (r.rolbypassrls OR NOT EXISTS (SELECT FROM steward.scope s WHERE s.relation::oid = t.root AND pg_has_role(r.oid, s.role::oid, 'USAGE'))))";
 
 /// Issue and query; a query gives object and detail.
-pub const QUERIES: [(&str, &str); 12] = [
+pub const QUERIES: [(&str, &str); 14] = [
     ("not_in_force", "SELECT relation::regclass::text, command FROM steward._scope_command WHERE NOT in_force ORDER BY 1, 2"),
     (
         "column_gone",
-        "SELECT s.relation::text, format('column %I of scope %s is gone or of another type: nobody sees anything', s.column_name, s.id)
-         FROM steward.scope s WHERE steward._scope_type(s.relation, s.column_name) IS NULL",
+        "SELECT s.relation::text, format('scope %s compares what is gone or of another type: nobody sees anything', s.id)
+         FROM steward.scope s WHERE steward._scope_type(s.relation, s.column_name) IS NULL
+            OR s.via IS NOT NULL AND steward._scope_type(s.via, s.via_column) IS NULL
+            OR s.assigned_column IS NOT NULL AND steward._scope_type(s.via, s.assigned_column) IS NULL ORDER BY 1, 2",
+    ),
+    (
+        "role_gone",
+        "SELECT s.relation::text, format('scope %s is about a role that does not exist', s.id)
+         FROM steward.scope s WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = s.role::oid) ORDER BY 1, 2",
+    ),
+    (
+        "mapping_unprotected",
+        "SELECT DISTINCT s.via::text, format('whoever writes it decides what %s sees of %s, without a record', s.role, s.relation)
+         FROM steward.scope s WHERE s.via IS NOT NULL AND NOT EXISTS (SELECT FROM steward.protected p WHERE p.relation = s.via) ORDER BY 1, 2",
     ),
     (
         "bypasses_rls",
@@ -37,9 +49,9 @@ pub const QUERIES: [(&str, &str); 12] = [
     ),
     (
         "reaches_clear_role",
-        "SELECT DISTINCT r.rolname::text, format('SET ROLE %I reads %s without a scope', c.rolname, k.root::regclass)
+        "SELECT DISTINCT r.rolname::text, format('as %I it reads %s without a scope', c.rolname, k.root::regclass)
          FROM clear k JOIN pg_roles c ON c.oid = k.role
-            JOIN pg_roles r ON r.oid <> c.oid AND r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, c.oid, 'MEMBER')
+            JOIN pg_roles r ON r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, c.oid, 'MEMBER')
          WHERE EXISTS (SELECT FROM steward.scope s WHERE s.relation::oid = k.root AND pg_has_role(r.oid, s.role::oid, 'MEMBER')) ORDER BY 1, 2",
     ),
     (

@@ -9,6 +9,7 @@ pub mod allowed;
 mod attribute;
 pub mod command;
 pub mod held;
+pub mod hidden;
 pub mod lint;
 mod set;
 mod temporary;

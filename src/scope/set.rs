@@ -120,7 +120,7 @@ fn store(
     if let Some(attribute) = attribute {
         check_values(client, attribute, relation)?;
     }
-    check_query(client)?;
+    check_query(client, relation)?;
     command::apply_all(client)
 }
 
@@ -224,9 +224,9 @@ fn check_values(client: &mut SpiClient<'_>, attribute: &str, relation: Oid) -> O
 
 /// The mapping queries must be able to run, so that no reader is the first to find out: a condition's value may be none of
 /// its column's type.
-fn check_query(client: &mut SpiClient<'_>) -> Outcome<()> {
-    let queries = "SELECT mapping FROM steward._scope_mapping WHERE mapping IS NOT NULL";
-    for query in texts(client, queries, &[])? {
+fn check_query(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
+    let queries = "SELECT mapping FROM steward._scope_mapping WHERE mapping IS NOT NULL AND relation::oid = $1";
+    for query in texts(client, queries, &[relation.into()])? {
         // Every argument is an array without elements.
         let planned = (1..=9).rev().fold(query, |query, number| query.replace(&format!("${number}"), "'{}'"));
         client.select(&format!("{planned} LIMIT 0"), None, &[])?;

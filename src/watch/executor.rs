@@ -130,6 +130,9 @@ unsafe extern "C-unwind" fn run(
             None => core_run(query, direction, count, once),
         }
         pg_sys::error_context_stack = context.previous;
+        if out_of_scope::is_pending() {
+            out_of_scope::ran(query);
+        }
         if covered {
             super::armed::query_ran(query);
             armed::leave();
@@ -400,9 +403,11 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     }
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
     rows::query_ended(query);
+    out_of_scope::query_ended(query);
 }
 
 pub fn transaction_ended() {
+    out_of_scope::transaction_ended();
     LIMITED.with_borrow_mut(Vec::clear);
 }
 

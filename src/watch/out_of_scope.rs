@@ -2,7 +2,8 @@
 //! scoped role compares the column of a scope with a value that its person is not allowed. The statement runs on, and sees
 //! nothing; that it was tried is on record at once, whatever becomes of the transaction.
 //!
-//! Only comparisons with constants and parameters are seen, in the plan that is about to run. Values are not recorded.
+//! Only comparisons with constants and parameters are seen, in the plan that is about to run. Where one names a row by a
+//! key, and the statement finds nothing, it is looked up whether that row is there. Values are not recorded.
 
 use super::judge;
 use super::list;
@@ -10,7 +11,7 @@ use super::statement::Source;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::backend::{NumberMap, backend_local};
-use crate::cache::{Member, Policy};
+use crate::cache::{self, Member, Policy};
 use crate::core::array::same_value;
 use crate::core::record::Outcome;
 use crate::core::tier::Tier;
@@ -18,6 +19,7 @@ use crate::error::answer;
 use crate::raw;
 use crate::scope::Scope;
 use crate::scope::allowed::{self, Allowed};
+use crate::scope::hidden;
 use pgrx::pg_sys::{self, NodeTag, Oid};
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -38,6 +40,7 @@ struct Attempts {
 
 backend_local! {
     static ATTEMPTS: RefCell<NumberMap<u32, Attempts>> = const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
+    static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A comparison of a column with values.
@@ -46,18 +49,25 @@ struct Named {
     values: Vec<String>,
 }
 
+/// Keys that a running statement names, to be looked up if it finds nothing.
+struct Pending {
+    query: usize,
+    keys: Vec<(Rc<Member>, Named)>,
+}
+
 /// A plan and the values of its parameters.
 struct Looker<'a> {
     plan: *mut pg_sys::PlannedStmt,
     parameters: pg_sys::ParamListInfo,
     policy: &'a Policy,
     found: Vec<(Rc<Member>, i32)>,
+    keys: Vec<(Rc<Member>, Named)>,
 }
 
 /// Looks at a plan that is about to run. Needs a live transaction; may raise.
 pub unsafe fn notice(query: *mut pg_sys::QueryDesc, policy: &Policy, source: &Source<'_>) {
     // Safe: ExecutorStart gets a complete QueryDesc; the plan outlives the call.
-    let found = unsafe {
+    let (found, keys) = unsafe {
         let plan = (*query).plannedstmt;
         let scoped = list::<pg_sys::RangeTblEntry>((*plan).rtable).any(|entry| {
             (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
@@ -68,15 +78,59 @@ pub unsafe fn notice(query: *mut pg_sys::QueryDesc, policy: &Policy, source: &So
         if !scoped {
             return;
         }
-        let mut looker = Looker { plan, parameters: (*query).params, policy, found: Vec::new() };
+        let mut looker = Looker { plan, parameters: (*query).params, policy, found: Vec::new(), keys: Vec::new() };
         looker.node((*plan).planTree);
         list((*plan).subplans).for_each(|plan| looker.node(plan));
-        looker.found
+        (looker.found, looker.keys)
     };
+    if found.is_empty() && !keys.is_empty() {
+        PENDING.with_borrow_mut(|pending| pending.push(Pending { query: query as usize, keys }));
+    }
     for (member, id) in found {
         let Some(scope) = policy.scopes().get(id) else { continue };
         tried(&member, scope, source);
     }
+}
+
+/// Whether any running statement names keys. For plain frames.
+pub fn is_pending() -> bool {
+    PENDING.with_borrow(|pending| !pending.is_empty())
+}
+
+/// A statement has run, or a part of it: if it found nothing, it may have named what is hidden.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn ran(query: *mut pg_sys::QueryDesc) {
+    let Some(keys) = take(query as usize) else { return };
+    // Safe: the query has just run and is not ended.
+    let source = unsafe {
+        if (*(*query).estate).es_processed > 0 {
+            return;
+        }
+        let plan = (*query).plannedstmt;
+        Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len)
+    };
+    let policy = cache::policy();
+    for (member, named) in keys {
+        if let Some(scope) = answer(hidden::by(&policy, &member, named.attribute, &named.values)) {
+            return tried(&member, scope, &source);
+        }
+    }
+}
+
+fn take(query: usize) -> Option<Vec<(Rc<Member>, Named)>> {
+    PENDING.with_borrow_mut(|pending| {
+        let position = pending.iter().rposition(|pending| pending.query == query)?;
+        Some(pending.swap_remove(position).keys)
+    })
+}
+
+/// A statement ends, run or not.
+pub fn query_ended(query: *mut pg_sys::QueryDesc) {
+    PENDING.with_borrow_mut(|pending| pending.retain(|pending| pending.query != query as usize));
+}
+
+pub fn transaction_ended() {
+    PENDING.with_borrow_mut(Vec::clear);
 }
 
 /// The first, second, fourth … attempt of a session on a scope is a record; it counts those since the one before.
@@ -151,25 +205,36 @@ impl Looker<'_> {
             };
             let policy = self.policy;
             let Some(member) = policy.protected((*entry).relid) else { return };
+            let mut named = Vec::new();
+            for qual in quals {
+                named.extend(list::<pg_sys::Node>(*qual).filter_map(|clause| self.comparison(clause, columns)));
+            }
+            if named.is_empty() {
+                return;
+            }
+            let mut limited = false;
             for scope in policy.scopes().on(member.root.oid) {
+                limited = true;
                 let column = member.columns().iter().find(|column| column.name == scope.column);
-                let Some(column) = column else { continue };
-                let mut named = Vec::new();
-                for qual in quals {
-                    let clauses = list::<pg_sys::Node>(*qual).filter_map(|clause| self.comparison(clause, columns));
-                    named.extend(clauses.filter(|named| named.attribute == column.number as i16));
-                }
-                if !named.is_empty() && self.is_outside(scope, &named) {
+                let number = column.map(|column| column.number as i16);
+                if self.is_outside(scope, named.iter().filter(|named| Some(named.attribute) == number)) {
                     self.found.push((member.clone(), scope.id));
                 }
+            }
+            if limited {
+                self.keys.extend(named.into_iter().map(|named| (member.clone(), named)));
             }
         }
     }
 
-    fn is_outside(&self, scope: &Scope, named: &[Named]) -> bool {
+    fn is_outside<'n>(&self, scope: &Scope, named: impl Iterator<Item = &'n Named>) -> bool {
+        let mut named = named.peekable();
+        if named.peek().is_none() {
+            return false;
+        }
         let Allowed::Values(allowed) = answer(allowed::by(self.policy, scope)) else { return false };
         let known = |value: &String| allowed.iter().any(|allowed| same_value(allowed, value));
-        named.iter().any(|named| named.values.iter().any(|value| !known(value)))
+        named.any(|named| named.values.iter().any(|value| !known(value)))
     }
 
     /// `column = value` or `column = ANY (values)`.
