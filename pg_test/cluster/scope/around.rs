@@ -21,6 +21,11 @@ tests! {
     a_pool_acts_for_the_person_it_puts_on,
     ways_around_are_listed,
     owners_are_limited_as_members,
+    parallel_workers_see_the_same_rows,
+    without_the_library_nothing_is_seen,
+    scopes_hold_in_every_mode,
+    a_standby_shows_the_same_rows,
+    a_new_member_sees_nothing_at_once,
 }
 
 const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
@@ -236,4 +241,68 @@ fn owners_are_limited_as_members() {
     let mut wang = school.session("teacher_wang");
     assert_eq!(students(&mut wang), 50, "FORCE covers the owner");
     expect_error(wang.batch_execute("SET row_security = off; SELECT count(*) FROM app.student"), REFUSED, "", "");
+}
+
+fn parallel_workers_see_the_same_rows() {
+    let school = active(
+        "INSERT INTO app.student SELECT n, 1 + n % 4, 'p', 'ID' || n, '13800009999' FROM generate_series(1001, 21000) n; ANALYZE app.student",
+    );
+    let mut wang = school.session("teacher_wang");
+    wang.batch_execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2")
+        .expect("set");
+    let plan: Vec<String> = wang
+        .query("EXPLAIN (COSTS off) SELECT count(*) FROM app.student", &[])
+        .expect("explain")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert!(plan.join("\n").contains("Gather"), "{plan:?}");
+    assert_eq!(students(&mut wang), 5050);
+    wang.batch_execute("SET parallel_leader_participation = off").expect("set");
+    assert_eq!(students(&mut wang), 5050);
+    assert_eq!(ask::<i64>(&mut wang, "SELECT count(*) FROM app.student WHERE school_id <> 1"), 0);
+}
+
+fn without_the_library_nothing_is_seen() {
+    let mut school = inactive("");
+    school.configure(&["shared_preload_libraries = ''"]);
+    school.restart();
+    let mut wang = school.session("teacher_wang");
+    assert_eq!(students(&mut wang), 0);
+    wang.batch_execute("LOAD 'pg_steward'").expect_err("no library of one's own choice");
+    assert_eq!(students(&mut wang), 0);
+    assert_eq!(students(&mut school.session("clerk_zhao")), 200);
+}
+
+fn scopes_hold_in_every_mode() {
+    for mode in ["off", "observe", "warn"] {
+        let mut school = inactive("");
+        school.configure(&[&format!("steward.mode = '{mode}'")]);
+        school.restart();
+        assert_eq!(students(&mut school.session("teacher_wang")), 50, "{mode}");
+    }
+}
+
+fn a_standby_shows_the_same_rows() {
+    let school = inactive(
+        "SELECT steward.set_scope('teacher', 'app.guardian', 'student_id', via => 'app.student', via_column => 'id')",
+    );
+    let standby = school.standby(&[]);
+    let mut wang = standby.connect("teacher_wang", crate::school::HOME);
+    assert_eq!(students(&mut wang), 50);
+    assert_eq!(ask::<i64>(&mut wang, "SELECT count(*) FROM app.guardian"), 60 + 25);
+    assert_eq!(ask::<i64>(&mut wang, "SELECT count(*) FROM app.student WHERE school_id = 2"), 0);
+    assert!(wang.query("SELECT * FROM app.student WHERE id = 1", &[]).expect("hidden").is_empty());
+}
+
+fn a_new_member_sees_nothing_at_once() {
+    let school = inactive("");
+    let mut zhao = school.session("clerk_zhao");
+    let prepared = zhao.prepare("SELECT count(*) FROM app.student").expect("prepare");
+    let mut count = || zhao.query_one(&prepared, &[]).expect("count").get::<_, i64>(0);
+    (0..7).for_each(|_| assert_eq!(count(), 200));
+    school.superuser().batch_execute("GRANT teacher TO clerk_zhao").expect("grant");
+    assert_eq!(count(), 0);
+    school.superuser().batch_execute("REVOKE teacher FROM clerk_zhao").expect("revoke");
+    assert_eq!(count(), 200);
 }

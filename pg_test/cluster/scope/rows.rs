@@ -26,6 +26,7 @@ tests! {
     a_scoped_table_stays_protected,
     other_policies_of_the_table_are_kept,
     dropping_a_scope_opens_its_rows_only,
+    a_role_that_is_gone_stops_no_other_scope,
 }
 
 const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
@@ -438,4 +439,23 @@ fn dropping_a_scope_opens_its_rows_only() {
     assert_eq!(students(&mut school.session("teacher_wang")), 200);
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_policy WHERE polname LIKE 'steward_scope%'"), 0);
     expect_refused(superuser.batch_execute("SELECT steward.unprotect('app.student')"));
+}
+
+fn a_role_that_is_gone_stops_no_other_scope() {
+    let school = inactive(
+        "CREATE ROLE passing; SELECT steward.set_scope('passing', 'app.student', 'id', 'passing');
+         CREATE TABLE app.map (student int, unit text);
+         SELECT steward.set_scope('teacher', 'app.guardian', 'student_id', 'unit', via => 'app.map', via_column => 'student', assigned_column => 'unit');
+         SELECT steward.set_attribute('Wang', 'unit', '{x}')",
+    );
+    let mut superuser = school.superuser();
+    superuser.batch_execute("DROP OWNED BY passing; DROP ROLE passing; DROP TABLE app.map").expect("gone");
+    superuser.batch_execute("SELECT steward.set_attribute('Wang', 'school', '{2}')").expect("others go on");
+    superuser
+        .batch_execute("SELECT steward.set_scope('teacher', 'app.student', 'id', 'student')")
+        .expect("and new ones");
+    let mut wang = school.session("teacher_wang");
+    assert_eq!(ask::<i64>(&mut wang, "SELECT count(*) FROM app.guardian"), 0, "nothing leads there any more");
+    let issues = "SELECT string_agg(issue, ' ' ORDER BY issue) FROM steward.scope_issues() WHERE issue LIKE '%gone'";
+    assert_eq!(ask::<String>(&mut superuser, issues), "column_gone role_gone");
 }
