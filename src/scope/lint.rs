@@ -91,7 +91,8 @@ pub const QUERIES: [(&str, &str); 14] = [
          FROM pg_proc p JOIN pg_roles o ON o.oid = p.proowner
             JOIN steward.scope s ON has_function_privilege(s.role::oid, p.oid, 'EXECUTE')
          WHERE p.prosecdef AND p.pronamespace <> 'steward'::regnamespace AND has_any_column_privilege(o.oid, s.relation::oid, 'SELECT')
-            AND (o.rolsuper OR o.rolbypassrls OR NOT pg_has_role(o.oid, s.role::oid, 'USAGE')) ORDER BY 1, 2",
+            AND (o.rolsuper OR o.rolbypassrls OR NOT pg_has_role(o.oid, s.role::oid, 'USAGE')
+                OR EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = o.oid)) ORDER BY 1, 2",
     ),
     (
         "privilege_beside_rows",

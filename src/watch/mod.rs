@@ -17,6 +17,7 @@ pub mod judge;
 pub mod label;
 pub mod login;
 pub mod named_rule;
+mod named_value;
 pub mod object;
 mod out_of_scope;
 pub mod parallel;

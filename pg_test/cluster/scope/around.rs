@@ -230,6 +230,10 @@ fn ways_around_are_listed() {
         school.superuser().batch_execute(cause).unwrap_or_else(|error| panic!("{cause}: {error:?}"));
         assert!(found(issue) > 0, "{issue}");
     }
+    let other = "DROP FUNCTION app.f; CREATE FUNCTION app.g() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.student';
+        ALTER FUNCTION app.g OWNER TO teacher_li";
+    school.superuser().batch_execute(other).expect("with the eyes of another teacher");
+    assert!(found("definer_function") > 0);
     school.superuser().batch_execute("ALTER VIEW app.v SET (security_invoker = true)").expect("alter");
     assert_eq!(found("owner_rights_view"), 0);
     school.superuser().batch_execute("SELECT steward.set_attribute('Wang', 'school', '{1}')").expect("attribute");
