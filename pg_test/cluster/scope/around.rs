@@ -231,7 +231,7 @@ fn ways_around_are_listed() {
         assert!(found(issue) > 0, "{issue}");
     }
     let other = "DROP FUNCTION app.f; CREATE FUNCTION app.g() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.student';
-        ALTER FUNCTION app.g OWNER TO teacher_li";
+        ALTER ROLE teacher_li INHERIT; ALTER FUNCTION app.g OWNER TO teacher_li";
     school.superuser().batch_execute(other).expect("with the eyes of another teacher");
     assert!(found("definer_function") > 0);
     school.superuser().batch_execute("ALTER VIEW app.v SET (security_invoker = true)").expect("alter");

@@ -83,13 +83,15 @@ fn the_term_is_capped() {
 
 fn a_grant_is_not_extended() {
     let school = active("");
-    let op_no = school.operate("postgres", &grant("{2}", "2 seconds"));
     let mut superuser = school.superuser();
     let second = request(&mut superuser, &grant("{2,3}", "1 hour"), "");
     school.release(&second);
+    let op_no = school.operate("postgres", &grant("{2}", "8 seconds"));
     let early = execute(&mut superuser, &second);
     expect_error(early, NOT_READY, "When it is over", "");
-    sleep(Duration::from_millis(2_200));
+    while school.ask::<bool>("SELECT EXISTS (SELECT FROM steward.temporary_grant WHERE until > clock_timestamp())") {
+        sleep(Duration::from_millis(200));
+    }
     // Over, and applied for anew.
     school.operate("postgres", &grant("{2,3}", "1 hour"));
     assert_eq!(students(&mut school.session("teacher_wang")), 150);
