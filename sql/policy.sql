@@ -114,6 +114,8 @@ BEGIN
         DELETE FROM steward.exclusive_capability x WHERE x.one = NEW.one AND x.other = NEW.other;
     ELSIF TG_TABLE_NAME = 'login_limit' THEN
         DELETE FROM steward.login_limit;
+    ELSIF TG_TABLE_NAME = 'temporary_grant_limit' THEN
+        DELETE FROM steward.temporary_grant_limit;
     ELSIF TG_TABLE_NAME = 'break_glass_limit' THEN
         DELETE FROM steward.break_glass_limit;
     ELSIF EXISTS (SELECT FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post) THEN

@@ -10,7 +10,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::operation::requirement;
 use crate::person::{separation, texts};
 use crate::policy::checklist;
-use crate::{audit::buffer, factor, own, policy, session, shared, state_file};
+use crate::{audit::buffer, factor, own, policy, scope, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -135,6 +135,7 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
         AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = r.oid) ORDER BY r.rolname";
     lacks.extend(texts(client, strangers, &[])?);
     lacks.extend(separation::sentences(client)?);
+    lacks.extend(scope::lint::drift(client)?);
     let mut lacks = Lacks { sentences: lacks, hint: None };
     if factors {
         lacking_factors(&policy, &everybody, &mut lacks);

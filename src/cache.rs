@@ -15,6 +15,7 @@ use crate::export;
 use crate::own;
 use crate::person::term;
 use crate::raw;
+use crate::scope::{self, Scopes};
 use pgrx::pg_sys;
 use regex::Regex;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -218,6 +219,9 @@ pub struct Policy {
     /// the relations where composite types have their attributes, owned sequences and functions of triggers, defaults,
     /// checks, indexes and policies, each with its table.
     parts: OnceCell<HashMap<(u32, u32), u32>>,
+    /// Any role's rows are limited.
+    scoped: bool,
+    scopes: OnceCell<Scopes>,
     /// Own tables that hold values of protected ones: nobody writes them, and who reads them copies data out.
     images: NumberMap<u32, Rc<Member>>,
     /// There are mask rules.
@@ -316,6 +320,14 @@ impl Policy {
     pub fn command_of(&self, function_hash: u32) -> Option<Command> {
         let commands = self.commands.get_or_init(|| answer(self.if_governed(load_commands)));
         commands.iter().find(|(hash, _)| *hash == function_hash).map(|(_, command)| *command)
+    }
+    /// Whether any role's rows are limited.
+    pub fn has_scopes(&self) -> bool {
+        self.scoped
+    }
+    /// Which rows roles see.
+    pub fn scopes(&self) -> &Scopes {
+        self.scopes.get_or_init(|| answer(self.if_governed(scope::load)))
     }
     /// Everybody who is registered, once each.
     pub fn everybody(&self) -> Vec<Rc<Person>> {
@@ -489,6 +501,7 @@ fn load() -> Result<Policy, Fault> {
         tiers,
         row_trigger: pg_sys::Oid::from(number(&singles, 0)?),
         masked: text(&singles, 2)? == "true",
+        scoped: text(&singles, 4)? == "true",
         persons,
         ..Policy::default()
     })
@@ -520,12 +533,14 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
         .collect()
 }
 
-/// One row: the function of the row trigger, the terms of rights that were granted for a time, and the limits of export.
+/// One row: the function of the row trigger, the terms of rights that were granted for a time, whether there are masks, the
+/// limits of export, and whether there are scopes.
 const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
     (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
         FROM steward.role_term WHERE ended_at IS NULL),
     (SELECT EXISTS (SELECT FROM steward.mask_rule))::text,
-    (SELECT json_agg(json_build_array(role::oid::int8, rows_per_statement, rows_per_hour, allow_copy))::text FROM steward.export_limit)";
+    (SELECT json_agg(json_build_array(role::oid::int8, rows_per_statement, rows_per_hour, allow_copy))::text FROM steward.export_limit),
+    EXISTS (SELECT FROM steward.scope)::text";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -693,6 +708,11 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("erase_images", privilege("ERASE IMAGES")),
         ("set_export_limit", privilege("SET EXPORT LIMIT")),
         ("drop_export_limit", privilege("REMOVE EXPORT LIMIT")),
+        ("set_scope", privilege("SET SCOPE")),
+        ("drop_scope", privilege("REMOVE SCOPE")),
+        ("set_attribute", privilege("SET ATTRIBUTE")),
+        ("grant_temporarily", privilege("GRANT TEMPORARILY")),
+        ("set_temporary_grant_limit", privilege("SET TEMPORARY GRANT LIMIT")),
     ]
 };
 

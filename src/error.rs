@@ -45,6 +45,10 @@ impl Fault {
     pub fn wrong_object(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE, message)
     }
+    /// 42703: no such column.
+    pub fn no_column(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN, message)
+    }
     /// 0A000: said plainly instead of half done.
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message)

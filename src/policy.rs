@@ -227,6 +227,7 @@ fn unprotect_relation(relation: pg_sys::Oid) -> Outcome<()> {
     require_privilege("unprotect")?;
     let name = utility::relation_name(relation);
     let gone = own::run(|client| {
+        refuse_scoped(client, relation, &name)?;
         image::remove(client, relation)?;
         own::execute(client, "DELETE FROM steward.protected WHERE relation = $1 RETURNING 1", &[regclass(relation)])
     })?;
@@ -234,6 +235,16 @@ fn unprotect_relation(relation: pg_sys::Oid) -> Outcome<()> {
         return Err(Fault::unknown(format!("{name} is not protected")).hint("SELECT relation FROM steward.protected;"));
     }
     changed("unprotect", &name)
+}
+
+/// Scopes rely on the guard of protected tables.
+fn refuse_scoped(client: &mut SpiClient<'_>, relation: pg_sys::Oid, name: &str) -> Outcome<()> {
+    if own::query(client, "SELECT 1 FROM steward.scope WHERE relation = $1", &[regclass(relation)])?.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::wrong_state(format!("{name} has scopes"))
+        .detail("They hold on protected tables only.")
+        .hint(format!("SELECT steward.drop_scope(role, '{name}');")))
 }
 
 /// Commands whose rows are counted: with any other a rule with `min_rows` would never apply.

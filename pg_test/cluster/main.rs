@@ -75,6 +75,7 @@ mod role_form;
 mod row_image;
 mod row_trigger;
 mod school;
+mod scope;
 mod second_factor;
 mod segment;
 mod separation;
@@ -167,6 +168,12 @@ fn main() {
         role_form::tests(),
         row_image::tests(),
         row_trigger::tests(),
+        scope::around::tests(),
+        scope::attempt::tests(),
+        scope::posts::tests(),
+        scope::purpose::tests(),
+        scope::rows::tests(),
+        scope::temporary::tests(),
         segment::tests(),
         second_factor::code::tests(),
         second_factor::demand::tests(),

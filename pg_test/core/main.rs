@@ -11,6 +11,7 @@ mod program;
 mod alert;
 mod approval;
 mod archive;
+mod array;
 mod attempts;
 mod batch;
 mod chain;

@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod approval;
 pub mod archive;
+pub mod array;
 pub mod attempts;
 pub mod batch;
 pub mod chain;

@@ -87,7 +87,7 @@ pub fn refusal(op_no: &str, changed: &[(String, &str)]) -> Fault {
         .hint("File it again with steward.request(script, purpose).")
 }
 
-/// A short name of rules, tier policies, demanded forms and checklists and protected tables as they are, for the records of an operation.
+/// A short name of rules, tier policies, demanded forms and checklists, scopes, attributes and protected tables as they are, for the records of an operation.
 pub fn policy_version(client: &mut SpiClient<'_>) -> Outcome<String> {
     let policy = "SELECT sha256(convert_to(string_agg(line, E'\\n' ORDER BY line), 'UTF8')) FROM (
         SELECT 'rule ' || r::text FROM steward.rule r UNION ALL SELECT 'tier ' || t::text FROM steward.tier_policy t
@@ -95,6 +95,7 @@ pub fn policy_version(client: &mut SpiClient<'_>) -> Outcome<String> {
         UNION ALL SELECT 'window ' || w::text FROM steward.maintenance_window w
         UNION ALL SELECT 'block ' || b::text FROM steward.review_block b
         UNION ALL SELECT 'form ' || f::text FROM steward.form_policy f UNION ALL SELECT 'checklist ' || c::text FROM steward.checklist_policy c
+        UNION ALL SELECT 'scope ' || s::text FROM steward.scope s UNION ALL SELECT 'attribute ' || a::text FROM steward.person_attribute a
         UNION ALL SELECT 'protected ' || relation::text || row_images FROM steward.protected) policy(line)";
     let digest = own::select(client, policy, &[])?.first().get_one::<Vec<u8>>()?.unwrap_or_default();
     Ok(hex(&digest[..digest.len().min(6)]))

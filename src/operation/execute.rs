@@ -65,7 +65,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     check_rules(&operation, &statements)?;
     let policy = own::run(dependency::policy_version)?;
     let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
-    let alters_code = statements.iter().any(|statement| defines(&statement.command));
+    let alters_code = statements.iter().any(|statement| statement.scopes || defines(&statement.command));
     let adopts = alters_code && operation.course.stepwise();
     if adopts {
         adoption::hold(&operation)?;

@@ -47,6 +47,8 @@ pub struct Step {
     pub given: Vec<Given>,
     /// It gives that under the rules for PRIVILEGE.
     pub privileged: bool,
+    /// It changes what scopes compile to: policies of tables.
+    pub scopes: bool,
     pub utility: bool,
     /// Why it cannot run inside `steward.execute`, if it cannot.
     pub runnable: Result<(), String>,
@@ -110,6 +112,7 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
             given: Vec::new(),
             privileged: false,
+            scopes: false,
             utility: !is_plannable(node),
             runnable,
             armable,
@@ -124,10 +127,11 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
                     let mut facts = facts::of_plan(planned, &policy, exports);
                     facts.deeds.extend(functions);
                     facts.deeds.extend(own_commands(planned, &policy));
+                    let scopes = facts.deeds.iter().any(|deed| SCOPES.contains(&deed.command.tag));
                     let opaque = calls_unknown_functions(planned);
                     match facts.own {
                         Some((_, relation)) => own(blank, &utility::relation_name(relation)),
-                        None => judged(Step { opaque, ..blank }, &policy, &facts.deeds),
+                        None => judged(Step { opaque, scopes, ..blank }, &policy, &facts.deeds),
                     }
                 }
                 Err(message) => Step {
@@ -296,6 +300,9 @@ unsafe fn calls_unknown_functions(plan: *mut pg_sys::PlannedStmt) -> bool {
             .any(|item| (*item).cacheId == pg_sys::SysCacheIdentifier::PROCOID as i32)
     }
 }
+
+/// Commands of ours that write policies of tables.
+const SCOPES: [&str; 3] = ["SET SCOPE", "REMOVE SCOPE", "SET ATTRIBUTE"];
 
 /// Calls of our own functions that are commands under the rules.
 unsafe fn own_commands(plan: *mut pg_sys::PlannedStmt, policy: &cache::Policy) -> Vec<Deed> {

@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{parallel, quiet, reading, row_trigger, rows, tripwire};
+use super::{out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -145,6 +145,9 @@ unsafe extern "C-unwind" fn run(
         if counts {
             reading::rests();
         }
+        if out_of_scope::is_pending() {
+            out_of_scope::ran(query);
+        }
         if covered {
             super::armed::query_ran(query);
             armed::leave();
@@ -263,6 +266,9 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         }
         let judgement = judge::judge_now(&policy, &facts.deeds);
         judge::enforce(&policy, &facts.deeds, &judgement, tag, &source);
+        if policy.has_scopes() {
+            out_of_scope::notice(query, &policy, &source);
+        }
         let allowance = export::allowance(&policy);
         if let (true, Some(allowance)) = (copies_out, &allowance) {
             reading::admit_copy(allowance, &judge::relations(&facts.deeds).join(", "), &source);
@@ -424,9 +430,11 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
     rows::query_ended(query);
     reading::query_ended(query);
+    out_of_scope::query_ended(query);
 }
 
 pub fn transaction_ended() {
+    out_of_scope::transaction_ended();
     LIMITED.with_borrow_mut(Vec::clear);
 }
 

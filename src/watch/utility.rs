@@ -244,6 +244,7 @@ unsafe extern "C-unwind" fn complete(
     // Safe: reads the tag.
     if !roots.is_empty() && unsafe { joins_tables((*node).type_) } {
         answer(image::adopt(&roots));
+        answer(crate::scope::command::adopt(&roots));
     }
     let added = met.map(|met| separation::after_command(&met)).unwrap_or_default();
     if !added.is_empty() {
