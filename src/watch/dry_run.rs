@@ -106,8 +106,8 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             changes: false,
             row_rules: Vec::new(),
             rules: Vec::new(),
-            opaque: matches!((*node).type_, NodeTag::T_DoStmt | NodeTag::T_CallStmt | NodeTag::T_ExecuteStmt),
-            returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
+            opaque: is_opaque(node),
+            returns_rows: (*node).type_ == NodeTag::T_SelectStmt && selected_into(node.cast()).is_none(),
             given: Vec::new(),
             privileged: false,
             utility: !is_plannable(node),
@@ -115,10 +115,10 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             armable,
             loads_data,
         };
-        let copied = copied_query(raw);
-        if is_plannable(node) || copied.is_some() {
-            let exports = copied.is_some();
-            let mut query = copied.unwrap_or(*raw);
+        let inner = inner_query(raw);
+        if is_plannable(node) || inner.is_some() {
+            let exports = inner.as_ref().is_some_and(|inner| inner.kept);
+            let mut query = inner.map_or(*raw, |inner| inner.query);
             return match plan(&mut query, script) {
                 Ok((planned, functions)) => {
                     let mut facts = facts::of_plan(planned, &policy, exports);
@@ -210,23 +210,98 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
     }
 }
 
+/// What it runs is told by nothing in its text.
+unsafe fn is_opaque(node: *mut pg_sys::Node) -> bool {
+    use NodeTag::*;
+    // Safe: casts follow the tags.
+    unsafe {
+        match (*node).type_ {
+            T_DoStmt | T_CallStmt | T_ExecuteStmt | T_RefreshMatViewStmt => true,
+            T_CreateTableAsStmt => !is_plannable((*node.cast::<pg_sys::CreateTableAsStmt>()).query),
+            T_ExplainStmt => {
+                let explain = &*node.cast::<pg_sys::ExplainStmt>();
+                executes(explain) && is_opaque(explain.query)
+            }
+            _ => false,
+        }
+    }
+}
+
 unsafe fn is_plannable(node: *mut pg_sys::Node) -> bool {
     use NodeTag::*;
     // Safe: reads the tag.
     matches!(unsafe { (*node).type_ }, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
 }
 
-/// The query of COPY (…) TO STDOUT: what it does is what leaves.
-unsafe fn copied_query(raw: *mut pg_sys::RawStmt) -> Option<pg_sys::RawStmt> {
-    // Safe: cast after the tag; the parser's own query in the place of the command.
+/// A query that a command runs, and whether its rows stay in a table or leave.
+struct Inner {
+    query: pg_sys::RawStmt,
+    kept: bool,
+}
+
+/// What COPY (…) TO STDOUT, CREATE TABLE AS, SELECT INTO, CREATE MATERIALIZED VIEW, DECLARE CURSOR and EXPLAIN ANALYZE do
+/// is what their query does.
+unsafe fn inner_query(raw: *mut pg_sys::RawStmt) -> Option<Inner> {
+    use NodeTag::*;
+    // Safe: casts follow the tags; the parser's own query in the place of the command.
     unsafe {
         let node = (*raw).stmt;
-        if (*node).type_ != NodeTag::T_CopyStmt {
+        let inner = |stmt: *mut pg_sys::Node, kept: bool| Some(Inner { query: pg_sys::RawStmt { stmt, ..*raw }, kept });
+        match (*node).type_ {
+            T_CopyStmt => {
+                let copy = &*node.cast::<pg_sys::CopyStmt>();
+                let sends = !copy.query.is_null() && copy.filename.is_null() && !copy.is_program;
+                if sends { inner(copy.query, true) } else { None }
+            }
+            T_CreateTableAsStmt => {
+                let query = (*node.cast::<pg_sys::CreateTableAsStmt>()).query;
+                if is_plannable(query) { inner(query, true) } else { None }
+            }
+            T_DeclareCursorStmt => inner((*node.cast::<pg_sys::DeclareCursorStmt>()).query, false),
+            T_ExplainStmt => {
+                let explain = &*node.cast::<pg_sys::ExplainStmt>();
+                if !executes(explain) {
+                    return None;
+                }
+                let mut query = pg_sys::RawStmt { stmt: explain.query, ..*raw };
+                inner_query(&mut query).or_else(|| {
+                    let plannable = is_plannable(explain.query);
+                    if plannable { inner(explain.query, false) } else { None }
+                })
+            }
+            T_SelectStmt => selected_into(node.cast()).and_then(|query| inner(query.cast(), true)),
+            _ => None,
+        }
+    }
+}
+
+/// EXPLAIN ANALYZE.
+unsafe fn executes(explain: &pg_sys::ExplainStmt) -> bool {
+    // Safe: option nodes of the parser.
+    unsafe {
+        list::<pg_sys::DefElem>(explain.options)
+            .filter(|option| text((**option).defname) == "analyze")
+            .any(|option| pg_sys::defGetBoolean(option))
+    }
+}
+
+/// The query of SELECT INTO: the same without its INTO, which stands in the leftmost part of a set operation.
+unsafe fn selected_into(select: *mut pg_sys::SelectStmt) -> Option<*mut pg_sys::SelectStmt> {
+    // Safe: the parser's tree; a copy is changed.
+    unsafe {
+        let leftmost = |mut select: *mut pg_sys::SelectStmt| {
+            while !select.is_null() && (*select).op != pg_sys::SetOperation::SETOP_NONE {
+                select = (*select).larg;
+            }
+            select
+        };
+        let first = leftmost(select);
+        if first.is_null() || (*first).intoClause.is_null() {
             return None;
         }
-        let copy = &*node.cast::<pg_sys::CopyStmt>();
-        let sends = !copy.query.is_null() && copy.filename.is_null() && !copy.is_program;
-        sends.then(|| pg_sys::RawStmt { stmt: copy.query, ..*raw })
+        let copy = pg_sys::copyObjectImpl(select.cast()).cast::<pg_sys::SelectStmt>();
+        (*leftmost(copy)).intoClause = std::ptr::null_mut();
+        Some(copy)
     }
 }
 
@@ -330,6 +405,12 @@ unsafe fn runnable(node: *mut pg_sys::Node) -> Result<(), String> {
             T_ReindexStmt if reindexes_concurrently(&*node.cast()) => {
                 "REINDEX CONCURRENTLY cannot run inside a function"
             }
+            T_AlterTableStmt if detaches_concurrently(&*node.cast()) => {
+                "DETACH PARTITION CONCURRENTLY cannot run inside a function"
+            }
+            T_DeclareCursorStmt | T_FetchStmt | T_ClosePortalStmt => {
+                "a cursor would be read by statements that nobody approved"
+            }
             T_ClusterStmt if (*node.cast::<pg_sys::ClusterStmt>()).relation.is_null() => {
                 "CLUSTER of all tables cannot run inside a function"
             }
@@ -378,6 +459,16 @@ unsafe fn loads_data(node: *mut pg_sys::Node) -> bool {
             let copy = &*node.cast::<pg_sys::CopyStmt>();
             copy.is_from && copy.filename.is_null() && !copy.is_program
         }
+    }
+}
+
+unsafe fn detaches_concurrently(alter: &pg_sys::AlterTableStmt) -> bool {
+    // Safe: commands of the parser.
+    unsafe {
+        list::<pg_sys::AlterTableCmd>(alter.cmds).any(|command| {
+            (*command).subtype == pg_sys::AlterTableType::AT_DetachPartition
+                && (*(*command).def.cast::<pg_sys::PartitionCmd>()).concurrent
+        })
     }
 }
 
