@@ -19,6 +19,7 @@ mod application;
 mod approval_defects;
 mod approval_rule;
 mod armed;
+mod armed_change;
 mod attack;
 mod break_glass;
 mod bulk;
@@ -46,6 +47,7 @@ mod idle;
 mod image_read;
 mod last_person;
 mod leaver;
+mod leftover;
 mod login;
 mod long_transaction;
 mod matrix;
@@ -96,6 +98,7 @@ fn main() {
         approval_defects::tests(),
         approval_rule::tests(),
         armed::tests(),
+        armed_change::tests(),
         attack::tests(),
         break_glass::attack::tests(),
         break_glass::opening::tests(),
@@ -122,6 +125,7 @@ fn main() {
         leaver::tests(),
         idle::tests(),
         image_read::tests(),
+        leftover::tests(),
         login::tests(),
         long_transaction::tests(),
         matrix::tests(),
