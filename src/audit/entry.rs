@@ -7,7 +7,7 @@ use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::login::attempt as login;
-use crate::operation::{arm, review};
+use crate::operation::{disarm, review};
 use crate::own;
 use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
@@ -134,8 +134,8 @@ pub(super) fn review_all(
 
 /// What records asked for and could not be done at once, because somebody's transaction was in the way.
 pub(super) fn catch_up() {
-    if arm::is_put_off()
-        && let Err(reason) = attempt(arm::catch_up)
+    if disarm::is_put_off()
+        && let Err(reason) = attempt(disarm::catch_up)
     {
         warning!("pg_steward: the end of an armed run is put off: {reason}");
     }

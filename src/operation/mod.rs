@@ -11,6 +11,7 @@ pub mod course;
 pub mod cover;
 pub mod decide;
 pub mod dependency;
+pub mod disarm;
 pub mod environment;
 pub mod execute;
 pub mod form;

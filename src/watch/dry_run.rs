@@ -2,6 +2,7 @@
 
 use super::facts::{self, Deed};
 use super::granted::{self, Given};
+use super::inner_query::{inner_query, is_opaque, is_plannable, selected_into};
 use super::judge::{self, Judgement};
 use super::named_rule::{self, Named};
 use super::utility_facts::of_utility;
@@ -207,101 +208,6 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
             .collect(),
         rules,
         ..blank
-    }
-}
-
-/// What it runs is told by nothing in its text.
-unsafe fn is_opaque(node: *mut pg_sys::Node) -> bool {
-    use NodeTag::*;
-    // Safe: casts follow the tags.
-    unsafe {
-        match (*node).type_ {
-            T_DoStmt | T_CallStmt | T_ExecuteStmt | T_RefreshMatViewStmt => true,
-            T_CreateTableAsStmt => !is_plannable((*node.cast::<pg_sys::CreateTableAsStmt>()).query),
-            T_ExplainStmt => {
-                let explain = &*node.cast::<pg_sys::ExplainStmt>();
-                executes(explain) && is_opaque(explain.query)
-            }
-            _ => false,
-        }
-    }
-}
-
-unsafe fn is_plannable(node: *mut pg_sys::Node) -> bool {
-    use NodeTag::*;
-    // Safe: reads the tag.
-    matches!(unsafe { (*node).type_ }, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
-}
-
-/// A query that a command runs, and whether its rows stay in a table or leave.
-struct Inner {
-    query: pg_sys::RawStmt,
-    kept: bool,
-}
-
-/// What COPY (…) TO STDOUT, CREATE TABLE AS, SELECT INTO, CREATE MATERIALIZED VIEW, DECLARE CURSOR and EXPLAIN ANALYZE do
-/// is what their query does.
-unsafe fn inner_query(raw: *mut pg_sys::RawStmt) -> Option<Inner> {
-    use NodeTag::*;
-    // Safe: casts follow the tags; the parser's own query in the place of the command.
-    unsafe {
-        let node = (*raw).stmt;
-        let inner = |stmt: *mut pg_sys::Node, kept: bool| Some(Inner { query: pg_sys::RawStmt { stmt, ..*raw }, kept });
-        match (*node).type_ {
-            T_CopyStmt => {
-                let copy = &*node.cast::<pg_sys::CopyStmt>();
-                let sends = !copy.query.is_null() && copy.filename.is_null() && !copy.is_program;
-                if sends { inner(copy.query, true) } else { None }
-            }
-            T_CreateTableAsStmt => {
-                let query = (*node.cast::<pg_sys::CreateTableAsStmt>()).query;
-                if is_plannable(query) { inner(query, true) } else { None }
-            }
-            T_DeclareCursorStmt => inner((*node.cast::<pg_sys::DeclareCursorStmt>()).query, false),
-            T_ExplainStmt => {
-                let explain = &*node.cast::<pg_sys::ExplainStmt>();
-                if !executes(explain) {
-                    return None;
-                }
-                let mut query = pg_sys::RawStmt { stmt: explain.query, ..*raw };
-                inner_query(&mut query).or_else(|| {
-                    let plannable = is_plannable(explain.query);
-                    if plannable { inner(explain.query, false) } else { None }
-                })
-            }
-            T_SelectStmt => selected_into(node.cast()).and_then(|query| inner(query.cast(), true)),
-            _ => None,
-        }
-    }
-}
-
-/// EXPLAIN ANALYZE.
-unsafe fn executes(explain: &pg_sys::ExplainStmt) -> bool {
-    // Safe: option nodes of the parser.
-    unsafe {
-        list::<pg_sys::DefElem>(explain.options)
-            .filter(|option| text((**option).defname) == "analyze")
-            .any(|option| pg_sys::defGetBoolean(option))
-    }
-}
-
-/// The query of SELECT INTO: the same without its INTO, which stands in the leftmost part of a set operation.
-unsafe fn selected_into(select: *mut pg_sys::SelectStmt) -> Option<*mut pg_sys::SelectStmt> {
-    // Safe: the parser's tree; a copy is changed.
-    unsafe {
-        let leftmost = |mut select: *mut pg_sys::SelectStmt| {
-            while !select.is_null() && (*select).op != pg_sys::SetOperation::SETOP_NONE {
-                select = (*select).larg;
-            }
-            select
-        };
-        let first = leftmost(select);
-        if first.is_null() || (*first).intoClause.is_null() {
-            return None;
-        }
-        let copy = pg_sys::copyObjectImpl(select.cast()).cast::<pg_sys::SelectStmt>();
-        (*leftmost(copy)).intoClause = std::ptr::null_mut();
-        Some(copy)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod expression;
 pub mod facts;
 pub mod function;
 pub mod granted;
+mod inner_query;
 pub mod judge;
 pub mod label;
 pub mod login;
