@@ -70,7 +70,7 @@ COMMENT ON COLUMN steward._operation.rows_touched IS 'Rows that all runs so far 
 COMMENT ON COLUMN steward._operation.every IS 'A standing operation: what lies at least between the end of a run and the beginning of the next, in hours, minutes and seconds. Approvals count for 365 days; the confirmation counts for every run, as long as enough of the approvals do that were given before it.';
 COMMENT ON COLUMN steward._operation.matched_rules IS 'Every rule that matched the script when it was filed, from however many rows on.';
 COMMENT ON COLUMN steward._operation.review_alerted_at IS 'When steward.check_reviews() told that the review is overdue.';
-COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script; with a form, of script, a zero byte and form. Approvals and confirmations are for these bytes.';
+COMMENT ON COLUMN steward._operation.digest IS 'SHA-256 of the UTF-8 bytes of script; with a form, of script, a zero byte and form; with data_digests, of script, a zero byte, form or nothing, a zero byte and the digests in lower case with commas between. Approvals and confirmations are for these bytes.';
 COMMENT ON COLUMN steward._operation.form IS 'The form as it was filled in, as JSON with sorted keys and times in UTC.';
 
 CREATE TABLE steward._operation_event (
@@ -166,7 +166,8 @@ CREATE VIEW steward.inbox WITH (security_barrier) AS
             WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.witness_needed AND (SELECT steward.has_capability('witness'))
                 AND o.not_before <= clock_timestamp()
                 AND CASE WHEN o.every IS NULL THEN coalesce(o.confirmed_at, '-infinity') <= clock_timestamp() - interval '10 minutes'
-                    ELSE o.confirmed_at IS NULL OR EXISTS (SELECT FROM steward._approval a WHERE a.op_no = o.op_no AND a.at > o.confirmed_at) END
+                    ELSE o.confirmed_at IS NULL OR EXISTS (SELECT FROM steward._operation_event e
+                        WHERE e.op_no = o.op_no AND e.event IN ('APPROVE', 'RENEW') AND e.person IS NOT NULL AND e.at > o.confirmed_at) END
                 AND o.applicant <> (SELECT steward.current_person())
                 AND NOT EXISTS (SELECT FROM steward._operation_event e
                     WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))

@@ -62,10 +62,14 @@ impl Drop for Privilege {
     }
 }
 
-/// What own SQL depends on: where names are looked up; no compilation of plans, which would take a hundred times as long as
+/// What own SQL depends on: where names are looked up; how its constants are read; no compilation of plans, which would take a hundred times as long as
 /// the small queries themselves; no workers, which would not know whose SQL they run.
-const PINNED: &[(&CStr, &CStr)] =
-    &[(c"search_path", c"pg_catalog, pg_temp"), (c"jit", c"off"), (c"max_parallel_workers_per_gather", c"0")];
+const PINNED: &[(&CStr, &CStr)] = &[
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"standard_conforming_strings", c"on"),
+    (c"jit", c"off"),
+    (c"max_parallel_workers_per_gather", c"0"),
+];
 
 /// Sets settings at the current GUC nest level, with which they end.
 pub fn pin(settings: &[(&CStr, &CStr)]) {

@@ -52,18 +52,18 @@ tests! {
 }
 
 /// Files and releases an operation; a session of its applicant.
-fn released(school: &School, login: &str, script: &str, more: &str) -> (Client, String) {
+pub fn released(school: &School, login: &str, script: &str, more: &str) -> (Client, String) {
     let mut session = school.session(login);
     let op_no = request(&mut session, script, more);
     school.release(&op_no);
     (session, op_no)
 }
 
-fn arm(session: &mut Client, op_no: &str) -> Result<(), postgres::Error> {
+pub fn arm(session: &mut Client, op_no: &str) -> Result<(), postgres::Error> {
     session.batch_execute(&format!("SELECT steward.arm('{op_no}')"))
 }
 
-fn armed(school: &School, login: &str, script: &str, more: &str) -> (Client, String) {
+pub fn armed(school: &School, login: &str, script: &str, more: &str) -> (Client, String) {
     let (mut session, op_no) = released(school, login, script, more);
     arm(&mut session, &op_no).unwrap_or_else(|error| panic!("arm for {script}: {error:?}"));
     assert_eq!(school.status(&op_no), "armed");
@@ -73,7 +73,7 @@ fn armed(school: &School, login: &str, script: &str, more: &str) -> (Client, Str
 /// The status once the sequencer has seen everything. A client has its error before the transaction has ended, and with it
 /// the run.
 #[track_caller]
-fn settled(school: &School, op_no: &str) -> String {
+pub fn settled(school: &School, op_no: &str) -> String {
     wait_for(school, "the end of the armed run", || {
         school.flush_audit();
         Some(school.status(op_no)).filter(|status| status != "armed")
@@ -86,7 +86,7 @@ const BULK: &str = "UPDATE app.student SET note = 'armed' WHERE id <= 60";
 /// A script with a bulk write behind something that cannot run inside a function.
 const TWO: &str = "VACUUM FULL app.student; UPDATE app.student SET note = 'armed' WHERE id <= 60";
 
-fn changed(school: &School) -> i64 {
+pub fn changed(school: &School) -> i64 {
     school.ask("SELECT count(*) FROM app.student WHERE note <> ''")
 }
 
@@ -202,18 +202,18 @@ fn an_approved_export_is_capped() {
     assert_eq!(settled(&school, &op_no), "executed", "used up, and waiting for its review");
 }
 
-const LOAD: &str = "COPY app.guardian (id, student_id, name) FROM STDIN";
+pub const LOAD: &str = "COPY app.guardian (id, student_id, name) FROM STDIN";
 
 fn sixty_guardians() -> String {
     (1001..=1060).map(|id| format!("{id}\t1\tguardian {id}\n")).collect()
 }
 
-fn digests(data: &str) -> String {
+pub fn digests(data: &str) -> String {
     let hex: String = Sha256::digest(data.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!(", data_digests => '{{{hex}}}'")
 }
 
-fn load(session: &mut Client, copy: &str, data: &str) -> Result<u64, postgres::Error> {
+pub fn load(session: &mut Client, copy: &str, data: &str) -> Result<u64, postgres::Error> {
     let mut writer = session.copy_in(copy)?;
     // The server may have stopped listening.
     data.as_bytes().chunks(100).for_each(|chunk| drop(writer.write_all(chunk)));

@@ -3,7 +3,7 @@
 use postgres::error::SqlState;
 
 use crate::expect::expect_message;
-use crate::school::{School, execute};
+use crate::school::{School, execute, request};
 
 tests! {
     a_function_replaced_after_the_approval_ends_it,
@@ -25,6 +25,13 @@ tests! {
     a_function_behind_a_policy_and_a_default_counts,
     a_name_in_escapes_hides_nothing,
     a_locked_table_makes_nobody_wait,
+    a_trigger_of_a_partition_counts,
+    a_check_of_a_partition_counts,
+    no_setting_of_a_session_changes_what_an_operation_depends_on,
+    the_policy_version_is_the_same_in_every_session,
+    a_whole_script_that_defines_something_runs_nobody_elses_code,
+    a_function_is_held_while_a_whole_script_defines_something,
+    a_whole_script_may_use_what_it_makes,
 }
 
 const CODE: &str = "CREATE FUNCTION app.helper(note text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN note; END';
@@ -340,4 +347,184 @@ fn the_records_name_the_policy_version() {
     );
     school.flush_audit();
     assert_eq!(school.ask::<i64>(&versions), 2);
+}
+
+/// A partitioned table that nobody protects, and a function that would fire for rows written to its root.
+const PARTED: &str = "CREATE TABLE app.parted (id int) PARTITION BY RANGE (id);
+    CREATE TABLE app.parted_low PARTITION OF app.parted FOR VALUES FROM (0) TO (100);
+    CREATE FUNCTION app.fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE FUNCTION app.checks(id int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END'";
+
+#[track_caller]
+fn parted_ends_the_approval(attack: &str) {
+    let school = School::inactive();
+    school.superuser().batch_execute(&format!("{PARTED}; SELECT steward.activate()")).expect("code");
+    let op_no = school.request("postgres", "INSERT INTO app.parted VALUES (1); TRUNCATE app.guardian");
+    school.release(&op_no);
+    school.superuser().batch_execute(attack).unwrap_or_else(|error| panic!("{attack}: {error:?}"));
+    let message = format!("what {op_no} depends on has changed since it was filed");
+    let refused = execute(&mut school.superuser(), &op_no);
+    let error = expect_message(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+    assert!(error.detail().is_some_and(|text| text.contains("table app.parted was changed")), "{error:?}");
+}
+
+/// Rows for the root are written to its partitions.
+fn a_trigger_of_a_partition_counts() {
+    let attack = "CREATE TRIGGER t BEFORE INSERT ON app.parted_low FOR EACH ROW EXECUTE FUNCTION app.fires()";
+    parted_ends_the_approval(attack);
+}
+
+fn a_check_of_a_partition_counts() {
+    parted_ends_the_approval("ALTER TABLE app.parted_low ADD CHECK (app.checks(id))");
+    parted_ends_the_approval("CREATE INDEX ON app.parted_low ((id + 1))");
+}
+
+const ODD_SETTINGS: [&str; 10] = [
+    "quote_all_identifiers = on",
+    "extra_float_digits = -15",
+    "bytea_output = 'escape'",
+    "standard_conforming_strings = off",
+    "search_path = app, public",
+    "DateStyle = 'German'",
+    "IntervalStyle = 'iso_8601'",
+    "TimeZone = 'Pacific/Kiritimati'",
+    "lc_monetary = 'C.UTF-8'",
+    "xmlbinary = 'hex'",
+];
+
+/// Who looks with other settings sees the same; what is another is another whoever looks.
+fn no_setting_of_a_session_changes_what_an_operation_depends_on() {
+    let school = School::inactive();
+    let code = r"CREATE FUNCTION app.Odd(a text) RETURNS text LANGUAGE sql COST 0.123456 AS 'SELECT $1';
+        CREATE FUNCTION app.fires() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TABLE app.gate (id int, price money DEFAULT 12.5, at timestamptz DEFAULT '2026-01-01 00:00+00', note text);
+        CREATE TRIGGER t BEFORE INSERT ON app.gate FOR EACH ROW EXECUTE FUNCTION app.fires('a\\b', E'\\001');
+        CREATE AGGREGATE app.longest(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
+        CREATE POLICY p ON app.gate TO region_chen USING (note <> '\\'); GRANT ALL ON app.gate TO region_chen;
+        SELECT steward.activate()";
+    school.superuser().batch_execute(code).expect("code");
+    let script = "INSERT INTO app.gate (note) SELECT app.odd(app.longest(name)) FROM app.student WHERE id <= 3";
+    let odd = || {
+        let mut odd = school.session("region_chen");
+        ODD_SETTINGS.iter().for_each(|set| odd.batch_execute(&format!("SET {set}")).expect(set));
+        odd
+    };
+    let plain = || school.session("region_chen");
+    let dependencies = |op_no: &str| {
+        let all = format!(
+            "SELECT string_agg(object || ' ' || digest, ', ' ORDER BY object) FROM steward.operation_dependency
+            WHERE op_no = '{op_no}'"
+        );
+        school.ask::<String>(&all)
+    };
+    let (by_odd, by_plain) = (request(&mut odd(), script, ""), request(&mut plain(), script, ""));
+    assert!(dependencies(&by_odd).contains("function app.odd(text)"), "{}", dependencies(&by_odd));
+    assert_eq!(dependencies(&by_odd), dependencies(&by_plain));
+    for op_no in [&by_odd, &by_plain] {
+        school.release(op_no);
+    }
+    execute(&mut plain(), &by_odd).expect("filed with odd settings");
+    execute(&mut odd(), &by_plain).expect("executed with odd settings");
+    // And a change ends it, whatever its session makes of the texts.
+    let changed = request(&mut odd(), script, "");
+    school.release(&changed);
+    school.superuser().batch_execute("ALTER FUNCTION app.odd(text) COST 0.123457").expect("alter");
+    let message = format!("what {changed} depends on has changed since it was filed");
+    expect_message(execute(&mut odd(), &changed), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+}
+
+fn the_policy_version_is_the_same_in_every_session() {
+    let school = school();
+    let mut session = school.session("region_chen");
+    for set in ODD_SETTINGS {
+        session.batch_execute(&format!("SET {set}")).expect(set);
+        request(&mut session, "SELECT 1", "");
+    }
+    school.request("region_chen", "SELECT 1");
+    school.flush_audit();
+    let versions =
+        "SELECT count(DISTINCT details::json ->> 'policy') FROM steward.audit_log WHERE operation_type = 'REQUEST'";
+    assert_eq!(school.ask::<i64>(versions), 1);
+}
+
+/// A script that defines something and then calls a function waits for a lock of the attacker's while he acts.
+fn while_a_script_waits(attack: impl FnOnce(&mut postgres::Client)) -> (School, Result<i64, postgres::Error>) {
+    let school = school();
+    let script = "CREATE TABLE app.made (id int); LOCK TABLE app.gate; SELECT app.move(60)";
+    let op_no = school.request("postgres", script);
+    school.release(&op_no);
+    let mut holder = school.session("region_chen");
+    // Beside what holds the table while the run defines something.
+    holder.batch_execute("BEGIN; LOCK TABLE app.gate IN ROW EXCLUSIVE MODE").expect("lock");
+    let mut superuser = school.superuser();
+    let run = std::thread::spawn(move || execute(&mut superuser, &op_no));
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'app.gate'::regclass";
+    crate::failover::wait_until(&school, waits);
+    attack(&mut school.superuser());
+    holder.batch_execute("COMMIT").expect("commit");
+    (school, run.join().expect("no panic"))
+}
+
+fn a_whole_script_that_defines_something_runs_nobody_elses_code() {
+    let (school, run) = while_a_script_waits(|attacker| {
+        let overload = "CREATE FUNCTION app.helper(note varchar) RETURNS text LANGUAGE sql AS 'SELECT ''stolen'''";
+        attacker.batch_execute(overload).expect("a function of its name");
+    });
+    let refused = crate::expect::db_error(run);
+    assert!(refused.message().contains("has changed since it was filed"), "{refused:?}");
+    let named = "function app.helper(character varying) is new";
+    assert!(refused.detail().is_some_and(|text| text.contains(named)), "{refused:?}");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+    assert!(school.ask::<bool>("SELECT to_regclass('app.made') IS NULL"));
+}
+
+fn a_function_is_held_while_a_whole_script_defines_something() {
+    let (school, run) = while_a_script_waits(|attacker| {
+        attacker.batch_execute("SET lock_timeout = '1s'").expect("set");
+        for attack in [
+            "CREATE OR REPLACE FUNCTION app.helper(note text) RETURNS text LANGUAGE sql AS 'SELECT ''stolen'''",
+            "ALTER FUNCTION app.move(int) SECURITY DEFINER",
+            "DROP FUNCTION app.move(int)",
+            "CREATE TRIGGER t BEFORE UPDATE ON app.gate FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        ] {
+            let refused = crate::expect::db_error(attacker.batch_execute(attack));
+            assert_eq!(refused.code(), &SqlState::LOCK_NOT_AVAILABLE, "{attack}: {refused:?}");
+        }
+    });
+    run.expect("what was approved");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note = 'moved'"), 60);
+    school.superuser().batch_execute("ALTER FUNCTION app.move(int) SECURITY DEFINER").expect("it is held no more");
+}
+
+fn a_whole_script_may_use_what_it_makes() {
+    let school = school();
+    let script = "CREATE TYPE app.mood AS ENUM ('good'); CREATE DOMAIN app.small AS int CHECK (VALUE < 9);
+        CREATE FUNCTION app.made(a int) RETURNS app.small LANGUAGE sql AS 'SELECT ($1 % 9)::app.small';
+        CREATE OPERATOR app.=== (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
+        CREATE TABLE app.moods (mood app.mood, size app.small); ALTER DOMAIN app.small ADD CHECK (VALUE > -9);
+        CREATE VIEW app.on_top AS SELECT * FROM app.moods; INSERT INTO app.on_top VALUES ('good', app.made(3));
+        CREATE FUNCTION app.told() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN NULL; END';
+        CREATE EVENT TRIGGER told ON ddl_command_end WHEN TAG IN ('CREATE AGGREGATE') EXECUTE FUNCTION app.told();
+        DO $$BEGIN CREATE FUNCTION app.inner_one() RETURNS int LANGUAGE sql AS 'SELECT 1';
+            EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'none'; END$$;
+        ALTER FUNCTION app.helper(text) STRICT;
+        CREATE OR REPLACE FUNCTION app.other() RETURNS int LANGUAGE sql AS 'SELECT 2'";
+    let op_no = school.operate("postgres", script);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.moods"), 1);
+    school.flush_audit();
+    let changes = format!(
+        "SELECT details::json ->> 'changes' FROM steward.audit_log WHERE op_no = '{op_no}' AND operation_type = 'EXECUTE'"
+    );
+    let changes: String = school.ask(&changes);
+    for change in [
+        "type app.mood is new",
+        "event trigger told is new",
+        "function app.helper(text) was changed",
+        "view app.on_top is new",
+        "function app.inner_one() is new",
+    ] {
+        assert!(changes.contains(change), "{change}: {changes}");
+    }
+    let drops = "ALTER DOMAIN app.small DROP CONSTRAINT small_check; DROP EVENT TRIGGER told; DROP VIEW app.on_top";
+    school.operate("postgres", drops);
 }

@@ -22,6 +22,7 @@ mod application;
 mod approval_defects;
 mod approval_rule;
 mod armed;
+mod armed_change;
 mod attack;
 mod break_glass;
 mod bulk;
@@ -51,6 +52,7 @@ mod idle;
 mod image_read;
 mod last_person;
 mod leaver;
+mod leftover;
 mod login;
 mod long_transaction;
 mod mask_value;
@@ -111,6 +113,7 @@ fn main() {
         approval_defects::tests(),
         approval_rule::tests(),
         armed::tests(),
+        armed_change::tests(),
         attack::tests(),
         break_glass::attack::tests(),
         break_glass::incident::tests(),
@@ -140,6 +143,7 @@ fn main() {
         leaver::tests(),
         idle::tests(),
         image_read::tests(),
+        leftover::tests(),
         login::tests(),
         long_transaction::tests(),
         mask_value::tests(),

@@ -28,6 +28,7 @@ tests! {
     a_script_that_does_not_parse_is_not_filed,
     classify_tells_what_would_happen_and_does_nothing,
     the_trail_tells_every_step_in_order,
+    a_table_made_of_a_query_is_judged_by_its_query,
 }
 
 const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
@@ -263,4 +264,50 @@ fn the_trail_tells_every_step_in_order() {
     assert!(trail >= 4, "request, approve, confirm, execute: {trail} events");
     let inbox: i64 = school.ask("SELECT count(*) FROM steward.operation WHERE status = 'executed'");
     assert_eq!(inbox, 1);
+}
+
+/// What a table is made of is what its statement does.
+fn a_table_made_of_a_query_is_judged_by_its_query() {
+    let school = School::inactive();
+    let code = "CREATE FUNCTION app.unseen() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+        CREATE MATERIALIZED VIEW app.picture AS SELECT name FROM app.student; SELECT steward.activate()";
+    school.superuser().batch_execute(code).expect("code");
+    let mut superuser = school.superuser();
+    let exported = ("important", "export", "app.student");
+    let read = ("critical", "server_access", "");
+    for (script, (tier, rule, relation)) in [
+        ("CREATE TABLE app.a AS SELECT * FROM app.student", exported),
+        ("SELECT name, phone INTO app.b FROM app.student", exported),
+        ("SELECT id INTO app.b FROM app.scratch UNION SELECT id FROM app.student", exported),
+        ("CREATE MATERIALIZED VIEW app.c AS SELECT id_card FROM app.student", exported),
+        ("EXPLAIN ANALYZE CREATE TABLE app.d AS SELECT * FROM app.student", exported),
+        ("CREATE TABLE app.e AS SELECT pg_read_file('PG_VERSION')", read),
+        ("CREATE TABLE app.e (text) AS SELECT pg_read_file('PG_VERSION') WITH NO DATA", read),
+        ("SELECT pg_read_file('PG_VERSION') AS text INTO TEMP f", read),
+        ("EXPLAIN (ANALYZE) SELECT pg_read_file('PG_VERSION')", read),
+        ("CREATE TABLE app.g AS SELECT id FROM app.scratch", ("normal", "none", "")),
+        ("EXPLAIN SELECT pg_read_file('PG_VERSION')", ("normal", "none", "")),
+    ] {
+        let judged = "SELECT tier::text, rule, array_to_string(relations, ' ') FROM steward.classify($1)";
+        let row = superuser.query_one(judged, &[&script]).unwrap_or_else(|error| panic!("{script}: {error:?}"));
+        let found = [row.get::<_, String>(0), row.get(1), row.get(2)];
+        assert_eq!(found, [tier, rule, relation], "{script}");
+    }
+    for script in [
+        "CREATE TABLE app.h AS SELECT app.unseen()",
+        "SELECT app.unseen() INTO app.h",
+        "CREATE TABLE app.h AS EXECUTE p",
+        "REFRESH MATERIALIZED VIEW app.picture",
+        "EXPLAIN ANALYZE EXECUTE p",
+    ] {
+        let op_no = request(&mut superuser, script, "");
+        let tier: String = school.ask(&format!("SELECT tier::text FROM steward.show('{op_no}')"));
+        assert_eq!(tier, "critical", "{script}");
+    }
+    // And it runs as it was approved.
+    school.operate(
+        "postgres",
+        "CREATE TABLE app.kept AS SELECT * FROM app.student; SELECT name INTO app.names FROM app.student",
+    );
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.kept JOIN app.names USING (name)"), 200);
 }

@@ -26,6 +26,7 @@ tests! {
     a_suspended_applicant_freezes_it,
     approvals_lapse_after_a_year,
     a_renewal_is_confirmed_anew,
+    a_signature_renewed_late_is_confirmed_anew,
     a_superuser_cannot_prolong_it,
     what_it_depends_on_may_not_change_between_runs,
     pg_cron_deletes_old_rows_as_a_client,
@@ -302,6 +303,33 @@ fn a_renewal_is_confirmed_anew() {
     assert_eq!(waits(&school, "region_liu", "confirmation"), 0);
     run(&school).expect("renewed");
     assert_eq!(runs(&school), 2);
+}
+
+/// Somebody who signs for a row and does not approve.
+fn a_signature_renewed_late_is_confirmed_anew() {
+    let mut school = School::inactive();
+    let rows = "SELECT steward.set_approval('critical', 1, '{person:Han,person:Wang}', capability => 'apply'); SELECT steward.activate()";
+    school.superuser().batch_execute(rows).expect("set-up");
+    let op_no = request(&mut school.session("region_chen"), SIXTY, OFTEN);
+    let sign = |school: &School, login: &str| school.vote(login, "approve", &op_no).expect(login);
+    sign(&school, "reviewer_sun");
+    sign(&school, "security_han");
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    let run = |school: &School| execute(&mut school.session("region_chen"), &op_no);
+    run(&school).expect("a run");
+    age(&mut school, 340);
+    sign(&school, "reviewer_sun");
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    run(&school).expect("Han's signature still counts");
+    age(&mut school, 30);
+    expect_error(run(&school), NOT_NOW, "Still open: critical 1: person:Han or person:Wang", "steward.approve");
+    sign(&school, "security_han");
+    expect_error(run(&school), NOT_NOW, "Liu confirmed it before the approvals that count now.", "confirm");
+    assert_eq!(waits(&school, "region_liu", "confirmation"), 1);
+    school.vote("region_liu", "confirm", &op_no).expect("confirm");
+    assert_eq!(waits(&school, "region_liu", "confirmation"), 0);
+    run(&school).expect("renewed and confirmed");
+    assert_eq!(runs(&school), 3);
 }
 
 fn a_superuser_cannot_prolong_it() {

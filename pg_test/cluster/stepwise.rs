@@ -227,9 +227,12 @@ fn while_a_step_waits(attack: impl FnOnce(&mut Client)) -> (School, String, Resu
 fn what_others_change_while_a_step_defines_something_is_not_adopted() {
     let (school, op_no, run) = while_a_step_waits(|attacker| {
         let replace = "CREATE OR REPLACE FUNCTION app.helper() RETURNS text LANGUAGE sql AS 'SELECT ''stolen'''";
-        attacker.batch_execute(replace).expect("replace");
+        attacker.batch_execute("SET lock_timeout = '1s'").expect("set");
+        expect_error(attacker.batch_execute(replace), &SqlState::LOCK_NOT_AVAILABLE, "", "");
+        let overload = "CREATE FUNCTION app.helper(a int) RETURNS text LANGUAGE sql AS 'SELECT ''stolen'''";
+        attacker.batch_execute(overload).expect("nobody holds what is not there");
     });
-    expect_error(run, NOT_NOW, "function app.helper() was changed", "steward.request");
+    expect_error(run, NOT_NOW, "function app.helper(integer) is new", "steward.request");
     assert_eq!(steps_done(&school, &op_no), 0);
 }
 

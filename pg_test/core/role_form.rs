@@ -60,13 +60,18 @@ fn what_is_not_plain_work_with_data_is_administration() {
 
 #[test]
 fn a_form_changes_the_digest_and_no_form_leaves_it() {
-    assert_eq!(digest_with("SELECT 1", None), digest("SELECT 1"));
-    let one = digest_with("SELECT 1", Some("{}"));
+    assert_eq!(digest_with("SELECT 1", None, ""), digest("SELECT 1"));
+    let one = digest_with("SELECT 1", Some("{}"), "");
     assert_ne!(one, digest("SELECT 1"));
-    assert_ne!(one, digest_with("SELECT 1", Some("{ }")));
+    assert_ne!(one, digest_with("SELECT 1", Some("{ }"), ""));
     // What stands where: moving bytes from one to the other is another operation.
-    assert_ne!(digest_with("SELECT 1", Some("2{}")), digest_with("SELECT 12", Some("{}")));
-    assert_ne!(digest_with("SELECT 1{}", None), one);
+    assert_ne!(digest_with("SELECT 1", Some("2{}"), ""), digest_with("SELECT 12", Some("{}"), ""));
+    assert_ne!(digest_with("SELECT 1{}", None, ""), one);
+    // The digests of its data count as well, and are no form.
+    let data = digest_with("COPY t FROM STDIN", None, "ab,cd");
+    for (form, other) in [(None, ""), (None, "ab"), (None, "cd,ab"), (Some("ab,cd"), ""), (Some("{}"), "ab,cd")] {
+        assert_ne!(digest_with("COPY t FROM STDIN", form, other), data, "{form:?} {other}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{epoch, incarnation, ledger, offset, start};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::Outcome;
-use crate::operation::arm;
+use crate::operation::disarm;
 use crate::own;
 use crate::settings::{self, Mode};
 use crate::shared::Shared;
@@ -41,7 +41,7 @@ pub(super) fn announcements(
         details["last_stop"] = shared.start.last_stop().into();
         details["recovery"] = shared.start.recovery().into();
         offset::trim(client, shared.boot_id)?;
-        arm::recover(client)?;
+        disarm::recover(client)?;
     }
     let mut records = vec![server_record(what, Result::Success, details)];
     let moved = incarnation::incarnation(client, &shared.start, head)?;

@@ -8,7 +8,7 @@ use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::login::attempt as login;
-use crate::operation::review;
+use crate::operation::{disarm, review};
 use crate::own;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -140,6 +140,15 @@ pub(super) fn raise_alerts(dictionary: &mut Dictionary, alerts: &mut Watch, entr
     });
     if let Err(reason) = seen {
         warning!("pg_steward: the alert rules were not asked about {} records: {reason}", entries.len());
+    }
+}
+
+/// What records asked for and could not be done at once, because somebody's transaction was in the way.
+pub(super) fn catch_up() {
+    if disarm::is_put_off()
+        && let Err(reason) = attempt(disarm::catch_up)
+    {
+        warning!("pg_steward: the end of an armed run is put off: {reason}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::announce::{announcements, mismatch, mode_name};
 use super::dictionary::Dictionary;
-use super::entry::{Entry, raise_alerts, review_all};
+use super::entry::{Entry, catch_up, raise_alerts, review_all};
 use super::epoch::Epochs;
 use super::heartbeat::Heartbeat;
 use super::lane_file::{self, Harvest};
@@ -168,6 +168,7 @@ impl Rounds {
             let idle = taken.records.is_empty() && taken.unreadable.is_empty() && harvest.is_empty();
             let idle = idle && first.is_empty() && self.notes.is_empty();
             first.extend(self.heartbeat.due(client, &head, idle)?);
+            catch_up();
             if idle && first.is_empty() {
                 self.dictionary = Some(dictionary);
                 return Ok(Some(Done { harvest, head, more: false }));

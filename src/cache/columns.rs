@@ -6,21 +6,42 @@
 use crate::core::rule::Column;
 use pgrx::PgList;
 use pgrx::pg_sys::{self, FormData_pg_attribute, FormData_pg_class, Oid, SysCacheIdentifier};
+use std::collections::HashSet;
 use std::ffi::{CStr, c_int};
 
 const PROVIDER: &CStr = c"pg_steward";
 
 // Not among the bindings. An ERROR in it must not pass Rust frames: to be called through `pg_guard_ffi_boundary` only.
 unsafe extern "C-unwind" {
-    fn find_all_inheritors(parent: Oid, lock: pg_sys::LOCKMODE, parents: *mut *mut pg_sys::List) -> *mut pg_sys::List;
+    fn find_inheritance_children_extended(
+        parent: Oid,
+        omit_detached: bool,
+        lock: pg_sys::LOCKMODE,
+        detached_exist: *mut bool,
+        detached_xmin: *mut pg_sys::TransactionId,
+    ) -> *mut pg_sys::List;
 }
 
-/// A table, its partitions and everything that inherits from it.
+/// A table, its partitions and everything that inherits from it. A partition that is being detached belongs to it until
+/// that is done: whoever interrupts it must not have it for their own.
 pub fn tree(root: Oid) -> Vec<Oid> {
+    let mut members = vec![root];
+    let mut known = HashSet::from([root]);
+    let mut next = 0;
+    while let Some(parent) = members.get(next).copied() {
+        members.extend(children(parent).into_iter().filter(|child| known.insert(*child)));
+        next += 1;
+    }
+    members
+}
+
+fn children(parent: Oid) -> Vec<Oid> {
     // Safe: inside a transaction; the list of plain numbers is ours.
     unsafe {
-        let unlocked = pg_sys::NoLock as pg_sys::LOCKMODE;
-        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| find_all_inheritors(root, unlocked, std::ptr::null_mut()));
+        let (unlocked, not_asked) = (pg_sys::NoLock as pg_sys::LOCKMODE, std::ptr::null_mut());
+        let list = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            find_inheritance_children_extended(parent, false, unlocked, not_asked, std::ptr::null_mut())
+        });
         PgList::<Oid>::from_pg(list).iter_oid().collect()
     }
 }

@@ -27,12 +27,19 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The digest of a script that was filed with a form: over both, parted by a zero byte, which no script contains.
-pub fn digest_with(script: &str, form: Option<&str>) -> [u8; 32] {
-    match form {
-        None => digest(script),
-        Some(form) => Sha256::new().chain_update(script).chain_update([0]).chain_update(form).finalize().into(),
+/// The digest of a script that was filed with a form, or with the digests of its data, which a comma parts: over all of
+/// them, parted by zero bytes, which none of them contains. What has neither has the digest of its script, and what has a
+/// form alone that of both, as ever; an operation with data whose digest is over less than that was filed before its data
+/// was voted on: it is shown as it was, and must be filed again to run.
+pub fn digest_with(script: &str, form: Option<&str>, data: &str) -> [u8; 32] {
+    let mut sha = Sha256::new().chain_update(script);
+    if form.is_some() || !data.is_empty() {
+        sha = sha.chain_update([0]).chain_update(form.unwrap_or(""));
     }
+    if !data.is_empty() {
+        sha = sha.chain_update([0]).chain_update(data);
+    }
+    sha.finalize().into()
 }
 
 /// Lower-case hexadecimal.

@@ -18,7 +18,7 @@ mod row;
 mod row_restore;
 mod table;
 mod table_restore;
-mod text;
+pub mod text;
 
 pub use row::{adopt, install, remove};
 pub use table::{before_command, require_copy};

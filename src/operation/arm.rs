@@ -5,7 +5,7 @@ use super::armed::{self, Armed, Statement};
 use super::cover::{self, Cover};
 use super::environment::Kept;
 use super::execute::{check, check_rules, reach, read_again};
-use super::{Entry, Operation, actor, denied, dependency, numbered, own_act, push, step_record};
+use super::{Entry, Operation, actor, adoption, denied, dependency, numbered, own_act, push, step_record, window};
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::core::course::Course;
@@ -18,8 +18,8 @@ use crate::watch::statement::is_prepared;
 use crate::{cache, image, own, raw, session};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use serde_json::{Value, json};
-use std::cell::Cell;
+use serde_json::json;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Name of the record of a run that ended before it was done.
@@ -109,7 +109,8 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     let images = operation.restorable_run();
     let policy = own::run(dependency::policy_version)?;
     let left = operation.runs_allowed.saturating_sub(operation.runs_done + 1);
-    let (reach, closed) = reach(&operation)?;
+    let shut = window::shut_rules(&operation)?;
+    let (reach, closed) = reach(&operation, shut.clone())?;
     let cover = Cover { op_no: op_no.to_owned(), reach, person: executor.name.clone(), images: images.clone(), closed };
     use_up(&operation, &executor.name)?;
     push("ARM", &operation, json!({ "digest": hex(&operation.digest), "policy": policy, "left": left }));
@@ -120,7 +121,10 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     armed::prepare(Armed {
         failure: failure(&operation),
         person: executor.name.clone(),
-        cover: Rc::new(cover),
+        cover: RefCell::new(Rc::new(cover)),
+        windows: (window::edition()?, shut),
+        code: RefCell::new(dependency::filed(op_no)?),
+        held: RefCell::new(None),
         begun: Cell::new(0),
         rows: Cell::new(0),
         finished: Cell::new(false),
@@ -138,16 +142,13 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
 fn statements(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Statement>> {
     let steps = read_again(operation, run_as, true)?;
     check_rules(operation, &steps)?;
-    let stored = "SELECT coalesce(data_digests, '{}') FROM steward._operation WHERE op_no = $1";
-    let op_no = operation.op_no.as_str();
-    let digests =
-        own::run(|client| Ok(own::query(client, stored, &[op_no.into()])?.first().get_one::<Vec<String>>()?))?;
-    let mut digests = digests.unwrap_or_default().into_iter();
-    let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
+    let mut digests = operation.data.split(',').map(str::to_owned);
     let statements: Vec<Statement> = steps
         .into_iter()
         .map(|step| Statement {
-            defines: defines(&step.command) && !step.command.ends_with("INDEX") && step.command != "ALTER SYSTEM",
+            defines: adoption::defines(&step.command)
+                && !step.command.ends_with("INDEX")
+                && step.command != "ALTER SYSTEM",
             comes_first: step.command == "DROP INDEX" && step.runnable.is_err(),
             data: step.loads_data.then(|| digests.next()).flatten(),
             text: step.statement,
@@ -245,69 +246,4 @@ pub fn write_down(armed: &Armed) -> Outcome<()> {
     }
     push("EXECUTE", operation, details);
     Ok(())
-}
-
-/// The sequencer meets the record of a run that ended early.
-pub fn on_record(client: &mut SpiClient<'_>, record: &Record) -> Outcome<()> {
-    let Some(op_no) = record.op_no.as_deref() else { return Ok(()) };
-    let details: Option<Value> = record.details.as_deref().and_then(|details| serde_json::from_str(details).ok());
-    let begun = details.as_ref().and_then(|details| details["begun"].as_u64());
-    let why = details.as_ref().and_then(|details| details["reason"].as_str()).unwrap_or("not told").to_owned();
-    end_run(client, op_no, begun == Some(0), &why, Some(record))
-}
-
-/// After a start of the server: sessions that were armed before it are gone, and nothing tells how far they came.
-pub fn recover(client: &mut SpiClient<'_>) -> Outcome<()> {
-    let stale = "SELECT op_no FROM steward._operation WHERE armed_in IS DISTINCT FROM $1 AND armed_in IS NOT NULL";
-    let stale: Vec<Option<String>> = own::query(client, stale, &[armed::boot().as_str().into()])?
-        .map(|row| row.get::<String>(1))
-        .collect::<Result<_, _>>()?;
-    stale.into_iter().flatten().try_for_each(|op_no| end_run(client, &op_no, false, "the server has stopped", None))
-}
-
-/// What an operation is left as whose session is armed no more. One that was taken back meanwhile keeps its status; what ran
-/// is sealed all the same, so that it can be restored.
-fn end_run(
-    client: &mut SpiClient<'_>,
-    op_no: &str,
-    give_back: bool,
-    why: &str,
-    record: Option<&Record>,
-) -> Outcome<()> {
-    // Whoever holds its row ends it in another way; if not, it can still be cancelled.
-    let read =
-        "SELECT runs_allowed - runs_done, review_due IS NOT NULL, runs_done, status = 'armed' FROM steward._operation
-        WHERE op_no = $1 AND armed_in IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED";
-    let row = own::query(client, read, &[op_no.into()])?.first();
-    if row.is_empty() {
-        return Ok(());
-    }
-    let (left, review) = (row.get::<i32>(1)?.unwrap_or(0) + i32::from(give_back), row.get::<bool>(2)?.unwrap_or(true));
-    let run = row.get::<i32>(3)?.unwrap_or(0);
-    let event = Event::Disarm { done: false, left: left.max(0) as u32, review };
-    let Some(status) = next(Status::Armed, event) else { return Ok(()) };
-    let update = match row.get::<bool>(4)? {
-        Some(true) => {
-            "UPDATE steward._operation SET status = $2, armed_in = NULL, runs_done = runs_done - $3,
-            review_due = CASE WHEN runs_done > $3 THEN review_due END WHERE op_no = $1"
-        }
-        _ => "UPDATE steward._operation SET armed_in = NULL WHERE op_no = $1 AND $2 <> '' AND $3 >= 0",
-    };
-    own::execute(client, update, &[op_no.into(), status.name().into(), i32::from(give_back).into()])?;
-    let kept = "SELECT NOT EXISTS (SELECT FROM steward.pre_image WHERE op_no = $1 AND run = $2)
-        AND (EXISTS (SELECT FROM steward.row_image WHERE op_no = $1 AND run = $2)
-            OR EXISTS (SELECT FROM steward.table_image WHERE op_no = $1 AND run = $2))";
-    if own::query(client, kept, &[op_no.into(), run.into()])?.first().get_one::<bool>()? == Some(true) {
-        image::seal(client, &image::Run { op_no: op_no.to_owned(), number: run })?;
-    }
-    Entry {
-        op_no,
-        event: DISARM,
-        person: record.and_then(|record| record.person.as_deref()),
-        login: record.map_or("", |record| &record.user_id),
-        comment: Some(why),
-        digest: None,
-        details: Some(json!({ "status": status.name(), "run_given_back": give_back })),
-    }
-    .write(client)
 }

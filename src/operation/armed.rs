@@ -6,15 +6,18 @@
 //! portal that waits, a fastpath call, triggers deferred to the commit. Never here: hooks and nodes; `watch::armed`.
 
 use super::cover::{self, Cover};
+use super::dependency::{self, Dependencies};
 use super::environment::Kept;
-use super::execute::{approval_missing, unconfirmed};
-use super::{Operation, arm, denied, dependency, person_named};
+use super::execute::{approval_missing, reach, unconfirmed};
+use super::request::check_membership;
+use super::{Operation, adoption, arm, denied, person_named, window};
 use crate::audit::lane::Durability;
 use crate::audit::note;
 use crate::backend::backend_local;
 use crate::core::record::Record;
-use crate::core::script::bare;
+use crate::core::script::{bare, digest_with, hex};
 use crate::error::{Fault, Outcome, answer};
+use crate::watch::named_rule::Closed;
 use crate::watch::{rows, transaction};
 use crate::{cache, image, own, raw, session, shared};
 use pgrx::pg_sys;
@@ -39,7 +42,15 @@ pub struct Armed {
     pub person: String,
     pub settings: Kept,
     pub statements: Vec<Statement>,
-    pub cover: Rc<Cover>,
+    /// As the policy has it at the statement that runs.
+    pub cover: RefCell<Rc<Cover>>,
+    /// The maintenance windows when it was armed, and the rules that they shut: what has begun is finished, but not
+    /// against windows that were set since.
+    pub windows: (String, Vec<Closed>),
+    /// What it depends on: as it was filed, and what its own statements have made of that.
+    pub code: RefCell<Dependencies>,
+    /// The same while a statement runs that may change it.
+    pub held: RefCell<Option<adoption::Held>>,
     pub images: Option<image::Run>,
     pub policy: String,
     /// Stamped beforehand: where a session or a transaction ends nothing can be looked up.
@@ -95,7 +106,7 @@ pub fn enter(key: usize) -> bool {
     if !ON.get() || ENTERED.get() || RUNNING.get() != key {
         return false;
     }
-    cover::lay(current().map(|armed| armed.cover.clone()));
+    cover::lay(current().map(|armed| armed.cover.borrow().clone()));
     ENTERED.set(true);
     true
 }
@@ -187,12 +198,54 @@ impl Armed {
         }
         self.check_persons()?;
         self.check_row()?;
+        // What must come first in its transaction bears no question that takes a transaction's number.
         if !next.comes_first {
-            self.operation.check_signed(&[], 0)?;
+            self.check_policy()?;
+            self.check_code(next).inspect_err(|_| end(&format!("what {op_no} depends on has changed")))?;
         }
-        let defined = self.statements[..self.begun.get()].iter().any(|statement| statement.defines);
-        if !next.comes_first && !defined {
-            dependency::check(&self.operation).inspect_err(|_| end(&format!("what {op_no} depends on has changed")))?;
+        Ok(())
+    }
+
+    /// What the policy has come to demand since the session was armed holds for the statements that are left.
+    fn check_policy(&self) -> Outcome<()> {
+        let operation = &self.operation;
+        check_membership("ARMED STATEMENT", &operation.op_no, self.identity[2])?;
+        operation.check_signed(&[], 0)?;
+        let (windows, shut) = &self.windows;
+        let shut = if window::edition()? == *windows {
+            shut.clone()
+        } else {
+            window::check_open(operation, &[])?;
+            window::shut_rules(operation)?
+        };
+        let (reach, closed) = reach(operation, shut)?;
+        let before = self.cover.borrow().clone();
+        let now = Cover {
+            op_no: before.op_no.clone(),
+            reach,
+            person: before.person.clone(),
+            images: before.images.clone(),
+            closed,
+        };
+        self.cover.replace(Rc::new(now));
+        Ok(())
+    }
+
+    /// What the operation depends on is what it was, but for what its own statements were approved to make of it.
+    fn check_code(&self, next: &Statement) -> Outcome<()> {
+        let code = self.code.borrow().clone();
+        if !next.defines {
+            return dependency::check_since(&self.operation, &code);
+        }
+        self.held.replace(Some(adoption::hold(&self.operation, code)?));
+        Ok(())
+    }
+
+    /// The transaction of a statement that may have changed code is about to commit: the next ones find what it made.
+    fn settle(&self) -> Outcome<()> {
+        let Some(held) = self.held.take() else { return Ok(()) };
+        if cache::policy_relation().is_some() {
+            self.code.replace(adoption::settle(&self.operation, &held)?.now);
         }
         Ok(())
     }
@@ -209,7 +262,7 @@ impl Armed {
         if operation.approvals_given() < operation.approvals_needed() {
             return Err(approval_missing(operation, operation.approvals_needed()));
         }
-        match unconfirmed(operation).filter(|_| operation.witness_needed()) {
+        match unconfirmed(operation)?.filter(|_| operation.witness_needed()) {
             Some(why) => Err(refuse(why.trim_end_matches('.'))),
             None => Ok(()),
         }
@@ -218,18 +271,18 @@ impl Armed {
     /// The operation as it is stored now, whatever snapshot this transaction has.
     fn check_row(&self) -> Outcome<()> {
         let boot = boot();
-        let row = c"SELECT status = 'armed' AND armed_in = $2, not_after > clock_timestamp(), 
-                sha256(convert_to(script, 'UTF8') || coalesce('\\x00'::bytea || convert_to(form, 'UTF8'), '')) = digest
-            FROM steward._operation WHERE op_no = $1";
+        let row = c"SELECT status = 'armed' AND armed_in = $2, not_after > clock_timestamp(), encode(digest, 'hex'),
+                script, form, array_to_string(data_digests, ',') FROM steward._operation WHERE op_no = $1";
         let rows = own::latest_rows_of(row, &[&self.operation.op_no, &boot]);
-        let says = |column: usize| rows.first().and_then(|row| row[column].as_deref()) == Some("t");
-        if !says(0) {
+        let text = |column: usize| rows.first().and_then(|row| row[column].as_deref());
+        if text(0) != Some("t") {
             return Err(refuse("The operation was taken back"));
         }
-        if !says(1) {
+        if text(1) != Some("t") {
             return Err(refuse("The operation has expired"));
         }
-        if !says(2) {
+        let digest = digest_with(text(3).unwrap_or_default(), text(4), text(5).unwrap_or_default());
+        if text(2) != Some(hex(&digest).as_str()) {
             return Err(refuse("The stored script does not match its digest"));
         }
         Ok(())
@@ -238,7 +291,7 @@ impl Armed {
 
 /// Which life of the server this is: what was armed in an earlier one is not.
 pub fn boot() -> String {
-    shared::get().map(|shared| crate::core::script::hex(&shared.boot_id)).unwrap_or_default()
+    shared::get().map(|shared| hex(&shared.boot_id)).unwrap_or_default()
 }
 
 /// Rows of protected tables that this transaction has touched.
@@ -263,16 +316,25 @@ pub fn count(reported: u64) -> Outcome<()> {
     }
 }
 
-/// PRE_COMMIT: with its last statement the run is done. May raise, and then nothing commits.
+/// PRE_COMMIT, that of a command which commits while it works included: what it made is settled, and with the last
+/// statement the run is done. May raise, and then nothing commits.
 pub fn before_commit() {
-    let Some(armed) = current().filter(|_| ON.get() && RUNNING.get() == 0 && !ENTERED.get()) else { return };
-    if armed.begun.get() == armed.statements.len() && !armed.finished.get() {
-        // A command that commits by itself leaves no snapshot.
-        // Safe: in a transaction; an error takes the snapshot along.
-        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    let Some(armed) = current().filter(|_| ON.get()) else { return };
+    let ended = RUNNING.get() == 0 && !ENTERED.get();
+    let done = ended && armed.begun.get() == armed.statements.len() && !armed.finished.get();
+    if !done && armed.held.borrow().is_none() {
+        return;
+    }
+    // A command that commits by itself leaves no snapshot.
+    // Safe: in a transaction; an error takes the snapshot along.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+    answer(armed.settle());
+    if done {
         answer(arm::write_down(&armed));
-        // Safe: pushed above.
-        unsafe { pg_sys::PopActiveSnapshot() };
+    }
+    // Safe: pushed above.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    if done {
         armed.settings.restore();
         armed.finished.set(true);
     }

@@ -1,23 +1,39 @@
 //! What an operation depends on besides its script: functions, operators, casts, types, views, tables, triggers, policies
 //! and rules that it can reach. They are written down when it is filed; after that a changed one ends the approval, not the other way round.
+//!
+//! Their texts are the same in every session, whatever it has set: else an approval would end because somebody else looks.
 
 use super::Operation;
 use crate::core::reach::{Object, reached};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome};
+use crate::image::text::Exact;
 use crate::own;
 use pgrx::spi::SpiClient;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 
 /// How many changed objects a refusal names.
 const NAMED: usize = 5;
 
 /// Each object with its digest.
-type Dependencies = BTreeMap<String, Vec<u8>>;
+pub type Dependencies = BTreeMap<String, Vec<u8>>;
 
-/// By the newest snapshot: what runs finds the triggers of today, however old the snapshot of its transaction is.
-fn now(script: &str) -> Dependencies {
+/// What the text of names depends on, beside what that of values does.
+const NAMES: &[(&CStr, &CStr)] = &[(c"quote_all_identifiers", c"off")];
+
+/// The settings under which objects have their titles and texts, until it is dropped.
+pub fn exact() -> Exact {
+    let exact = Exact::enter();
+    own::pin(NAMES);
+    exact
+}
+
+/// What a script depends on now, by the newest snapshot: what runs finds the triggers of today, however old the snapshot
+/// of its transaction is.
+pub fn now(script: &str) -> Dependencies {
+    let _exact = exact();
     let (mut titles, mut objects) = (Vec::new(), Vec::new());
     for row in own::latest_rows(c"SELECT title, name, text FROM steward._code()") {
         let mut values = row.into_iter().map(Option::unwrap_or_default);
@@ -28,15 +44,30 @@ fn now(script: &str) -> Dependencies {
     reached(script, &objects).into_iter().map(digest).collect()
 }
 
-/// Writes down what a script depends on now, in place of what was written before.
-pub fn write(client: &mut SpiClient<'_>, op_no: &str, script: &str) -> Outcome<()> {
+/// Writes down what a script depends on, in place of what was written before.
+pub fn write(client: &mut SpiClient<'_>, op_no: &str, dependencies: Dependencies) -> Outcome<()> {
     own::execute(client, "DELETE FROM steward._operation_dependency WHERE op_no = $1", &[op_no.into()])?;
     let insert = "INSERT INTO steward._operation_dependency (op_no, object, digest) VALUES ($1, $2, $3)";
-    for (object, digest) in now(script) {
+    for (object, digest) in dependencies {
         own::execute(client, insert, &[op_no.into(), object.as_str().into(), digest.into()])?;
     }
     Ok(())
 }
+
+/// What was written down.
+pub fn filed(op_no: &str) -> Outcome<Dependencies> {
+    own::run(|client| {
+        let stored = "SELECT object, digest FROM steward._operation_dependency WHERE op_no = $1";
+        let mut filed = Dependencies::new();
+        for row in own::query(client, stored, &[op_no.into()])? {
+            filed.insert(row.get::<String>(1)?.unwrap_or_default(), row.get::<Vec<u8>>(2)?.unwrap_or_default());
+        }
+        Ok(filed)
+    })
+}
+
+/// What is not as it was, and what became of it.
+pub type Changes = Vec<(String, &'static str)>;
 
 /// What became of an object that is not there any more.
 pub const GONE: &str = "is gone";
@@ -47,24 +78,17 @@ pub fn check(operation: &Operation) -> Outcome<()> {
     if operation.run_as.is_none() {
         return Ok(());
     }
-    let changed = changed(operation)?;
+    check_since(operation, &filed(&operation.op_no)?)
+}
+
+/// Refuses if anything that the operation depends on is not what it was then.
+pub fn check_since(operation: &Operation, then: &Dependencies) -> Outcome<()> {
+    let changed = changes(then, &now(&operation.script));
     if changed.is_empty() { Ok(()) } else { Err(refusal(&operation.op_no, &changed)) }
 }
 
-/// What is not as it was written down, and what became of it.
-pub fn changed(operation: &Operation) -> Outcome<Vec<(String, &'static str)>> {
-    let op_no = operation.op_no.as_str();
-    let then = own::run(|client| {
-        let mut then = Dependencies::new();
-        let stored = "SELECT object, digest FROM steward._operation_dependency WHERE op_no = $1";
-        for row in own::query(client, stored, &[op_no.into()])? {
-            then.insert(row.get::<String>(1)?.unwrap_or_default(), row.get::<Vec<u8>>(2)?.unwrap_or_default());
-        }
-        Ok(then)
-    })?;
-    let now = now(&operation.script);
-    let changed = then
-        .keys()
+pub fn changes(then: &Dependencies, now: &Dependencies) -> Changes {
+    then.keys()
         .chain(now.keys().filter(|object| !then.contains_key(*object)))
         .filter(|object| then.get(*object) != now.get(*object))
         .map(|object| match (then.get(object), now.get(object)) {
@@ -72,8 +96,7 @@ pub fn changed(operation: &Operation) -> Outcome<Vec<(String, &'static str)>> {
             (None, _) => (object.clone(), "is new"),
             _ => (object.clone(), "was changed"),
         })
-        .collect();
-    Ok(changed)
+        .collect()
 }
 
 pub fn refusal(op_no: &str, changed: &[(String, &str)]) -> Fault {
@@ -89,6 +112,7 @@ pub fn refusal(op_no: &str, changed: &[(String, &str)]) -> Fault {
 
 /// A short name of rules, tier policies, demanded forms and checklists, scopes, attributes and protected tables as they are, for the records of an operation.
 pub fn policy_version(client: &mut SpiClient<'_>) -> Outcome<String> {
+    let _exact = exact();
     let policy = "SELECT sha256(convert_to(string_agg(line, E'\\n' ORDER BY line), 'UTF8')) FROM (
         SELECT 'rule ' || r::text FROM steward.rule r UNION ALL SELECT 'tier ' || t::text FROM steward.tier_policy t
         UNION ALL SELECT 'approval ' || a::text FROM steward.approval_rule a

@@ -20,6 +20,13 @@ const FIXED: &[(&str, &str)] = &[
     ("IntervalStyle", "postgres"),
     ("bytea_output", "hex"),
     ("xmloption", "content"),
+    ("xmlbinary", "base64"),
+    ("extra_float_digits", "1"),
+    ("quote_all_identifiers", "off"),
+    ("timezone_abbreviations", "Default"),
+    ("lc_monetary", "C"),
+    ("lc_numeric", "C"),
+    ("lc_time", "C"),
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
 ];

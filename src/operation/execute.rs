@@ -3,6 +3,7 @@
 
 use super::checklist::{self, Due};
 use super::environment::Environment;
+use super::leftover::{self, Cursors};
 use super::request::check_membership;
 use super::{
     CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, numbered, person_named, push,
@@ -64,24 +65,14 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let statements = read_again(&operation, run_as, false)?;
     check_rules(&operation, &statements)?;
     let policy = own::run(dependency::policy_version)?;
-    let defines = |tag: &str| ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb));
-    let alters_code = statements.iter().any(|statement| statement.scopes || defines(&statement.command));
-    let adopts = alters_code && operation.course.stepwise();
-    if adopts {
-        adoption::hold(&operation)?;
-    }
+    let alters_code = statements.iter().any(|statement| statement.scopes || adoption::defines(&statement.command));
+    let held = alters_code.then(|| adoption::hold(&operation, dependency::filed(op_no)?)).transpose()?;
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
     // As it begins: what the script makes of the policy concerns the next one.
     let images = operation.restorable_run();
     let (done, touched) = run(&operation, &executor, run_as, &statements, images.clone())?;
-    let mut adopted = None;
-    if !alters_code {
-        // Nor may it have changed while it ran.
-        dependency::check(&operation)?;
-    } else if adopts && cache::policy_relation().is_some() {
-        adopted = Some(adoption::adopt(&operation)?);
-    }
+    let made = unchanged_by_others(&operation, held)?;
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     let changing = done.iter().zip(&statements).filter(|(_, statement)| !statement.returns_rows);
     let changed = changing.map(|((_, _, rows, _), _)| rows).sum();
@@ -94,22 +85,40 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     if let Some((images, sha256)) = pre_image {
         details["pre_image"] = json!({ "images": images, "sha256": hex(&sha256) });
     }
-    if let Some(changes) = adopted {
+    if let Some(changes) = made {
         details["changes"] = json!(changes);
     }
     push("EXECUTE", &operation, operation.told(details));
+    leftover::ran();
     attempt.succeeded();
     Ok(done)
 }
 
-/// Which statements a run covers, and the rules that are closed to it.
-pub fn reach(operation: &Operation) -> Outcome<(gate::Cover, Vec<Closed>)> {
+/// What an operation depends on may not have changed while it ran, but by itself. What it has changed of that, if it may
+/// change code: the next steps go on from there, the next runs of a whole script need to be approved anew.
+fn unchanged_by_others(operation: &Operation, held: Option<adoption::Held>) -> Outcome<Option<Vec<String>>> {
+    let Some(held) = held else { return dependency::check(operation).map(|()| None) };
+    // It may have removed the extension.
+    if cache::policy_relation().is_none() {
+        return Ok(None);
+    }
+    let settled = adoption::settle(operation, &held)?;
+    let told = settled.told();
+    if operation.course.stepwise() {
+        own::run(|client| dependency::write(client, &operation.op_no, settled.now))?;
+    }
+    Ok((!told.is_empty()).then_some(told))
+}
+
+/// Which statements a run covers, and the rules that are closed to it: those whose windows are `shut`, and those whose
+/// signatures it does not have.
+pub fn reach(operation: &Operation, shut: Vec<Closed>) -> Outcome<(gate::Cover, Vec<Closed>)> {
     let mut closed = operation.unsigned_rules()?;
-    closed.extend(window::shut_rules(operation)?);
+    closed.extend(shut);
     let reach = gate::Cover {
         tier: operation.tier,
         approvals: operation.covering_approvals(&mut closed),
-        witnessed: unconfirmed(operation).is_none(),
+        witnessed: unconfirmed(operation)?.is_none(),
     };
     Ok((reach, closed))
 }
@@ -184,7 +193,7 @@ pub fn approval_missing(operation: &Operation, needed: u32) -> Fault {
 
 /// Refuses where a second person is needed and none stands by.
 pub fn check_confirmation(operation: &Operation) -> Outcome<()> {
-    let detail = unconfirmed(operation).filter(|_| operation.witness_needed());
+    let detail = unconfirmed(operation)?.filter(|_| operation.witness_needed());
     let Some(detail) = detail else { return Ok(()) };
     Err(Fault::wrong_state(format!("{} needs the confirmation of a second person", operation.op_no))
         .detail(detail)
@@ -193,25 +202,26 @@ pub fn check_confirmation(operation: &Operation) -> Outcome<()> {
 
 /// Why no second person stands by, as a sentence. A confirmation counts while it is fresh and the person could still
 /// give it.
-pub fn unconfirmed(operation: &Operation) -> Option<String> {
-    Some(match operation.parts.witness.as_deref() {
-        None => "Nobody has confirmed this run.".to_owned(),
-        Some(name) if !operation.confirmation_counts() && operation.course.standing() => {
+pub fn unconfirmed(operation: &Operation) -> Outcome<Option<String>> {
+    let Some(name) = operation.parts.witness.as_deref() else {
+        return Ok(Some("Nobody has confirmed this run.".to_owned()));
+    };
+    let counts = operation.confirmation_counts()?;
+    Ok(Some(match person_named(name) {
+        _ if !counts && operation.course.standing() => {
             format!("{name} confirmed it before the approvals that count now.")
         }
-        Some(name) if !operation.confirmation_counts() => {
+        _ if !counts => {
             format!("The confirmation by {name} is used up or older than {CONFIRMATION_MINUTES} minutes.")
         }
-        Some(name) if conflict(Step::Confirm, name, &operation.parts).is_some() => {
+        _ if conflict(Step::Confirm, name, &operation.parts).is_some() => {
             format!("{name} acts in another step of it.")
         }
-        Some(name) => match person_named(name) {
-            Some(person) if person.may("witness") && operation.witness_stands_by(&person) => return None,
-            Some(person) if !person.usable() => format!("{name} is suspended or past valid_until."),
-            Some(person) if person.may("witness") => format!("{name} was suspended after confirming it."),
-            _ => format!("{name} may no longer confirm."),
-        },
-    })
+        Some(person) if person.may("witness") && operation.witness_stands_by(&person) => return Ok(None),
+        Some(person) if !person.usable() => format!("{name} is suspended or past valid_until."),
+        Some(person) if person.may("witness") => format!("{name} was suspended after confirming it."),
+        _ => format!("{name} may no longer confirm."),
+    }))
 }
 
 /// Splits the stored script and judges it by the policy of today. `armed`: its statements come one by one.
@@ -261,10 +271,11 @@ fn run(
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
-    let (reach, closed) = reach(operation)?;
+    let (reach, closed) = reach(operation, window::shut_rules(operation)?)?;
     let cover = cover::begin(&operation.op_no, reach, &executor.name, images, closed);
     let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
+    let cursors = Cursors::before()?;
     let mut done = Vec::with_capacity(statements.len());
     let mut reported = 0;
     for statement in statements {
@@ -279,6 +290,7 @@ fn run(
     }
     // Nothing that the script deferred may run after the cover has ended.
     perform(c"SET CONSTRAINTS ALL IMMEDIATE")?;
+    cursors.close_others()?;
     // What the statements say, and rows of protected tables: those of functions, CTEs and cascades included.
     let touched = reported.max(touched().saturating_sub(before));
     if let Some(expected) = operation.expected_rows {

@@ -8,14 +8,9 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 impl Operation {
-    /// Approvals by persons who may still approve: a right that was taken away takes its votes along.
+    /// Approvals by persons who may still approve: a right that was taken away takes its votes along. A person counts once.
     pub fn approvals_given(&self) -> u32 {
-        self.approvals_when(|_| true)
-    }
-
-    /// Those of them that were given at such a moment. A person counts once.
-    pub(super) fn approvals_when(&self, wanted: impl Fn(i64) -> bool) -> u32 {
-        let counting = self.approvals().filter(|(name, at)| wanted(*at) && self.vote_is_void(name, *at).is_none());
+        let counting = self.approvals().filter(|(name, at)| self.vote_is_void(name, *at).is_none());
         counting.map(|(name, _)| name).collect::<BTreeSet<_>>().len() as u32
     }
 

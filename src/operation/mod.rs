@@ -11,11 +11,13 @@ pub mod course;
 pub mod cover;
 pub mod decide;
 pub mod dependency;
+pub mod disarm;
 pub mod environment;
 pub mod execute;
 pub mod form;
 mod frozen;
 pub mod grant_term;
+pub mod leftover;
 mod proof;
 pub mod request;
 pub mod requirement;
@@ -82,6 +84,8 @@ pub struct Operation {
     pub parts: Parts,
     /// What was filed with the script, exactly as it is signed.
     pub form: Option<String>,
+    /// SHA-256 of the data of each COPY FROM STDIN, parted by commas; empty: there is none.
+    pub data: String,
 }
 
 const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE";
@@ -96,7 +100,8 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
         ARRAY(SELECT person FROM steward._operation_event e WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
         ARRAY(SELECT (extract(epoch FROM e.at - of_time) * 1000000)::int8 FROM steward._operation_event e
             WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
-        (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8, form
+        (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8, form,
+        coalesce(array_to_string(data_digests, ','), '')
     FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
 impl Operation {
@@ -150,6 +155,7 @@ impl Operation {
             review_owed: value(&row, 17)?,
             confirmation_holds: value(&row, 18)?,
             form: row.get(26)?,
+            data: value(&row, 27)?,
             approved_at: value(&row, 23)?,
             filed_at: value(&row, 24)?,
             confirmed_at: row.get(25)?,
@@ -271,7 +277,7 @@ impl Operation {
 
     /// The stored script must be the bytes that its digest names.
     pub fn check_integrity(&self, step: &str) -> Outcome<()> {
-        if digest_with(&self.script, self.form.as_deref())[..] == self.digest[..] {
+        if digest_with(&self.script, self.form.as_deref(), &self.data)[..] == self.digest[..] {
             return Ok(());
         }
         let why = format!("the stored script of {} does not match its digest", self.op_no);

@@ -11,7 +11,7 @@ use crate::person::one_text;
 pub fn of(operation: &Operation, proof: &str) -> Outcome<Option<String>> {
     Ok(match proof {
         "applicant" => applicant(operation),
-        "second_person" => second_person(operation),
+        "second_person" => second_person(operation)?,
         "pre_image" => operation
             .restorable_run()
             .map(|_| "The tier demands a pre-image: a run that cannot keep one is refused.".to_owned()),
@@ -39,12 +39,13 @@ fn applicant(operation: &Operation) -> Option<String> {
 }
 
 /// The confirmation is fresh and was given by somebody who takes no other part.
-fn second_person(operation: &Operation) -> Option<String> {
-    let witness = operation.parts.witness.as_deref().filter(|_| operation.confirmation_counts())?;
-    let person = person_named(witness).filter(|person| person.may("witness") && operation.witness_stands_by(person))?;
-    conflict(Step::Confirm, witness, &operation.parts)
-        .is_none()
-        .then(|| format!("{} has confirmed it and stands by.", person.name))
+fn second_person(operation: &Operation) -> Outcome<Option<String>> {
+    let Some(witness) = operation.parts.witness.as_deref() else { return Ok(None) };
+    let stands_by = person_named(witness)
+        .is_some_and(|person| person.may("witness") && operation.witness_stands_by(&person))
+        && conflict(Step::Confirm, witness, &operation.parts).is_none()
+        && operation.confirmation_counts()?;
+    Ok(stands_by.then(|| format!("{witness} has confirmed it and stands by.")))
 }
 
 fn read(operation: &Operation, fact: &str) -> Outcome<Option<String>> {

@@ -292,9 +292,9 @@ const INSERT: &str = "INSERT INTO steward._operation (op_no, origin, script, dig
         $15, $16, $17, $18, $19)";
 
 impl Filed<'_> {
-    /// What is voted on: the script, and the form with it.
+    /// What is voted on: the script, and with it the form and the digests of its data.
     fn digest(&self) -> [u8; 32] {
-        digest_with(self.form.script, self.paper.as_deref())
+        digest_with(self.form.script, self.paper.as_deref(), &self.needs.digests.join(","))
     }
 
     fn insert(&self, client: &mut SpiClient<'_>) -> Outcome<String> {
@@ -343,7 +343,7 @@ impl Filed<'_> {
         filed.write(client)?;
         form.course.write(client, &op_no, self.steps)?;
         self.needs.write(client, &op_no)?;
-        dependency::write(client, &op_no, form.script)?;
+        dependency::write(client, &op_no, dependency::now(form.script))?;
         self.required.write(client, &op_no, &self.rules)?;
         if self.status == Status::Approved {
             let comment = Some("its tier demands no approval before it runs");

@@ -175,6 +175,13 @@ impl Operation {
         person_named(&self.parts.applicant).unwrap_or_else(|| Rc::new(Person::stranger(&self.parts.applicant)))
     }
 
+    /// Whether those of its signers who signed until a moment fill as many places as all of them do.
+    pub(super) fn filled_until(&self, moment: i64) -> Outcome<bool> {
+        let (requirement, applicant) = (self.requirement(false)?, self.applicant());
+        let until = self.signers_when(|at| at <= moment && !self.course.lapsed(at));
+        Ok(requirement.filled(&until, applicant.kin()) >= requirement.filled(&self.signers(), applicant.kin()))
+    }
+
     /// What this person's approval would do beside those that count.
     pub fn vote(&self, person: &Rc<Person>) -> Outcome<Vote> {
         let (requirement, applicant) = (self.requirement(false)?, self.applicant());

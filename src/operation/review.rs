@@ -2,7 +2,7 @@
 //! because the transaction it tells of was undone or had no operation.
 
 use super::checklist::{self, Due};
-use super::{Entry, Operation, actor, arm, next_number, numbered, own_act, push, require_factor};
+use super::{Entry, Operation, actor, arm, disarm, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
 use crate::break_glass::{incident, keep, review as emergency};
 use crate::cache::{self, Person};
@@ -79,7 +79,7 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()>
     match (record.kind, record.operation_type.as_str(), record.outcome) {
         (Kind::Operation, "EXECUTE", Ending::Failure) => follow(client, record, "FAIL", |_| Event::Fail),
         (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
-        (Kind::Operation, arm::DISARM, Ending::Failure) => arm::on_record(client, record),
+        (Kind::Operation, arm::DISARM, Ending::Failure) => disarm::on_record(client, record),
         (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
         (Kind::Operation, what, Ending::Success) if keep::follows(what) => keep::on_record(client, record),
         (Kind::Login, factor::VERIFY, _) => factor::keep::on_record(client, record),

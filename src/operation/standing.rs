@@ -3,7 +3,7 @@
 
 use super::Operation;
 use crate::cache::Person;
-use crate::core::course::{APPROVAL_DAYS, Course};
+use crate::core::course::APPROVAL_DAYS;
 use crate::core::operation::{Event, Status, Step};
 use crate::error::{Fault, Outcome};
 
@@ -20,14 +20,13 @@ impl Operation {
     }
 
     /// Whether a second person stands by: for the minutes of a run; or, where nobody sits beside the runs, for the
-    /// approvals that there were when it was said. A renewal is confirmed anew.
-    pub fn confirmation_counts(&self) -> bool {
-        match self.course {
-            Course::Standing { .. } => self
-                .confirmed_at
-                .is_some_and(|confirmed| self.approvals_when(|at| at <= confirmed) >= self.approvals_needed()),
-            _ => self.confirmation_holds && self.step_confirmed(),
+    /// signatures that there were when it was said. A renewal, of an approval or of the signature of a row, is confirmed
+    /// anew.
+    pub fn confirmation_counts(&self) -> Outcome<bool> {
+        if !self.course.standing() {
+            return Ok(self.confirmation_holds && self.step_confirmed());
         }
+        self.confirmed_at.map_or(Ok(false), |confirmed| self.filled_until(confirmed))
     }
 
     /// A review concerns what was done so far. Runs that are left go on, unless it is rejected.

@@ -5,7 +5,7 @@ use super::Operation;
 use crate::cache;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
-use crate::person::texts;
+use crate::person::{one_text, texts};
 use crate::watch::named_rule::Closed;
 use crate::{own, settings};
 use pgrx::datum::DatumWithOid;
@@ -81,6 +81,13 @@ pub fn check_open(operation: &Operation, rules: &[String]) -> Outcome<()> {
             .detail(shut.next())
             .hint(format!("Then: SELECT * FROM steward.execute('{}');", operation.op_no))),
     }
+}
+
+/// The windows as they are set: a run that has begun is finished, but not against windows that were set since.
+pub fn edition() -> Outcome<String> {
+    let windows =
+        "SELECT coalesce(md5(string_agg(w::text, ' ' ORDER BY w::text)), '') FROM steward.maintenance_window w";
+    own::run(|client| Ok(one_text(client, windows, &[])?.unwrap_or_default()))
 }
 
 /// Rules whose windows are shut now: what they match is closed to a run, however it was hidden.

@@ -2,6 +2,7 @@
 
 use super::facts::{self, Deed};
 use super::granted::{self, Given};
+use super::inner_query::{inner_query, is_opaque, is_plannable, selected_into};
 use super::judge::{self, Judgement};
 use super::named_rule::{self, Named};
 use super::utility_facts::of_utility;
@@ -108,8 +109,8 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             changes: false,
             row_rules: Vec::new(),
             rules: Vec::new(),
-            opaque: matches!((*node).type_, NodeTag::T_DoStmt | NodeTag::T_CallStmt | NodeTag::T_ExecuteStmt),
-            returns_rows: matches!((*node).type_, NodeTag::T_SelectStmt),
+            opaque: is_opaque(node),
+            returns_rows: (*node).type_ == NodeTag::T_SelectStmt && selected_into(node.cast()).is_none(),
             given: Vec::new(),
             privileged: false,
             scopes: false,
@@ -118,10 +119,10 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             armable,
             loads_data,
         };
-        let copied = copied_query(raw);
-        if is_plannable(node) || copied.is_some() {
-            let exports = copied.is_some();
-            let mut query = copied.unwrap_or(*raw);
+        let inner = inner_query(raw);
+        if is_plannable(node) || inner.is_some() {
+            let exports = inner.as_ref().is_some_and(|inner| inner.kept);
+            let mut query = inner.map_or(*raw, |inner| inner.query);
             return match plan(&mut query, script) {
                 Ok((planned, functions)) => {
                     let mut facts = facts::of_plan(planned, &policy, exports);
@@ -211,26 +212,6 @@ fn judged(blank: Step, policy: &cache::Policy, deeds: &[Deed]) -> Step {
             .collect(),
         rules,
         ..blank
-    }
-}
-
-unsafe fn is_plannable(node: *mut pg_sys::Node) -> bool {
-    use NodeTag::*;
-    // Safe: reads the tag.
-    matches!(unsafe { (*node).type_ }, T_SelectStmt | T_InsertStmt | T_UpdateStmt | T_DeleteStmt | T_MergeStmt)
-}
-
-/// The query of COPY (…) TO STDOUT: what it does is what leaves.
-unsafe fn copied_query(raw: *mut pg_sys::RawStmt) -> Option<pg_sys::RawStmt> {
-    // Safe: cast after the tag; the parser's own query in the place of the command.
-    unsafe {
-        let node = (*raw).stmt;
-        if (*node).type_ != NodeTag::T_CopyStmt {
-            return None;
-        }
-        let copy = &*node.cast::<pg_sys::CopyStmt>();
-        let sends = !copy.query.is_null() && copy.filename.is_null() && !copy.is_program;
-        sends.then(|| pg_sys::RawStmt { stmt: copy.query, ..*raw })
     }
 }
 
@@ -337,6 +318,12 @@ unsafe fn runnable(node: *mut pg_sys::Node) -> Result<(), String> {
             T_ReindexStmt if reindexes_concurrently(&*node.cast()) => {
                 "REINDEX CONCURRENTLY cannot run inside a function"
             }
+            T_AlterTableStmt if detaches_concurrently(&*node.cast()) => {
+                "DETACH PARTITION CONCURRENTLY cannot run inside a function"
+            }
+            T_DeclareCursorStmt | T_FetchStmt | T_ClosePortalStmt => {
+                "a cursor would be read by statements that nobody approved"
+            }
             T_ClusterStmt if (*node.cast::<pg_sys::ClusterStmt>()).relation.is_null() => {
                 "CLUSTER of all tables cannot run inside a function"
             }
@@ -385,6 +372,16 @@ unsafe fn loads_data(node: *mut pg_sys::Node) -> bool {
             let copy = &*node.cast::<pg_sys::CopyStmt>();
             copy.is_from && copy.filename.is_null() && !copy.is_program
         }
+    }
+}
+
+unsafe fn detaches_concurrently(alter: &pg_sys::AlterTableStmt) -> bool {
+    // Safe: commands of the parser.
+    unsafe {
+        list::<pg_sys::AlterTableCmd>(alter.cmds).any(|command| {
+            (*command).subtype == pg_sys::AlterTableType::AT_DetachPartition
+                && (*(*command).def.cast::<pg_sys::PartitionCmd>()).concurrent
+        })
     }
 }
 

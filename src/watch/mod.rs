@@ -15,6 +15,7 @@ pub mod facts;
 pub mod function;
 pub mod granted;
 mod handed;
+mod inner_query;
 pub mod judge;
 pub mod label;
 pub mod login;

@@ -95,6 +95,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
             crate::activation::before_prepare();
             crate::person::last::before_prepare();
             crate::break_glass::window::before_prepare();
+            crate::operation::leftover::before_prepare();
             apply::before_commit();
             note_prepared();
             before_commit();

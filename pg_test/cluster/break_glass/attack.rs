@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{Emergency, NOT_NOW, REASON, REFUSED, SIXTY, end, not_opened, open};
 use crate::expect::expect_refused;
-use crate::school::ask;
+use crate::school::{ask, request};
 use crate::second_factor::verify;
+use postgres::Client;
 
 tests! {
     an_error_after_the_opening_hides_nothing,
@@ -24,6 +25,8 @@ tests! {
     a_second_window_does_not_follow_without_a_new_code,
     a_window_is_not_reviewed_by_its_second_person,
     signatures_of_a_rule_are_not_lifted_by_an_emergency,
+    a_window_takes_no_operation_over,
+    an_armed_session_opens_no_window,
 }
 
 fn an_error_after_the_opening_hides_nothing() {
@@ -252,4 +255,56 @@ fn signatures_of_a_rule_are_not_lifted_by_an_emergency() {
         4
     );
     assert_eq!(emergency.school().status(&op_no), "executed");
+}
+/// A critical operation of Zheng's, approved and confirmed, and his session, armed for it once `first` was done.
+fn armed_after(emergency: &Emergency, script: &str, first: impl FnOnce(&mut Client)) -> (Client, String) {
+    let mut zheng = emergency.zheng(-1);
+    let op_no = request(&mut zheng, script, "");
+    let digest = emergency.school().digest(&op_no);
+    for (login, step) in [("reviewer_sun", "approve"), ("region_liu", "confirm")] {
+        let vote = format!("SELECT steward.{step}('{op_no}', '{digest}')");
+        emergency.active.stepped_up(login, 0).batch_execute(&vote).unwrap_or_else(|error| panic!("{step}: {error:?}"));
+    }
+    first(&mut zheng);
+    zheng.batch_execute(&format!("SELECT steward.arm('{op_no}')")).expect("arm");
+    (zheng, op_no)
+}
+
+fn images(emergency: &Emergency, op_no: &str) -> i64 {
+    emergency
+        .school()
+        .ask(&format!("SELECT coalesce(sum(images), 0)::int8 FROM steward.pre_image WHERE op_no = '{op_no}'"))
+}
+
+/// What was approved is on record and kept as the operation's; what comes after it as the window's.
+fn a_window_takes_no_operation_over() {
+    let emergency = Emergency::new();
+    let mut window = String::new();
+    let (mut zheng, op_no) = armed_after(&emergency, SIXTY, |zheng| {
+        verify(zheng, &emergency.zheng.code(0)).expect("a new code");
+        window = open(zheng, "").expect("break glass");
+    });
+    zheng.batch_execute(SIXTY).expect("the operation's statement");
+    assert_eq!((emergency.moved(), images(&emergency, &op_no)), (60, 60));
+    zheng.batch_execute("UPDATE app.student SET note = 'later' WHERE id > 140").expect("the window's statement");
+    end(&mut zheng);
+    emergency.school().flush_audit();
+    emergency.review(&window, 1);
+    assert_eq!((images(&emergency, &op_no), images(&emergency, &window)), (60, 60), "each its own");
+    let records = |op_no: &str| emergency.school().records(&format!("op_no = '{op_no}' AND operation_type = 'UPDATE'"));
+    assert_eq!((records(&op_no), records(&window)), (1, 1));
+    assert_eq!(emergency.school().status(&op_no), "executed");
+}
+
+/// Else whatever stands in the way of the next statement would be lifted by whoever sends it.
+fn an_armed_session_opens_no_window() {
+    let emergency = Emergency::new();
+    let script = format!("SELECT 1; {SIXTY}");
+    let (mut zheng, op_no) = armed_after(&emergency, &script, |_| ());
+    zheng.simple_query("SELECT 1").expect("the first");
+    expect_refused(open(&mut zheng, ""));
+    expect_refused(zheng.batch_execute(SIXTY));
+    assert_eq!(emergency.moved(), 0);
+    let opened = format!("op_no <> '{op_no}' AND operation_type = 'BREAK GLASS' AND result = 'SUCCESS'");
+    assert_eq!(emergency.school().records(&opened), 0);
 }

@@ -22,6 +22,7 @@ tests! {
     a_thief_of_the_password_locks_nobody_out,
     a_reset_forgets_wrong_codes,
     a_code_that_fails_stands_in_no_log,
+    processes_that_run_no_statement_keep_the_numbers_of_their_log,
     a_cancelled_statement_has_used_its_code,
     nothing_is_verified_before_the_sequencer_has_caught_up,
 }
@@ -268,4 +269,22 @@ fn nothing_is_verified_before_the_sequencer_has_caught_up() {
     tamper(&mut active.school, "ALTER TABLE steward.elsewhere RENAME TO spool_offset");
     let late = settled(|| verify(&mut active.school.session("region_chen"), &active.phone("region_chen").code(0)));
     late.expect("the sequencer has caught up");
+}
+
+/// What processes without a statement say (the checkpointer, the postmaster) is no statement that types a code.
+fn processes_that_run_no_statement_keep_the_numbers_of_their_log() {
+    let school = School::with("enforce", &["log_checkpoints = on"]);
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute("CREATE TABLE app.more AS SELECT n FROM generate_series(1, 5000) n; CHECKPOINT")
+        .expect("work");
+    let complete = |log: &str| {
+        log.lines().filter(|line| line.contains("checkpoint complete: wrote")).map(str::to_owned).next_back()
+    };
+    let line = crate::fault::wait_for(&school, "the checkpoint's line", || {
+        complete(&std::fs::read_to_string(school.log()).expect("log"))
+    });
+    assert!(!line.contains('?'), "{line}");
+    let longest = line.split(|character: char| !character.is_ascii_digit()).map(str::len).max();
+    assert!(longest >= Some(3), "no longer number: {line}");
 }

@@ -3,7 +3,8 @@
 use super::attack::{
     Allowed, BULK_UPDATE, Forbidden, ROLES, Refused, SIXTY, STRUCTURE, Swallowed, attack, attack_as, watch,
 };
-use crate::school::School;
+use crate::expect::expect_error;
+use crate::school::{School, request};
 use postgres::error::SqlState;
 
 tests! {
@@ -15,6 +16,7 @@ tests! {
     an_updatable_view,
     a_view_with_a_trigger_instead,
     a_direct_write_to_a_partition,
+    a_partition_whose_detachment_was_interrupted,
     a_truncate_that_cascades,
     an_explain_that_executes,
     an_insert_from_a_protected_table,
@@ -109,6 +111,41 @@ fn a_direct_write_to_a_partition() {
     attack(&school, bulk, Refused, ["DELETE", "app.card_transaction", "critical", "bulk_write"]);
     let few = "UPDATE app.card_transaction_2026_10 SET amount = 0 WHERE id = 1";
     attack(&school, few, Allowed, ["UPDATE", "app.card_transaction", "normal", "write"]);
+}
+
+/// Between its two transactions, or after the second has failed, the partition still holds the table's rows.
+fn a_partition_whose_detachment_was_interrupted() {
+    let school = School::inactive();
+    let mut reader = school.superuser();
+    reader.batch_execute("BEGIN; SELECT count(*) FROM app.card_transaction").expect("a lock");
+    let detach = "ALTER TABLE app.card_transaction DETACH PARTITION app.card_transaction_2026_10 CONCURRENTLY";
+    let mut superuser = school.superuser();
+    superuser.batch_execute("SET statement_timeout = '1s'").expect("set");
+    expect_error(superuser.batch_execute(detach), &SqlState::QUERY_CANCELED, "", "");
+    reader.batch_execute("COMMIT").expect("commit");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), 1);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    let bulk = "DELETE FROM app.card_transaction_2026_10";
+    attack(&school, bulk, Refused, ["DELETE", "app.card_transaction", "critical", "bulk_write"]);
+    let dropped = "DROP TABLE app.card_transaction_2026_10";
+    attack_as(&school, "postgres", dropped, Refused, ["DROP TABLE", "app.card_transaction", "critical", "structure"]);
+    let few = "UPDATE app.card_transaction_2026_10 SET amount = 0 WHERE id = 31";
+    attack(&school, few, Allowed, ["UPDATE", "app.card_transaction", "normal", "write"]);
+    // The run keeps what it changes, and can be undone.
+    let op_no = school.operate("region_chen", bulk);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.card_transaction_2026_10"), 0);
+    school.operate("region_chen", &format!("SELECT steward.restore('{op_no}')"));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.card_transaction_2026_10"), 110);
+    // It is detached by an operation that is armed, and then it is a table of its own.
+    let finish = "ALTER TABLE app.card_transaction DETACH PARTITION app.card_transaction_2026_10 FINALIZE";
+    school.operate("postgres", finish);
+    let mut armed = school.superuser();
+    let other = detach.replace("2026_10", "2026_11");
+    let op_no = request(&mut armed, &other, "");
+    school.release(&op_no);
+    armed.batch_execute(&format!("SELECT steward.arm('{op_no}')")).expect("arm");
+    armed.batch_execute(&other).expect("detach");
+    assert_eq!(school.status(&op_no), "executed");
 }
 
 fn a_truncate_that_cascades() {
