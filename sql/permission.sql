@@ -46,7 +46,9 @@ COMMENT ON VIEW steward._holds IS 'Roles whose privileges a role has, itself amo
 CREATE VIEW steward._hidden AS
     SELECT c.relation, c.attnum, h.role, m.role::oid AS by_role, c.class, m.mask, m.prefix, m.suffix, m.predicate
     FROM steward._class c JOIN steward.mask_rule m ON m.class IN (c.class, '*') AND m.mask <> 'none'
-    JOIN steward._holds h ON h.held = m.role::oid;
+    JOIN steward._holds h ON h.held = m.role::oid
+    WHERE NOT EXISTS (SELECT FROM steward.mask_exemption e JOIN steward._holds x ON x.held = e.role::oid
+        WHERE x.role = h.role AND e.class IN (c.class, '*') AND e.until > pg_catalog.clock_timestamp());
 COMMENT ON VIEW steward._hidden IS 'Which column is masked to which role, by which rule.';
 
 -- What there is and what there should be, for everybody but owners. attnum 0: the table as a whole.
@@ -161,7 +163,8 @@ CREATE VIEW steward._plan AS
         'COPY FROM will be refused to these roles; INSERT goes on working'
     FROM steward._row_security_gap g JOIN pg_catalog.pg_roles r ON NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname NOT LIKE 'pg\_%'
         AND has_table_privilege(r.oid, g.relation, 'INSERT') AND (NOT g.enabled OR r.oid = g.owner)
-    GROUP BY 2;
+    GROUP BY 2
+    UNION ALL SELECT 7, relation, NULL, command, 'scope' FROM steward._scope_command WHERE NOT in_force;
 COMMENT ON VIEW steward._plan IS 'The commands of steward.plan(), by phase; those without a command are remarks.';
 
 CREATE VIEW steward.privilege_drift AS

@@ -10,8 +10,8 @@ use crate::core::approval::{Kin, Row};
 use crate::core::rule::{Column, Command, Group, RelationRules, Rule, RuleSet};
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
-use crate::mask::Masks;
 use crate::export;
+use crate::mask::Masks;
 use crate::own;
 use crate::person::term;
 use crate::raw;
@@ -713,6 +713,11 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("set_attribute", privilege("SET ATTRIBUTE")),
         ("grant_temporarily", privilege("GRANT TEMPORARILY")),
         ("set_temporary_grant_limit", privilege("SET TEMPORARY GRANT LIMIT")),
+        ("set_check", privilege("SET CHECK")),
+        ("drop_check", privilege("REMOVE CHECK")),
+        ("accept_configuration", privilege("ACCEPT CONFIGURATION")),
+        ("set_alert_rule", privilege("SET ALERT RULE")),
+        ("drop_alert_rule", privilege("REMOVE ALERT RULE")),
     ]
 };
 

@@ -102,15 +102,20 @@ pub struct Undone {
     pub message: String,
 }
 
+/// Own SQL in a subtransaction of its own.
+pub fn attempt<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Result<T, Undone> {
+    subtransaction(|| run(body))
+}
+
 /// Runs `body` in a subtransaction, which an error undoes, that of a client that gives up included: whoever goes on after
 /// it says so.
-pub fn attempt<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Result<T, Undone> {
+pub fn subtransaction<T>(body: impl FnOnce() -> Outcome<T>) -> Result<T, Undone> {
     // Safe: the pattern of PL/pgSQL's exception blocks; context and owner are restored on both ways.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::CurrentMemoryContext = context;
-        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(run(body).unwrap_or_else(|fault| fault.raise()))))
+        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body().unwrap_or_else(|fault| fault.raise()))))
             .catch_others(|error| Err(Undone::of(&error)))
             .execute();
         match &result {

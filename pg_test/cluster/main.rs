@@ -16,8 +16,8 @@ macro_rules! tests {
 
 mod access;
 mod account;
-mod alert;
 mod activation;
+mod alert;
 mod application;
 mod approval_defects;
 mod approval_rule;

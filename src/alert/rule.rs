@@ -5,7 +5,7 @@ use crate::core::record::{Kind, Outcome as Ending};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{one_text, required};
-use crate::policy::{changed, require_configuration, tier_from_enum};
+use crate::policy::{changed, require_privilege, tier_from_enum};
 use crate::{cache, own, session};
 use pgrx::datum::{DatumWithOid, Interval, Time};
 use pgrx::prelude::*;
@@ -132,7 +132,7 @@ fn admit(function: &str, name: &str) -> Outcome<Option<String>> {
             return Ok(Some(auditor.name.clone()));
         }
     }
-    require_configuration(function).map(|()| None)
+    require_privilege(function).map(|()| None)
 }
 
 fn texts(texts: Option<Vec<Option<String>>>) -> Outcome<Vec<String>> {

@@ -1,10 +1,9 @@
 //! One check must neither end the run nor hold it up: it has a subtransaction of its own and a time limit.
 
-use crate::error::{Fault, Outcome};
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::prelude::*;
+use crate::error::Outcome;
+use crate::own;
+use pgrx::pg_sys;
 use std::ffi::c_int;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 
 /// Set by the timer, so that its cancellation is told from a user's.
@@ -35,45 +34,18 @@ unsafe extern "C-unwind" fn time_is_up() {
 /// Runs `body` in a subtransaction that an error undoes, for at most so many milliseconds. Err: the error's message. What
 /// the user cancels is cancelled.
 pub fn attempt<T>(milliseconds: i32, body: impl FnOnce() -> Outcome<T>) -> Result<T, String> {
-    // Safe: the pattern of PL/pgSQL's exception blocks: context and resource owner are restored on both ways; the timer
-    // is stopped on both.
-    unsafe {
-        let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
-        pg_sys::BeginInternalSubTransaction(std::ptr::null());
-        pg_sys::MemoryContextSwitchTo(context);
-        let timer = Timer::start(milliseconds);
-        let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body().unwrap_or_else(|fault| fault.raise()))))
-            .catch_others(|error| {
-                let (CaughtError::PostgresError(report)
-                | CaughtError::ErrorReport(report)
-                | CaughtError::RustPanic { ereport: report, .. }) = &error;
-                let cancelled = report.sql_error_code() == PgSqlErrorCode::ERRCODE_QUERY_CANCELED;
-                Err(match (cancelled, TIMED_OUT.load(SeqCst)) {
-                    (true, true) => Failure::Failed(format!("took longer than {} s", f64::from(milliseconds) / 1000.0)),
-                    (true, false) => Failure::Cancelled(report.message().to_owned()),
-                    (false, _) => Failure::Failed(report.message().to_owned()),
-                })
-            })
-            .execute();
-        drop(timer);
-        match result {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+    // Safe: inside a backend, which has timers.
+    let timer = unsafe { Timer::start(milliseconds) };
+    let result = own::subtransaction(body);
+    let timed_out = TIMED_OUT.load(SeqCst);
+    drop(timer);
+    result.map_err(|undone| {
+        if timed_out {
+            return format!("took longer than {} s", f64::from(milliseconds) / 1000.0);
         }
-        pg_sys::MemoryContextSwitchTo(context);
-        pg_sys::CurrentResourceOwner = owner;
-        result.map_err(|failure| match failure {
-            Failure::Failed(message) => message,
-            Failure::Cancelled(message) => Fault::cancelled(message).raise(),
-        })
-    }
-}
-
-/// How a body ended without an answer.
-enum Failure {
-    Failed(String),
-    /// By the user. Raised again only when the subtransaction is gone, or the session would stay in it.
-    Cancelled(String),
+        undone.pass_on_cancellation();
+        undone.message
+    })
 }
 
 struct Timer(c_int);

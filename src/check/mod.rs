@@ -10,7 +10,7 @@ mod value;
 use crate::core::check::{Kind, Number, bounds};
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, optional, required};
-use crate::policy::{changed, require_configuration};
+use crate::policy::{changed, require_privilege};
 use crate::{own, session};
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
@@ -26,7 +26,7 @@ fn set_check(
     timeout: Option<Interval>,
 ) {
     answer((|| {
-        require_configuration("set_check")?;
+        require_privilege("set_check")?;
         let check = valid(name, relation, kind, columns, parameter, timeout)?;
         question::try_out(&check)?;
         own::run(|client| {
@@ -118,7 +118,7 @@ fn none(name: &str, parameter: Option<&str>) -> Outcome<()> {
 #[pg_extern(sql = false)]
 fn drop_check(name: &str) {
     answer((|| {
-        require_configuration("drop_check")?;
+        require_privilege("drop_check")?;
         let gone = own::run(|client| {
             one_text(client, "DELETE FROM steward.integrity_check WHERE name = $1 RETURNING name", &[name.into()])
         })?;

@@ -4,7 +4,7 @@
 use crate::error::{Outcome, answer};
 use crate::own;
 use crate::person::{one_text, texts};
-use crate::policy::{changed, require_configuration};
+use crate::policy::{changed, require_privilege};
 use pgrx::prelude::*;
 
 /// What is configured for the whole server: what sessions cannot set, the files' other lines, settings of roles and
@@ -30,7 +30,7 @@ macro_rules! configuration {
 }
 
 /// Name and query of each; requirements 21, 43, 65, 71, 169, 178, 196.
-const CHECKS: [(&str, &str); 9] = [
+const CHECKS: [(&str, &str); 10] = [
     ("audit_chain", "SELECT concat_ws(' ', kind, first_bad_id) FROM steward.verify_new() WHERE NOT ok AND kind <> 'empty'"),
     ("separation_of_duties", "SELECT format('%s: %s and %s', person, one, other) FROM steward._separation_issue ORDER BY 1"),
     (
@@ -46,6 +46,10 @@ const CHECKS: [(&str, &str); 9] = [
         "weak_authentication",
         "SELECT format('line %s of pg_hba.conf: %s', line_number, coalesce(error, auth_method)) FROM pg_hba_file_rules
             WHERE error IS NOT NULL OR auth_method IN ('trust', 'ident', 'password', 'md5') ORDER BY line_number",
+    ),
+    (
+        "privilege_drift",
+        "SELECT format('%s on %s: %s %s', role_id, table_name, privilege, state) FROM steward.privilege_drift ORDER BY 1",
     ),
     (
         "lapsed_right",
@@ -100,7 +104,7 @@ pub fn issues(name: &str) -> Outcome<Vec<String>> {
 #[pg_extern(sql = false)]
 fn accept_configuration() -> i64 {
     answer((|| {
-        require_configuration("accept_configuration")?;
+        require_privilege("accept_configuration")?;
         let accepted = own::run(|client| {
             own::execute(client, "DELETE FROM steward._configuration", &[])?;
             let now = concat!("INSERT INTO steward._configuration (kind, name, value) ", configuration!());

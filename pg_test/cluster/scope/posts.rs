@@ -15,7 +15,7 @@ tests! {
 const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
 
 /// The pack's file without what psql alone understands.
-fn scopes() -> String {
+pub fn scopes() -> String {
     let file = include_str!("../../../sql/packs/education_ecard/scopes.sql");
     file.lines().filter(|line| !line.starts_with('\\')).map(|line| format!("{line}\n")).collect()
 }
