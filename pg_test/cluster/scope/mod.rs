@@ -2,7 +2,7 @@
 
 pub mod around;
 pub mod attempt;
-pub pub mod posts;
+pub mod posts;
 pub mod purpose;
 pub mod rows;
 pub mod temporary;
