@@ -189,7 +189,7 @@ fn a_new_ledger_takes_no_record_of_the_one_before() {
     let set_up = "CREATE EXTENSION pg_steward; SELECT steward.protect('app.student')";
     school.superuser().batch_execute(set_up).expect("a new start");
     read(&school, 2);
-    wait_until(&school, "SELECT sequencer_alive AND last_id > 0 FROM steward.audit_status");
+    wait_until(&school, "SELECT sequencer_alive AND coalesce(last_id, 0) > 0 FROM steward.audit_status");
     assert_eq!(school.records(READS), 2);
     school.restart();
     assert_eq!(school.records(READS), 2);
