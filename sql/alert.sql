@@ -1,18 +1,18 @@
 -- Alerts: rules over the stream of records, and the cases that they open (requirements 66 to 72).
 CREATE TABLE steward.alert_rule (
-    name            text PRIMARY KEY CHECK (name <> ''),
+    name            text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
     level           text NOT NULL CHECK (level IN ('minor', 'important', 'major')),
     kinds           text[] NOT NULL DEFAULT '{}' CHECK (kinds <@ ARRAY['statement', 'operation', 'login', 'server', 'policy']),
     operation_types text[] NOT NULL DEFAULT '{}',
     results         text[] NOT NULL DEFAULT '{}' CHECK (results <@ ARRAY['SUCCESS', 'FAILURE', 'DENIED', 'ROLLED_BACK']),
     min_tier        steward.tier,
-    longer_than     interval CHECK (longer_than > interval '0'),
+    longer_than     interval CHECK (longer_than > interval '0' AND longer_than <= interval '1 day'),
     from_time       time,
     to_time         time,
     posts           text[] NOT NULL DEFAULT '{}',
     except_posts    text[] NOT NULL DEFAULT '{}',
-    more_than       int NOT NULL DEFAULT 0 CHECK (more_than BETWEEN 0 AND 100000),
-    within          interval NOT NULL DEFAULT '1 hour' CHECK (within > interval '0'),
+    more_than       int NOT NULL DEFAULT 0 CHECK (more_than BETWEEN 0 AND 1000),
+    within          interval NOT NULL DEFAULT '1 hour' CHECK (within > interval '0' AND within <= interval '1 year'),
     enabled         boolean NOT NULL DEFAULT true,
     set_by          text,
     CHECK ((from_time IS NULL) = (to_time IS NULL)),
@@ -33,7 +33,9 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('permission_failures', 'important', '{}', '{PERMISSION FAILURES}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('out_of_scope', 'minor', '{}', '{OUT OF SCOPE}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('emergency_window', 'major', '{operation}', '{BREAK GLASS}', '{SUCCESS}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
-    ('records_in_doubt', 'major', '{server}', '{LOST,TORN SPOOL,UNREADABLE,HEAD MISMATCH,COPIED SPOOL}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('records_lost', 'major', '{server}', '{LOST}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('chain_changed', 'major', '{server}', '{HEAD MISMATCH}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('daily_check', 'important', '{policy}', '{daily_check}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('slow_statement', 'minor', '{statement}', '{}', '{}', NULL, '2 seconds', NULL, NULL, '{}', 0, '1 hour');
 
@@ -59,8 +61,8 @@ CREATE TABLE steward._alert (
     CHECK ((acknowledged_at IS NULL) = (acknowledged_by IS NULL)),
     CHECK (closed_at IS NULL OR closed_by IS NOT NULL AND result <> '' AND acknowledged_at IS NOT NULL)
 );
--- One open case for each subject of a rule: what comes again is counted.
-CREATE UNIQUE INDEX alert_open ON steward._alert (rule, subject) WHERE closed_at IS NULL;
+-- One case that nobody has answered for each subject of a rule: what comes again is counted.
+CREATE UNIQUE INDEX alert_open ON steward._alert (rule, subject) WHERE acknowledged_at IS NULL;
 CREATE INDEX alert_unanswered ON steward._alert (raised_at) WHERE acknowledged_at IS NULL AND escalated_at IS NULL;
 COMMENT ON TABLE steward._alert IS 'Alerts. Written by the sequencer with the records that raised them. Read through steward.alert.';
 
@@ -78,7 +80,7 @@ CREATE VIEW steward.alert WITH (security_barrier) AS
         coalesce(acknowledged_at, clock_timestamp()) - raised_at AS response,
         coalesce(acknowledged_at, clock_timestamp()) - raised_at > interval '15 minutes' AS late
     FROM steward._alert WHERE (SELECT steward._may_see_alerts());
-COMMENT ON VIEW steward.alert IS 'Alerts, for superusers and persons with the capability audit or configure; nobody else sees a row. subject: the person, or the login of nobody. times: records folded into it. response: from the alert to its acknowledgement, or until now. late: not acknowledged within 15 minutes (manual 5.1). Everybody may read it.';
+COMMENT ON VIEW steward.alert IS 'Alerts, for superusers and persons with the capability audit or configure; nobody else sees a row. subject: the person, or the login of nobody. times: records folded into it, until the rule''s time (within) after the acknowledgement; what comes later is a new alert. response: from the alert to its acknowledgement, or until now. late: not acknowledged within 15 minutes (manual 5.1). Everybody may read it.';
 
 CREATE FUNCTION steward.set_alert_rule(name text, level text, kinds text[] DEFAULT '{}', operation_types text[] DEFAULT '{}',
     results text[] DEFAULT '{}', min_tier steward.tier DEFAULT NULL, longer_than interval DEFAULT NULL, from_time time DEFAULT NULL,

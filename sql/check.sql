@@ -99,7 +99,7 @@ COMMENT ON FUNCTION steward.drop_check IS 'Removes an integrity check; what it f
 
 CREATE FUNCTION steward.daily_check() RETURNS TABLE (check_name text, issues bigint)
     LANGUAGE c AS 'MODULE_PATHNAME', 'daily_check_wrapper';
-COMMENT ON FUNCTION steward.daily_check() IS 'Makes every integrity check, those of steward.integrity_check and those of the policy itself, and returns how many issues each found; NULL for one that could not be made (a WARNING says why). Takes no lock that a writer waits for. What is found stands in steward.integrity_issues. For a daily job. 42501 except for superusers, persons with the capability audit, approve or configure, and the post service. 55P03 while another run is under way.';
+COMMENT ON FUNCTION steward.daily_check() IS 'Makes every integrity check, those of steward.integrity_check and those of the policy itself, and returns how many issues each found; NULL for one that could not be made (a WARNING says why). Takes no lock that a writer waits for. What is found stands in steward.integrity_issues. For a daily job. 42501 except for superusers, persons with the capability audit, approve or configure, and the post service. 55000 while another run is under way.';
 
 CREATE FUNCTION steward.close_issue(id bigint, result text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'close_issue_wrapper';

@@ -7,3 +7,21 @@ CREATE TABLE steward.mask_rule (
     predicate text NOT NULL DEFAULT 'masked' CHECK (predicate IN ('masked', 'equal', 'deny')),
     PRIMARY KEY (role, class)
 );
+
+-- As the planner sees it (src/mask/policy.rs): labels go to children by the columns' names, and to what is generated.
+CREATE VIEW steward._labelled AS
+    WITH RECURSIVE label(relation, name, class) AS (
+        SELECT l.objoid, a.attname, l.label FROM pg_catalog.pg_seclabel l
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = l.objoid AND a.attnum = l.objsubid AND NOT a.attisdropped
+            WHERE l.provider = 'pg_steward' AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid > 0
+        UNION SELECT i.inhrelid, l.name, l.class FROM label l JOIN pg_catalog.pg_inherits i ON i.inhparent = l.relation),
+    labelled(relation, attnum, class) AS (SELECT l.relation, a.attnum, l.class FROM label l
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attname = l.name AND NOT a.attisdropped)
+    SELECT relation, attnum, class FROM labelled
+    UNION SELECT l.relation, d.adnum, l.class FROM labelled l
+        JOIN pg_catalog.pg_depend u ON u.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND u.refobjid = l.relation
+            AND u.refobjsubid = l.attnum
+        JOIN pg_catalog.pg_attrdef d ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.oid = u.objid
+        JOIN pg_catalog.pg_attribute g ON g.attrelid = l.relation AND g.attnum = d.adnum AND g.attgenerated <> '' AND g.attnum <> l.attnum;
+COMMENT ON VIEW steward._labelled IS 'Columns with the classes that are theirs: their own, those of the columns above them, those of what they are generated from.';
+REVOKE ALL ON steward._labelled FROM PUBLIC;

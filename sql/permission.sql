@@ -28,12 +28,10 @@ CREATE VIEW steward._tree AS
 COMMENT ON VIEW steward._tree IS 'Tables with a row in the matrix, under policy or with a class, each with its partitions and children.';
 
 CREATE VIEW steward._class AS
-    SELECT DISTINCT t.relation, a.attnum, a.attname, l.label AS class FROM steward._tree t
-    JOIN pg_catalog.pg_seclabel l ON l.objoid = t.root AND l.provider = 'pg_steward' AND l.objsubid > 0
-        AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
-    JOIN pg_catalog.pg_attribute r ON r.attrelid = t.root AND r.attnum = l.objsubid AND NOT r.attisdropped
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = t.relation AND a.attname = r.attname AND a.attnum > 0;
-COMMENT ON VIEW steward._class IS 'Columns with a class, their own or that of the column of this name above them.';
+    SELECT l.relation, a.attnum, a.attname, l.class FROM steward._labelled l
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum
+    WHERE l.relation IN (SELECT relation FROM steward._tree);
+COMMENT ON VIEW steward._class IS 'Columns with a class of the tables of steward._tree.';
 
 CREATE VIEW steward._holds AS
     WITH RECURSIVE holds(role, held) AS (

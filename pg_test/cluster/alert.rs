@@ -26,6 +26,10 @@ tests! {
     an_auditor_adds_rules_and_weakens_none,
     bad_rules_are_refused,
     alerts_survive_a_crash_and_are_raised_once,
+    an_open_transaction_on_an_alert_stops_neither_the_chain_nor_other_alerts,
+    nobody_answers_by_way_of_another_s_view,
+    a_check_that_did_not_come_is_told,
+    what_comes_long_after_an_answer_is_a_new_alert,
 }
 
 /// A school in which it is this hour now, active.
@@ -303,7 +307,7 @@ fn rules_are_set_by_the_policy_only() {
             assert!(session.execute(call, &[]).is_err(), "{login}: {call}");
         }
     }
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 10);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 12);
 }
 
 /// Manual 2.1: «设置监控规则» is the auditor's.
@@ -330,7 +334,7 @@ fn an_auditor_adds_rules_and_weakens_none() {
         "",
     );
     auditor.execute("SELECT steward.drop_alert_rule('clerks')", &[]).expect("dropped");
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 10);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 12);
     assert_eq!(
         school.records(
             "operation_type IN ('set_alert_rule', 'drop_alert_rule') AND person = 'Qian' AND result = 'SUCCESS'"
@@ -354,6 +358,9 @@ fn bad_rules_are_refused() {
         "'x', 'minor', posts => '{NULL}'",
         "'x', 'minor', more_than => -1",
         "'x', 'minor', within => '0'",
+        "'x', 'minor', within => '300000 years'",
+        "'x', 'minor', more_than => 1001",
+        "repeat('x', 101), 'minor'",
         "'x', 'minor', longer_than => '-1 s'",
     ] {
         let error = db_error(officer.execute(&format!("SELECT steward.set_alert_rule({rule})"), &[]));
@@ -375,4 +382,76 @@ fn alerts_survive_a_crash_and_are_raised_once() {
     school.start();
     let found = alerts(&school);
     assert!(found.contains(&"without_approval Zhao 3".to_string()), "{found:?}");
+}
+
+fn an_open_transaction_on_an_alert_stops_neither_the_chain_nor_other_alerts() {
+    let school = school_at(12);
+    assert!(school.session("clerk_zhao").batch_execute("TRUNCATE app.guardian").is_err());
+    assert_eq!(alerts(&school).len(), 1);
+    let mut slow = school.superuser();
+    slow.batch_execute("BEGIN; SELECT steward.confirm_delivery(id) FROM steward.alert")
+        .expect("a mailer that takes its time");
+    let sequencer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_steward sequencer'";
+    let before: i32 = school.ask(sequencer);
+    assert!(school.session("clerk_zhao").batch_execute("TRUNCATE app.guardian").is_err());
+    assert!(school.session("teacher_wang").batch_execute("TRUNCATE app.guardian").is_err());
+    assert_eq!(alerts(&school), ["without_approval Wang 1", "without_approval Zhao 1"]);
+    slow.batch_execute("COMMIT").expect("commit");
+    let counted = "SELECT times FROM steward.alert WHERE subject = 'Zhao'";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while school.ask::<i64>(counted) < 2 {
+        assert!(Instant::now() < deadline, "what met the lock is never counted");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(school.ask::<i32>(sequencer), before, "the sequencer ended");
+}
+
+fn nobody_answers_by_way_of_another_s_view() {
+    let school = night_or_day(12);
+    school
+        .superuser()
+        .batch_execute(
+            "CREATE FUNCTION app.tidy() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM steward.acknowledge(1, 'fine'); PERFORM steward.close_alert(1, 'fine'); RETURN 1; END $$;
+            CREATE VIEW app.report AS SELECT app.tidy(); GRANT SELECT ON app.report TO PUBLIC; SELECT steward.activate()",
+        )
+        .expect("trap");
+    assert!(school.session("clerk_zhao").batch_execute("TRUNCATE app.guardian").is_err());
+    assert_eq!(alerts(&school).len(), 1);
+    let trap = school.session("auditor_qian").execute("SELECT * FROM app.report", &[]);
+    expect_error(trap, &SqlState::INSUFFICIENT_PRIVILEGE, "does not count", "");
+}
+
+/// A missed run is itself an alert.
+fn a_check_that_did_not_come_is_told() {
+    let school = night_or_day(12);
+    let mut officer = school.superuser();
+    officer.batch_execute("SELECT * FROM steward.daily_check()").expect("run");
+    officer.batch_execute("UPDATE steward._check_run SET ended_at = ended_at - interval '26 hours'").expect("long ago");
+    let missed = "SELECT count(*) FROM steward.alert WHERE rule = 'missed_check' AND subject = 'daily_check'";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while school.ask::<i64>(missed) == 0 {
+        assert!(Instant::now() < deadline, "nobody was told");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn what_comes_long_after_an_answer_is_a_new_alert() {
+    let school = night_or_day(12);
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "SELECT steward.set_alert_rule('looks', 'minor', operation_types => '{SELECT}', within => '10 s')",
+        )
+        .expect("rule");
+    read(&mut school.session("clerk_zhao"), 1);
+    assert_eq!(alerts(&school), ["looks Zhao 1"]);
+    officer.execute("SELECT steward.acknowledge((SELECT id FROM steward.alert), 'seen')", &[]).expect("acknowledge");
+    read(&mut school.session("clerk_zhao"), 1);
+    assert_eq!(alerts(&school), ["looks Zhao 2"]);
+    officer
+        .batch_execute("UPDATE steward._alert SET acknowledged_at = acknowledged_at - interval '1 min'")
+        .expect("a minute ago");
+    read(&mut school.session("clerk_zhao"), 1);
+    assert_eq!(alerts(&school), ["looks Zhao 1", "looks Zhao 2"]);
 }

@@ -21,6 +21,7 @@ tests! {
     an_expression_is_one_expression,
     samples_show_no_classed_value,
     odd_names_are_quoted,
+    no_code_of_a_type_runs_as_own_sql,
     checks_are_set_by_the_policy_only,
     bad_checks_are_refused,
     only_those_who_may_see_findings_see_them,
@@ -480,4 +481,25 @@ fn two_runs_do_not_meet() {
     fails(second, &SqlState::LOCK_NOT_AVAILABLE, "");
     one.batch_execute("COMMIT").expect("commit");
     assert_eq!(found(&mut other, "audit_chain"), 0);
+}
+
+/// A domain's condition is a function of somebody's, and own SQL is a superuser's, outside the policy.
+fn no_code_of_a_type_runs_as_own_sql() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE FUNCTION app.valid(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                IF current_query() LIKE '%steward%' THEN INSERT INTO app.scratch VALUES ($1, current_user); END IF; RETURN true; END $$;
+            CREATE DOMAIN app.score AS int CHECK (app.valid(VALUE));
+            CREATE TYPE app.pair AS (a int, b int);
+            CREATE TABLE app.exam (id app.score PRIMARY KEY, score app.score, both_of app.pair);
+            INSERT INTO app.exam VALUES (1, 500, '(1,2)')",
+        )
+        .expect("exam");
+    set(&mut officer, "'scores', 'app.exam', 'range', '{score}', '0..100'");
+    assert_eq!(found(&mut officer, "scores"), 1);
+    assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM app.scratch"), 0);
+    let pair = officer.execute("SELECT steward.set_check('x', 'app.exam', 'unique', '{both_of}')", &[]);
+    fails(pair, &SqlState::FEATURE_NOT_SUPPORTED, "somebody else's");
 }

@@ -190,6 +190,7 @@ fn a_function_that_tells_every_row_and_lets_none_pass_is_stopped() {
         "CREATE FUNCTION pg_temp.tell(phone text) RETURNS boolean LANGUAGE plpgsql COST 0.0000001 AS
             $$ BEGIN RAISE NOTICE '%', phone; RETURN false; END $$",
     );
+    passes(&mut teacher, "CREATE DOMAIN pg_temp.checked AS text CHECK (pg_temp.tell(VALUE) OR true)");
     for query in [
         "SELECT id FROM app.student WHERE pg_temp.tell(phone)",
         "SELECT count(*) FROM app.student WHERE pg_temp.tell(phone)",
@@ -197,6 +198,10 @@ fn a_function_that_tells_every_row_and_lets_none_pass_is_stopped() {
         "SET enable_seqscan = off; SELECT id FROM app.student WHERE id > 0 AND pg_temp.tell(phone)",
         "UPDATE app.student SET note = '' WHERE pg_temp.tell(phone)",
         "DELETE FROM app.student WHERE pg_temp.tell(phone)",
+        "SELECT id FROM app.student s WHERE (SELECT pg_temp.tell(s.phone))",
+        "SELECT count(*) FROM app.student s WHERE (SELECT pg_temp.tell(s.phone) OFFSET 0)",
+        "SELECT id FROM app.student s WHERE id IN (SELECT 1 WHERE pg_temp.tell(s.phone) OFFSET 0)",
+        "SELECT id FROM app.student WHERE phone::pg_temp.checked = ''",
     ] {
         too_many(&mut teacher, query);
     }

@@ -6,6 +6,8 @@ use crate::expect::{expect_error, expect_refused};
 use crate::school::{School, ask};
 
 tests! {
+    generated_columns_and_children_are_masked_too,
+    a_view_s_column_has_no_class,
     a_masking_view_shows_masks_and_the_table_stays_closed,
     a_masking_view_keeps_types,
     odd_names_are_quoted,
@@ -205,4 +207,31 @@ fn it_works_in_a_server_that_does_not_preload() {
     school.start();
     let shown = "SELECT concat_ws(' ', name, id_card, phone) FROM app.student_public_view WHERE id = 7";
     assert_eq!(ask::<String>(&mut school.session("reader"), shown), "张** 3205**** 138****0007");
+}
+
+fn generated_columns_and_children_are_masked_too() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser
+        .batch_execute(
+            "SECURITY LABEL FOR pg_steward ON COLUMN app.student.phone IS 'phone';
+            ALTER TABLE app.student ADD digits text GENERATED ALWAYS AS (replace(phone, '-', '')) STORED;
+            CREATE TABLE app.former () INHERITS (app.student);
+            INSERT INTO app.former SELECT id + 1000, school_id, name, id_card, phone, note FROM app.student WHERE id = 7;
+            SELECT steward.create_masking_view('app.student'); SELECT steward.create_masking_view('app.former')",
+        )
+        .expect("views");
+    for view in ["app.student_public_view WHERE id = 7", "app.former_public_view"] {
+        let row = superuser.query_one(&format!("SELECT phone, digits FROM {view}"), &[]).expect("a row");
+        let shown: (&str, &str) = (row.get(0), row.get(1));
+        assert_eq!(shown, ("138****0007", "138****0007"), "{view}");
+    }
+}
+
+fn a_view_s_column_has_no_class() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser.batch_execute("CREATE VIEW app.contact AS SELECT id, phone FROM app.student").expect("view");
+    let label = superuser.batch_execute("SECURITY LABEL FOR pg_steward ON COLUMN app.contact.phone IS 'phone'");
+    expect_error(label, &SqlState::WRONG_OBJECT_TYPE, "", "column of the table");
 }

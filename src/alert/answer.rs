@@ -7,6 +7,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::own;
 use crate::person::{one_text, required};
 use crate::session;
+use crate::watch::statement::client_calls;
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use serde_json::json;
@@ -70,11 +71,22 @@ fn confirm_delivery(alert_id: i64) -> bool {
     })())
 }
 
+/// What somebody answers for is typed, not found in a view or function that another has written.
+pub fn own_act(function: &str) -> Outcome<()> {
+    if client_calls(function, "") {
+        return Ok(());
+    }
+    Err(Fault::refused(format!("{function} refused: the client itself must call it"))
+        .detail("Inside a function, view or block it does not count.")
+        .hint(format!("SELECT steward.{function}(…);")))
+}
+
 /// The number of an open alert that the caller may answer.
 fn theirs(function: &str, id: Option<i64>) -> Outcome<i64> {
     if !_may_see_alerts() {
         return Err(not_yours(function));
     }
+    own_act(function)?;
     let open = "SELECT subject FROM steward._alert WHERE id = $1 AND closed_at IS NULL FOR UPDATE";
     let subject = own::run(|client| one_text(client, open, &[id.into()]))?;
     match (id, subject) {

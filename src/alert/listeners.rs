@@ -3,7 +3,11 @@
 use crate::audit::sequencer::transaction;
 use crate::backend::backend_local;
 use crate::own;
+use pgrx::warning;
 use std::cell::RefCell;
+
+/// Of the queue of notifications.
+const FULL: f64 = 0.9;
 
 backend_local! {
     static UNTOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -14,7 +18,8 @@ pub fn tell(payload: String) {
     UNTOLD.with_borrow_mut(|untold| untold.push(payload));
 }
 
-/// In a transaction of its own: listeners that let the queue of notifications run full must not stop the chain.
+/// In a transaction of its own: listeners that let the queue of notifications run full must not stop the chain. Where it is
+/// almost full nobody is told; the tables and the log have it all the same.
 pub fn notify() {
     let untold = UNTOLD.with_borrow_mut(std::mem::take);
     if untold.is_empty() {
@@ -22,6 +27,11 @@ pub fn notify() {
     }
     transaction(|| {
         own::run(|client| {
+            let usage = own::select(client, "SELECT pg_notification_queue_usage()", &[])?.first().get_one::<f64>()?;
+            if usage.is_none_or(|usage| usage > FULL) {
+                warning!("pg_steward: {} alerts are not notified: the queue of notifications is full", untold.len());
+                return Ok(());
+            }
             let notify = "SELECT pg_notify('steward_alert', $1)";
             untold.iter().try_for_each(|alert| own::query(client, notify, &[alert.as_str().into()]).map(drop))
         })

@@ -3,7 +3,7 @@
 //!
 //! Nothing here waits for anybody: what cannot be told is in the table all the same.
 
-mod answer;
+pub mod answer;
 pub mod listeners;
 mod rule;
 pub mod watch;

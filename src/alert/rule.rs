@@ -19,7 +19,7 @@ const ENABLED: &CStr = c"SELECT name, level, array_to_string(kinds, E'\\n'), arr
         (extract(epoch FROM from_time) / 60)::int::text, (extract(epoch FROM to_time) / 60)::int::text,
         array_to_string(posts, E'\\n'), array_to_string(except_posts, E'\\n'), more_than::text,
         (extract(epoch FROM within) * 1000000)::bigint::text
-    FROM steward.alert_rule WHERE enabled ORDER BY name LIMIT 64";
+    FROM steward.alert_rule WHERE enabled ORDER BY set_by IS NOT NULL, name LIMIT 64";
 
 /// The rules that are enabled. What does not read back is an error: an alert must not be left out in silence.
 pub fn load() -> Result<Vec<Rule>, Fault> {
@@ -110,6 +110,8 @@ fn set_alert_rule(
             if let Some(unknown) = one_text(client, unknown, &[named.into()])? {
                 return Err(Fault::unknown(format!("there is no post {unknown}")).hint("SELECT * FROM steward.post;"));
             }
+            // Two who add a rule at the same time must not both find room for it.
+            own::execute(client, "LOCK TABLE steward.alert_rule IN SHARE ROW EXCLUSIVE MODE", &[])?;
             own::execute(client, insert, &row)?;
             let enabled = one_text(client, count, &[])?.and_then(|count| count.parse().ok()).unwrap_or(usize::MAX);
             if enabled > MOST {
@@ -129,6 +131,7 @@ fn admit(function: &str, name: &str) -> Outcome<Option<String>> {
         let owner = "SELECT coalesce(set_by, '') FROM steward.alert_rule WHERE name = $1";
         let owner = own::run(|client| one_text(client, owner, &[name.into()]))?;
         if owner.is_none_or(|owner| owner == auditor.name) {
+            super::answer::own_act(function)?;
             return Ok(Some(auditor.name.clone()));
         }
     }

@@ -1,5 +1,5 @@
 //! The sequencer's part: every record is looked at on its way into the chain, and what a rule speaks of is a row of
-//! `steward._alert` in the same transaction: a record in the chain has had its alert, exactly once.
+//! `steward._alert` in the same transaction, unless somebody holds that row: then with a later round.
 //!
 //! Whom and what a record is about stands in its definitions; which rules speak of them is found out once for each, as a
 //! set of bits, so that most records cost two look-ups. Counts live in memory: they begin anew with the sequencer.
@@ -73,6 +73,9 @@ impl Watch {
     pub fn begin(&mut self) {
         let rules = cache::policy().alert_rules();
         if !Rc::ptr_eq(&rules, &self.rules) {
+            // Their places are those of the former rules.
+            self.raise();
+            self.raised.clear();
             // A rule that stands as it was goes on counting.
             let kept = |place: usize, rule: &Rule| self.rules.get(place) == Some(rule);
             let unchanged: Vec<bool> = rules.iter().enumerate().map(|(place, rule)| kept(place, rule)).collect();
@@ -231,78 +234,120 @@ impl Watch {
         Ok(of_day)
     }
 
-    /// Whether the round has something to write down.
-    pub fn has_raised(&self) -> bool {
-        !self.raised.is_empty()
-    }
-
-    /// Writes down what the round raised, and has it told once that is committed.
-    pub fn raise(&mut self, client: &mut SpiClient<'_>) -> Outcome<()> {
-        const RAISE: &str =
-            "INSERT INTO steward._alert AS a (rule, level, subject, times, first_at, last_at, operation_type, relation)
-            VALUES ($1, $2, $3, $4, timestamptz '2000-01-01 00:00:00+00' + $5 * interval '1 microsecond',
-                timestamptz '2000-01-01 00:00:00+00' + $6 * interval '1 microsecond', $7, $8)
-            ON CONFLICT (rule, subject) WHERE closed_at IS NULL DO UPDATE
-            SET times = a.times + excluded.times, first_at = least(a.first_at, excluded.first_at),
-                last_at = greatest(a.last_at, excluded.last_at)
-            RETURNING id, xmax = 0";
-        for ((place, subject), raised) in self.raised.drain() {
+    /// Writes down what was raised, each in a subtransaction of its own. What meets a locked row is tried again with the
+    /// next round: nobody's open transaction stops the chain, or takes an alert away.
+    pub fn raise(&mut self) {
+        let raised = std::mem::take(&mut self.raised);
+        for ((place, subject), raised) in raised {
             let rule = &self.rules[place];
-            let relation = raised.what.relation.as_deref().map(str::to_owned);
-            let row = [
-                rule.name.as_str().into(),
-                rule.level.as_str().into(),
-                (&*subject).into(),
-                raised.times.into(),
-                raised.first.into(),
-                raised.last.into(),
-                (&*raised.what.operation_type).into(),
-                relation.into(),
-            ];
-            let answer = own::query(client, RAISE, &row)?.first();
-            let (id, new) = (answer.get::<i64>(1)?.unwrap_or(0), answer.get::<bool>(2)?.unwrap_or(true));
-            if new {
-                tell("raised", id, &rule.name, &rule.level);
-                warning!(
-                    "pg_steward alert {id}: {} ({}), {} by {subject}",
-                    rule.name,
-                    rule.level,
-                    raised.what.operation_type
-                );
+            match own::attempt(|client| raised.write(client, rule, &subject)) {
+                Ok(Written::New(id)) => {
+                    tell("raised", id, &rule.name, &rule.level);
+                    let what = &raised.what.operation_type;
+                    warning!("pg_steward alert {id}: {} ({}), {what} by {subject}", rule.name, rule.level);
+                    continue;
+                }
+                Ok(Written::Counted) => continue,
+                Ok(Written::Locked) => {}
+                Err(undone) => warning!("pg_steward: alert {} waits: {}", rule.name, undone.message),
             }
+            self.raised.insert((place, subject), raised);
         }
-        if self.recent.len() > COUNTED {
-            // Safe: reads the clock.
-            let now = unsafe { pg_sys::GetCurrentTimestamp() };
-            let rules = self.rules.clone();
-            self.recent.retain(|(place, _), recent| !recent.is_over(&rules[*place], now));
-        }
-        Ok(())
     }
 
-    /// Now and then: alerts that nobody has acknowledged within 15 minutes are told again, once, and louder.
-    pub fn escalate(&mut self, client: &mut SpiClient<'_>) -> Outcome<()> {
+    /// Now and then, in a transaction of its own: what could not be written down before, alerts that nobody has
+    /// acknowledged within 15 minutes, which are told again, and the daily check that did not come.
+    pub fn tend(&mut self) {
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         if now - self.looked_at < LOOK {
-            return Ok(());
+            return;
         }
         self.looked_at = now;
-        let overdue =
-            "SELECT id, rule, level FROM steward._alert WHERE acknowledged_at IS NULL AND escalated_at IS NULL
-            AND raised_at < clock_timestamp() - interval '15 minutes'";
-        let escalate = "UPDATE steward._alert SET escalated_at = clock_timestamp(), delivered_at = NULL WHERE id = $1";
-        let mut found = Vec::new();
-        for row in own::select(client, overdue, &[])? {
-            let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);
-            found.push((row.get::<i64>(1)?.unwrap_or(0), text(2)?, text(3)?));
+        self.raise();
+        for (event, query) in [("escalated", ESCALATE), ("raised", MISSED)] {
+            match own::attempt(|client| told_of(client, query)) {
+                Ok(told) => told.iter().for_each(|(id, rule, level)| {
+                    tell(event, *id, rule, level);
+                    warning!("pg_steward alert {id}: {rule} ({level}) {event}");
+                }),
+                Err(undone) => warning!("pg_steward: alerts are looked after later: {}", undone.message),
+            }
         }
-        for (id, rule, level) in found {
-            own::execute(client, escalate, &[id.into()])?;
-            tell("escalated", id, &rule, &level);
-            warning!("pg_steward alert {id}: {rule} ({level}) was not acknowledged within 15 minutes");
+        if self.recent.len() > COUNTED {
+            let rules = self.rules.clone();
+            self.recent.retain(|(place, _), recent| !recent.is_over(&rules[*place], now));
         }
-        Ok(())
+    }
+}
+
+const ESCALATE: &str = "UPDATE steward._alert SET escalated_at = clock_timestamp(), delivered_at = NULL
+    WHERE id IN (SELECT id FROM steward._alert WHERE acknowledged_at IS NULL AND escalated_at IS NULL
+        AND raised_at < clock_timestamp() - interval '15 minutes' FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING id, rule, level";
+
+/// A run that is overdue, told once until somebody answers.
+const MISSED: &str = "INSERT INTO steward._alert (rule, level, subject, times, first_at, last_at, operation_type)
+    SELECT 'missed_check', 'important', 'daily_check', 1, clock_timestamp(), clock_timestamp(), 'daily_check'
+    WHERE (SELECT max(ended_at) FROM steward._check_run) < clock_timestamp() - interval '25 hours'
+        AND NOT EXISTS (SELECT FROM steward._alert WHERE rule = 'missed_check' AND closed_at IS NULL)
+    RETURNING id, rule, level";
+
+fn told_of(client: &mut SpiClient<'_>, query: &str) -> Outcome<Vec<(i64, String, String)>> {
+    let mut told = Vec::new();
+    for row in own::query(client, query, &[])? {
+        let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);
+        told.push((row.get::<i64>(1)?.unwrap_or(0), text(2)?, text(3)?));
+    }
+    Ok(told)
+}
+
+/// What became of something raised.
+enum Written {
+    New(i64),
+    Counted,
+    /// Somebody's transaction holds the row.
+    Locked,
+}
+
+/// The case that it belongs to: nobody has answered it, or somebody did so just now.
+macro_rules! same_case {
+    () => {
+        " FROM steward._alert WHERE rule = $1 AND subject = $2 AND closed_at IS NULL
+            AND (acknowledged_at IS NULL OR acknowledged_at > clock_timestamp() - $3 * interval '1 microsecond')"
+    };
+}
+
+impl Raised {
+    fn write(&self, client: &mut SpiClient<'_>, rule: &Rule, subject: &str) -> Outcome<Written> {
+        let case = || [rule.name.as_str().into(), subject.into(), rule.within.into()];
+        let held = concat!("SELECT id", same_case!(), " ORDER BY id DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED");
+        if let Some(row) = own::query(client, held, &case())?.next() {
+            let count = "UPDATE steward._alert SET times = times + $2,
+                first_at = least(first_at, timestamptz '2000-01-01 00:00:00+00' + $3 * interval '1 microsecond'),
+                last_at = greatest(last_at, timestamptz '2000-01-01 00:00:00+00' + $4 * interval '1 microsecond') WHERE id = $1";
+            let row = [row.get::<i64>(1)?.into(), self.times.into(), self.first.into(), self.last.into()];
+            own::execute(client, count, &row)?;
+            return Ok(Written::Counted);
+        }
+        if !own::query(client, concat!("SELECT id", same_case!()), &case())?.is_empty() {
+            return Ok(Written::Locked);
+        }
+        let insert =
+            "INSERT INTO steward._alert (rule, level, subject, times, first_at, last_at, operation_type, relation)
+            VALUES ($1, $2, $3, $4, timestamptz '2000-01-01 00:00:00+00' + $5 * interval '1 microsecond',
+                timestamptz '2000-01-01 00:00:00+00' + $6 * interval '1 microsecond', $7, $8) RETURNING id";
+        let row = [
+            rule.name.as_str().into(),
+            rule.level.as_str().into(),
+            subject.into(),
+            self.times.into(),
+            self.first.into(),
+            self.last.into(),
+            (&*self.what.operation_type).into(),
+            self.what.relation.as_deref().map(str::to_owned).into(),
+        ];
+        Ok(Written::New(own::query(client, insert, &row)?.first().get_one::<i64>()?.unwrap_or(0)))
     }
 }
 

@@ -135,12 +135,12 @@ pub(super) fn review_all(
 pub(super) fn raise_alerts(dictionary: &mut Dictionary, alerts: &mut Watch, entries: &[Entry]) {
     let seen = attempt(|client| {
         alerts.begin();
-        entries.iter().try_for_each(|entry| alerts.see(client, &entry.bytes, dictionary))?;
-        if alerts.has_raised() { alerts.raise(client) } else { Ok(()) }
+        entries.iter().try_for_each(|entry| alerts.see(client, &entry.bytes, dictionary))
     });
     if let Err(reason) = seen {
         warning!("pg_steward: the alert rules were not asked about {} records: {reason}", entries.len());
     }
+    alerts.raise();
 }
 
 /// What records asked for and could not be done at once, because somebody's transaction was in the way.

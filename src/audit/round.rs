@@ -100,9 +100,9 @@ impl Rounds {
             None => false,
         };
         self.publish(!more);
-        self.escalate();
-        listeners::notify();
         self.look_after_logins(shared);
+        self.tend_alerts();
+        listeners::notify();
         report(pg_sys::BackendState::STATE_IDLE);
         more
     }
@@ -112,11 +112,13 @@ impl Rounds {
         self.logins.look(shared);
     }
 
-    /// Alerts that nobody answers.
-    fn escalate(&mut self) {
+    fn tend_alerts(&mut self) {
         if self.ledger.is_some() {
             let alerts = &mut self.alerts;
-            transaction(|| own::run(|client| alerts.escalate(client)));
+            transaction(|| {
+                alerts.tend();
+                Ok(())
+            });
         }
     }
 

@@ -51,13 +51,20 @@ struct Shape {
     key: String,
 }
 
-const COLUMNS: &str = "SELECT quote_ident(a.attname), format_type(a.atttypid, NULL), w.name
+/// A column by its name. Its type is the one beneath all domains, and must be the server's own or an enum: what a type of
+/// somebody else's runs when it is read, cast or compared must not run as own SQL.
+const COLUMNS: &str = "WITH RECURSIVE base(type, under) AS (
+        SELECT oid, oid FROM pg_type UNION ALL SELECT b.type, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.under WHERE t.typtype = 'd')
+    SELECT quote_ident(a.attname), CASE WHEN t.oid < 16384 OR t.typtype = 'e' THEN format_type(t.oid, NULL) END, w.name
     FROM unnest($2::text[]) WITH ORDINALITY w(name, n)
-    LEFT JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped ORDER BY w.n";
-const KEY: &str = "SELECT string_agg(CASE WHEN l.label IS NULL THEN format('r.%I::text', a.attname) ELSE '''***''' END,
-        ' || '','' || ' ORDER BY k.n)
+    LEFT JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN base b ON b.type = a.atttypid LEFT JOIN pg_type t ON t.oid = b.under
+    WHERE t.typtype IS DISTINCT FROM 'd' ORDER BY w.n";
+const KEY: &str = "SELECT string_agg(CASE WHEN l.label IS NULL AND (a.atttypid < 16384 OR t.typtype = 'e')
+            THEN format('r.%I::text', a.attname) ELSE '''***''' END, ' || '','' || ' ORDER BY k.n)
     FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, n)
     JOIN pg_attribute a ON a.attnum = k.attnum
+    JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_seclabel l ON l.objoid = a.attrelid AND l.classoid = 'pg_class'::regclass AND l.objsubid = a.attnum
         AND l.provider = 'pg_steward'
     WHERE i.indrelid = $1::oid AND i.indisprimary AND a.attrelid = i.indrelid";
@@ -78,7 +85,11 @@ fn shape(client: &mut SpiClient<'_>, relation: pg_sys::Oid, columns: &[String]) 
                 .detail(format!("Columns asked for: {}.", columns.join(", ")))
         };
         let column = row.get::<String>(1)?.ok_or_else(missing)?;
-        found.push((format!("r.{column}"), row.get::<String>(2)?.ok_or_else(missing)?));
+        let foreign = || {
+            Fault::unsupported(format!("column {column} of {name} has a type of somebody else's"))
+                .hint("A check of kind expression is evaluated with the rights of who sets it.")
+        };
+        found.push((format!("r.{column}"), row.get::<String>(2)?.ok_or_else(foreign)?));
     }
     let key = one_text(client, KEY, &[relation.into()])?.unwrap_or_else(|| "r.ctid::text".to_owned());
     Ok(Shape { name, columns: found, key })

@@ -4,7 +4,9 @@
 use super::attempt::attempt;
 use super::question::{Check, Question, SAMPLE};
 use super::{_may_see_checks, server};
-use crate::audit::buffer;
+use crate::alert::answer::own_act;
+use crate::audit::lane::Durability;
+use crate::audit::{buffer, note::note};
 use crate::core::check::Kind;
 use crate::core::record::{Kind as RecordKind, Outcome as Ending, Record};
 use crate::error::{Fault, Outcome, answer};
@@ -32,9 +34,7 @@ fn daily_check() -> TableIterator<'static, (name!(check_name, String), name!(iss
     let results = answer((|| {
         let service = session::person().is_some_and(|person| person.post == "service");
         allowed("daily_check", _may_see_checks() || service)?;
-        // One at a time: two would open two cases of one check.
-        let lock = "LOCK TABLE steward._check_run IN SHARE UPDATE EXCLUSIVE MODE NOWAIT";
-        own::run(|client| own::execute(client, lock, &[]))?;
+        one_at_a_time()?;
         let began = now()?;
         let mut results = made(wanted()?);
         results.extend(server::names().map(own_result));
@@ -47,6 +47,27 @@ fn daily_check() -> TableIterator<'static, (name!(check_name, String), name!(iss
         }
     }
     TableIterator::new(results.into_iter().map(|result| (result.check, result.issues.ok())))
+}
+
+/// Two would open two cases of one check. That a run could not begin is on record: a job that is kept out must show.
+fn one_at_a_time() -> Outcome<()> {
+    let lock = "LOCK TABLE steward._check_run IN SHARE UPDATE EXCLUSIVE MODE";
+    own::attempt(|client| {
+        // Autovacuum gives way within that time.
+        own::pin(&[(c"lock_timeout", c"5s")]);
+        own::execute(client, lock, &[])
+    })
+    .map_err(|undone| {
+        undone.pass_on_cancellation();
+        let mut record = Record::new(RecordKind::Policy, "daily_check");
+        record.outcome = Ending::Failure;
+        record.details = Some(json!({ "failed": undone.message }).to_string());
+        note(record, Durability::Flushed);
+        Fault::wrong_state("another run of the checks is under way")
+            .detail(undone.message)
+            .hint("SELECT * FROM steward.check_run;")
+    })?;
+    Ok(())
 }
 
 fn allowed(function: &str, allowed: bool) -> Outcome<()> {
@@ -221,6 +242,7 @@ fn write_down(began: &str, results: &[Result]) -> Outcome<()> {
 fn close_issue(id: Option<i64>, text: Option<&str>) {
     answer((|| {
         allowed("close_issue", _may_see_checks())?;
+        own_act("close_issue")?;
         let text = required("result", text)?;
         let fixer = session::person().map_or_else(session::login_name, |person| person.name.clone());
         let close = "UPDATE steward._integrity_issue SET status = 'fixed', ended_at = clock_timestamp(), fixer = $2, result = $3

@@ -55,22 +55,23 @@ impl Rule {
     }
 }
 
-/// When one subject's last records of one rule were: as many as are none too many, and one.
+/// When one subject's last records of one rule were, in order: as many as are none too many, and one.
 #[derive(Debug, Default)]
 pub struct Recent(VecDeque<i64>);
 
 impl Recent {
-    /// Takes the next record in; true if it is one too many. Times need not come in order.
+    /// Takes the next record in; true if it is one too many. Times come almost in order: the place is near the end.
     pub fn exceeds(&mut self, rule: &Rule, time: i64) -> bool {
-        self.0.push_back(time);
+        let place = self.0.iter().rposition(|earlier| *earlier <= time).map_or(0, |place| place + 1);
+        self.0.insert(place, time);
         if self.0.len() <= rule.more_than {
             return false;
         }
         if self.0.len() > rule.more_than + 1 {
             self.0.pop_front();
         }
-        let span = self.0.iter().fold((i64::MAX, i64::MIN), |(low, high), time| (low.min(*time), high.max(*time)));
-        rule.more_than == 0 || span.1 - span.0 <= rule.within
+        let span = self.0.back().zip(self.0.front()).map_or(0, |(last, first)| last - first);
+        rule.more_than == 0 || span <= rule.within
     }
 
     /// Nothing of it counts any more.

@@ -74,12 +74,12 @@ const DEFINITION: &str = r"WITH relation AS (
         SELECT c.oid, n.nspname, c.relname, coalesce($2, c.relname || '_public_view') AS name
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1),
     columns AS (
-        SELECT a.attnum, quote_ident(a.attname) AS name, l.label AS class, t.oid AS type, t.typtype = 'd' AS is_domain,
+        SELECT a.attnum, quote_ident(a.attname) AS name, l.class, t.oid AS type, t.typtype = 'd' AS is_domain,
             coalesce(nullif(t.typbasetype, 0), t.oid) IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) AS is_text,
             format_type(a.atttypid, a.atttypmod) AS typed
         FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid JOIN pg_type t ON t.oid = a.atttypid
-        LEFT JOIN pg_seclabel l ON l.objoid = r.oid AND l.classoid = 'pg_class'::regclass AND l.objsubid = a.attnum
-            AND l.provider = 'pg_steward'
+        LEFT JOIN (SELECT relation, attnum, CASE count(*) WHEN 1 THEN min(class) ELSE 'several' END AS class
+            FROM steward._labelled GROUP BY 1, 2) l ON l.relation = r.oid AND l.attnum = a.attnum
         WHERE a.attnum > 0 AND NOT a.attisdropped),
     shown AS (
         SELECT attnum, name, CASE

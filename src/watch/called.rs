@@ -45,3 +45,35 @@ unsafe extern "C-unwind" fn note(function: Oid, found: *mut c_void) -> bool {
     }
     false
 }
+
+/// Whether an expression runs what its functions do not show: a query that depends on it, or a conversion that may check or
+/// call what somebody else has written.
+pub unsafe fn hides_code(expression: *mut Node) -> bool {
+    // Safe: as `functions`.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| hides(expression, std::ptr::null_mut())) }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn hides(node: *mut Node, context: *mut c_void) -> bool {
+    if node.is_null() {
+        return false;
+    }
+    // Safe: a node of a planned expression, read by its tag.
+    unsafe {
+        let here = match (*node).type_ {
+            NodeTag::T_SubPlan => {
+                let plan = &*node.cast::<pg_sys::SubPlan>();
+                !plan.args.is_null() || !plan.testexpr.is_null()
+            }
+            NodeTag::T_AlternativeSubPlan | NodeTag::T_CoerceToDomain => true,
+            NodeTag::T_CoerceViaIO => {
+                (*node.cast::<pg_sys::CoerceViaIO>()).resulttype.to_u32() >= pg_sys::FirstNormalObjectId
+            }
+            NodeTag::T_ArrayCoerceExpr => {
+                (*node.cast::<pg_sys::ArrayCoerceExpr>()).resulttype.to_u32() >= pg_sys::FirstNormalObjectId
+            }
+            _ => false,
+        };
+        here || pg_sys::ffi::pg_guard_ffi_boundary(|| expression_tree_walker(node, hides, context))
+    }
+}

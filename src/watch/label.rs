@@ -30,6 +30,13 @@ unsafe extern "C-unwind" fn check(object: *const pg_sys::ObjectAddress, label: *
             .hint("SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'phone';")
             .raise();
     }
+    // Safe: a look-up in the relation cache.
+    let kind = unsafe { pg_sys::get_rel_relkind((*object).objectId) } as u8;
+    if label.is_some() && kind == pg_sys::RELKIND_VIEW {
+        Fault::wrong_object("a class belongs to a column that holds values, not to one of a view")
+            .hint("Label the column of the table that the view reads.")
+            .raise();
+    }
     if let Some(label) = label
         && !is_class_name(&label)
     {

@@ -7,8 +7,9 @@
 
 use super::mask_query::{self, Job};
 use super::node::{self, Walker};
+use super::statement::is_key_query;
 use super::{list, standing_aside};
-use crate::{cache, raw};
+use crate::cache;
 use pgrx::pg_sys::{self, Node, NodeTag, Query, RTEKind};
 use std::ffi::{c_char, c_int, c_void};
 
@@ -40,7 +41,7 @@ unsafe extern "C-unwind" fn plan(
     unsafe {
         let mut job = Job::new(text, query);
         let masked = cache::if_fresh(cache::Policy::is_masked) != Some(false);
-        if masked && !standing_aside() && !raw::InNoForceRLSOperation() && may_concern(query) {
+        if masked && !standing_aside() && !is_key_query(text) && may_concern(query) {
             mask_query::mask(query, &mut job);
         }
         let plan = match NEXT {

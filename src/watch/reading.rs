@@ -349,7 +349,11 @@ unsafe fn tells(condition: *mut pg_sys::List, relation: pg_sys::Oid) -> bool {
     if condition.is_null() {
         return false;
     }
-    // Safe: a planned condition; walks it without changing it.
+    // Safe: a planned condition; walked without changing it.
+    if unsafe { called::hides_code(condition.cast()) } {
+        return true;
+    }
+    // Safe: as above.
     let functions = unsafe { called::functions(condition.cast()) };
     functions.into_iter().any(|function| {
         // Safe: look-ups in the function cache.

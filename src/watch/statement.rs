@@ -103,6 +103,52 @@ impl Source<'_> {
     }
 }
 
+/// Whether this is a query of the server's own for a foreign key: it looks a key up, or deletes or changes what refers to
+/// it, and gives no column's value to anybody. Triggers of what it changes run under the same flag, hence the text.
+pub fn is_key_query(text: *const c_char) -> bool {
+    // Safe: plain getter; the text of a query is a live C string or null.
+    unsafe {
+        raw::InNoForceRLSOperation()
+            && !text.is_null()
+            && CStr::from_ptr(text).to_str().is_ok_and(|text| looks_like_key_query(text).is_some())
+    }
+}
+
+/// As `ri_triggers.c` writes them.
+fn looks_like_key_query(text: &str) -> Option<()> {
+    let relation = |text| {
+        let text: &str = text;
+        quoted(quoted(text.strip_prefix("ONLY ").unwrap_or(text))?.strip_prefix('.')?)
+    };
+    let conditions = if let Some(rest) = text.strip_prefix("SELECT 1 FROM ") {
+        relation(rest)?.strip_prefix(" x")?.strip_suffix(" FOR KEY SHARE OF x")?
+    } else if let Some(rest) = text.strip_prefix("DELETE FROM ") {
+        relation(rest)?
+    } else {
+        let rest = relation(text.strip_prefix("UPDATE ")?)?.strip_prefix(" SET")?;
+        let (changes, _) = rest.split_once(" WHERE ")?;
+        let is_change = |change: &str| {
+            let value = change.strip_prefix(' ').and_then(quoted)?.strip_prefix(" = ")?;
+            let number =
+                value.strip_prefix('$').is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+            (number || value == "NULL" || value == "DEFAULT").then_some(())
+        };
+        changes.split(',').all(|change| is_change(change).is_some()).then_some(())?;
+        &rest[changes.len()..]
+    };
+    let mut conditions = conditions.strip_prefix(" WHERE ")?.split(" AND ");
+    conditions
+        .all(|condition| is_key_comparison(condition).or_else(|| is_key_comparison(&turned(condition)?)).is_some())
+        .then_some(())
+}
+
+/// `$1 OPERATOR(…) "c"` the other way round.
+fn turned(condition: &str) -> Option<String> {
+    const EQUALS: &str = " OPERATOR(pg_catalog.=) ";
+    let (value, column) = condition.split_once(EQUALS)?;
+    Some(format!("{column}{EQUALS}{value}"))
+}
+
 /// `SELECT 1 FROM ONLY "s"."t" x WHERE "c" OPERATOR(pg_catalog.=) $1 AND … FOR KEY SHARE OF x`.
 fn looks_like_key_check(text: &str) -> bool {
     let inside = || {

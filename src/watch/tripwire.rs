@@ -4,7 +4,7 @@
 
 use super::mask_level::marked;
 use super::planner::is_masked;
-use super::statement::Source;
+use super::statement::{Source, is_key_query};
 use super::{facts, judge, list, standing_aside, utility};
 use crate::core::tier::Tier;
 use crate::error::Fault;
@@ -23,7 +23,7 @@ pub unsafe fn may_concern(query: *mut pg_sys::QueryDesc) -> bool {
         return false;
     }
     // Safe: ExecutorStart gets a complete QueryDesc; a plain getter.
-    unsafe { !raw::InNoForceRLSOperation() && asked((*query).plannedstmt).any(|entry| is_masked((*entry).relid)) }
+    unsafe { !is_key_query((*query).sourceText) && asked((*query).plannedstmt).any(|entry| is_masked((*entry).relid)) }
 }
 
 /// The tables that a plan's statement names itself, or through views; not the children that the planner adds.

@@ -4,6 +4,7 @@
 use super::{desk, desk_with, hidden_or_refused, masked, refused, shown, tells};
 
 tests! {
+    a_trigger_under_a_foreign_key_of_one_s_own,
     a_body_in_sql_that_is_parsed_or_text,
     a_function_that_is_put_in_place_of_its_call,
     views_of_every_kind,
@@ -548,5 +549,31 @@ fn settings_and_commands_of_the_session() {
     ] {
         clerk.batch_execute(command).expect_err(command);
         assert_eq!(shown(&mut clerk, PHONE), "138****0007", "{command}");
+    }
+}
+
+/// What a foreign key's own query fires runs under the flag that its look-ups have.
+fn a_trigger_under_a_foreign_key_of_one_s_own() {
+    let school = desk();
+    let mut cs = school.session("cs");
+    for (parent, child) in [("DELETE FROM", "CASCADE"), ("UPDATE", "CASCADE"), ("DELETE FROM", "SET NULL")] {
+        let fire = if parent == "UPDATE" { "UPDATE a SET id = 2" } else { "DELETE FROM a" };
+        let script = format!(
+            "CREATE TEMP TABLE a (id int PRIMARY KEY); CREATE TEMP TABLE told (phone text);
+            CREATE TEMP TABLE b (id int REFERENCES a ON DELETE {child} ON UPDATE CASCADE);
+            CREATE FUNCTION pg_temp.leak() RETURNS trigger LANGUAGE plpgsql AS $$
+            DECLARE r record; BEGIN
+                FOR r IN SELECT phone FROM desk.student LOOP
+                    EXECUTE format('INSERT INTO told VALUES (%L)', r.phone);
+                END LOOP;
+                IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+                RETURN NEW; END $$;
+            CREATE TRIGGER leak BEFORE DELETE OR UPDATE ON b FOR EACH ROW EXECUTE FUNCTION pg_temp.leak();
+            INSERT INTO a VALUES (1); INSERT INTO b VALUES (1); {fire}"
+        );
+        cs.batch_execute(&script).unwrap_or_else(|error| panic!("{fire}: {error:?}"));
+        let told = shown(&mut cs, "SELECT * FROM told");
+        assert!(told.contains("138****") && !tells(&told), "{fire}: {told}");
+        cs.batch_execute("DROP TABLE a, b, told; DROP FUNCTION pg_temp.leak").expect("clean");
     }
 }
