@@ -207,6 +207,8 @@ fn failed_rounds_and_crashes_leave_the_order() {
                 break;
             }
         }
+        // The postmaster has to notice it first.
+        std::thread::sleep(std::time::Duration::from_millis(500));
         crate::fault::wait_for_recovery(&school);
         work(&school, 20);
     }
