@@ -26,10 +26,17 @@ SELECT steward.request($script$
 $script$, purpose => '当日学籍与账号变更', expected_rows => 16) AS op_no \gset
 SELECT digest FROM steward.show(:'op_no') \gset
 
+-- Where codes are demanded, each new session types one:  -v witness_code=… -v code_again=…
 \connect - region_liu
+\if :{?witness_code}
+SELECT steward.verify_totp(:'witness_code');
+\endif
 SELECT steward.confirm(:'op_no', :'digest');
 
 \connect - region_chen
+\if :{?code_again}
+SELECT steward.verify_totp(:'code_again');
+\endif
 SELECT step, rows FROM steward.execute(:'op_no');
 
 -- The monthly report of the district.
