@@ -505,4 +505,10 @@ fn no_code_of_a_type_runs_as_own_sql() {
     assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM app.scratch"), 0);
     let pair = officer.execute("SELECT steward.set_check('x', 'app.exam', 'unique', '{both_of}')", &[]);
     fails(pair, &SqlState::FEATURE_NOT_SUPPORTED, "somebody else's");
+    // An enum's owner may have written its cast to text.
+    officer
+        .batch_execute("CREATE TYPE app.mood AS ENUM ('good'); ALTER TABLE app.exam ADD mood app.mood")
+        .expect("mood");
+    let mood = officer.execute("SELECT steward.set_check('x', 'app.exam', 'format', '{mood}', '^g')", &[]);
+    fails(mood, &SqlState::FEATURE_NOT_SUPPORTED, "somebody else's");
 }

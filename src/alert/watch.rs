@@ -73,15 +73,17 @@ impl Watch {
     pub fn begin(&mut self) {
         let rules = cache::policy().alert_rules();
         if !Rc::ptr_eq(&rules, &self.rules) {
-            // Their places are those of the former rules.
-            self.raise();
-            self.raised.clear();
-            // A rule that stands as it was goes on counting.
-            let kept = |place: usize, rule: &Rule| self.rules.get(place) == Some(rule);
-            let unchanged: Vec<bool> = rules.iter().enumerate().map(|(place, rule)| kept(place, rule)).collect();
-            self.recent.retain(|(place, _), _| unchanged.get(*place) == Some(&true));
             self.who.clear();
             self.what.clear();
+            if *rules != *self.rules {
+                // Their places are those of the former rules.
+                self.raise();
+                self.raised.clear();
+                // A rule that stands as it was goes on counting.
+                let kept = |place: usize, rule: &Rule| self.rules.get(place) == Some(rule);
+                let unchanged: Vec<bool> = rules.iter().enumerate().map(|(place, rule)| kept(place, rule)).collect();
+                self.recent.retain(|(place, _), _| unchanged.get(*place) == Some(&true));
+            }
             self.rules = rules;
         }
         if self.who.len() + self.what.len() > REMEMBERED {

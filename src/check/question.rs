@@ -51,20 +51,19 @@ struct Shape {
     key: String,
 }
 
-/// A column by its name. Its type is the one beneath all domains, and must be the server's own or an enum: what a type of
+/// A column by its name. Its type is the one beneath all domains, and must be the server's own: what a type of
 /// somebody else's runs when it is read, cast or compared must not run as own SQL.
 const COLUMNS: &str = "WITH RECURSIVE base(type, under) AS (
         SELECT oid, oid FROM pg_type UNION ALL SELECT b.type, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.under WHERE t.typtype = 'd')
-    SELECT quote_ident(a.attname), CASE WHEN t.oid < 16384 OR t.typtype = 'e' THEN format_type(t.oid, NULL) END, w.name
+    SELECT quote_ident(a.attname), CASE WHEN t.oid < 16384 THEN format_type(t.oid, NULL) END, w.name
     FROM unnest($2::text[]) WITH ORDINALITY w(name, n)
     LEFT JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN base b ON b.type = a.atttypid LEFT JOIN pg_type t ON t.oid = b.under
     WHERE t.typtype IS DISTINCT FROM 'd' ORDER BY w.n";
-const KEY: &str = "SELECT string_agg(CASE WHEN l.label IS NULL AND (a.atttypid < 16384 OR t.typtype = 'e')
+const KEY: &str = "SELECT string_agg(CASE WHEN l.label IS NULL AND a.atttypid < 16384
             THEN format('r.%I::text', a.attname) ELSE '''***''' END, ' || '','' || ' ORDER BY k.n)
     FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, n)
     JOIN pg_attribute a ON a.attnum = k.attnum
-    JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_seclabel l ON l.objoid = a.attrelid AND l.classoid = 'pg_class'::regclass AND l.objsubid = a.attnum
         AND l.provider = 'pg_steward'
     WHERE i.indrelid = $1::oid AND i.indisprimary AND a.attrelid = i.indrelid";
