@@ -111,7 +111,7 @@ CREATE VIEW steward.record WITH (security_barrier) AS
     WHERE (SELECT steward._may_see_records()) OR k.visible AND (SELECT steward.current_person()) IS NOT NULL
         OR (SELECT steward.current_person()) IN (r.recorded_by, r.confirmed_by)
         OR k.subject = 'person' AND r.subject = (SELECT steward.current_person());
-COMMENT ON VIEW steward.record IS 'The records. status: unconfirmed (another person has to), valid, failed (its fields do not say what the kind counts), expired, superseded by a later one of the same subject, withdrawn. intact: the row is what was recorded. Everybody sees those that they are about or take part in, registered persons those of visible kinds, superusers and persons with the capability audit, approve or configure all.';
+COMMENT ON VIEW steward.record IS 'The records. status: unconfirmed (another person has to), valid, failed (its fields do not say what the kind counts), expired, superseded by a later one of the same subject, withdrawn. intact: the row still has its digest, which is in the audit chain too. Everybody sees those that they are about or take part in, registered persons those of visible kinds, superusers and persons with the capability audit, approve or configure all.';
 
 CREATE FUNCTION steward.add_record(kind text, subject text, fields jsonb DEFAULT '{}', done_at timestamptz DEFAULT NULL) RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'add_record_wrapper';

@@ -163,11 +163,11 @@ fn confirm_record(record_id: Option<i64>) {
         let function = "confirm_record";
         let person = actor(function)?;
         own_act(function)?;
-        let standing = Standing::lock(record_id)?;
         if !sees(&person) {
             return Err(refused(function, "the post does not confirm records")
                 .detail(format!("It takes one of the capabilities {}.", CONFIRMERS.join(", "))));
         }
+        let standing = Standing::lock(record_id)?;
         if standing.recorded_by == person.name || standing.is_about(&person) {
             return Err(refused(function, "somebody else confirms it")
                 .detail(format!("{} has made it, and it is about {}.", standing.recorded_by, standing.subject)));
@@ -195,8 +195,10 @@ fn withdraw_record(record_id: Option<i64>, reason: Option<&str>) {
             false => standing.kind.may_record(&person, false) || person.may("audit") || person.may("configure"),
         };
         if !may || standing.is_about(&person) {
-            return Err(refused(function, "somebody else withdraws it")
-                .detail(format!("{} has made it, and it is about {}.", standing.recorded_by, standing.subject)));
+            return Err(refused(function, "somebody else withdraws it").detail(
+                "Whoever may record the kind, audits or configures withdraws what is not confirmed; what is, only somebody else who \
+                confirms; nobody what is about themselves.",
+            ));
         }
         if standing.withdrawn {
             return Err(Fault::wrong_state(format!("record {} is withdrawn", standing.id)));
