@@ -8,6 +8,9 @@ CREATE VIEW steward._reminder AS
         FROM steward._record_need n FULL JOIN steward._record_last l ON l.kind = n.kind AND l.subject = n.subject
         JOIN steward.record_kind k ON k.name = coalesce(n.kind, l.kind)
         WHERE n.kind IS NOT NULL OR k.subject = 'object' AND k.remind_days <> '{}'
+        UNION ALL SELECT 'unconfirmed', format('record %s: %s of %s', r.id, r.kind, r.subject), r.recorded_at + interval '7 days', '{}'
+            FROM steward._record r JOIN steward.record_kind k ON k.name = r.kind AND k.confirm
+            WHERE r.confirmed_at IS NULL AND r.withdrawn_at IS NULL
         UNION ALL SELECT 'account', p.name, p.valid_until, '{90,30,7}' FROM steward.person p
             WHERE p.suspended_at IS NULL AND p.valid_until IS NOT NULL
         UNION ALL SELECT 'password', r.rolname::text, r.rolvaliduntil, '{30,7}' FROM pg_catalog.pg_roles r
@@ -39,7 +42,7 @@ CREATE VIEW steward.reminder WITH (security_barrier) AS
         CASE WHEN isfinite(due_at) THEN ceil(extract(epoch FROM due_at - clock_timestamp()) / 86400)::int END AS days_left
     FROM steward._reminder
     WHERE (SELECT steward._may_see_records()) OR subject = (SELECT steward.current_person());
-COMMENT ON VIEW steward.reminder IS 'Everything whose term ends soon, is over or was never met: records (steward.record_kind), accounts, passwords, grants with a term, incidents that nobody has in hand, rights that nobody has recertified or that still stand although they should go, archiving that fails. stage: 90, 30 or 7 days, overdue, missing. Persons see what bears their name, superusers and persons with the capability audit, approve or configure everything.';
+COMMENT ON VIEW steward.reminder IS 'Everything whose term ends soon, is over or was never met: records (steward.record_kind) and those that nobody has confirmed for 7 days, accounts, passwords, grants with a term, incidents that nobody has in hand, rights that nobody has recertified or that still stand although they should go, archiving that fails. stage: 90, 30 or 7 days, overdue, missing. Persons see what bears their name, superusers and persons with the capability audit, approve or configure everything.';
 
 CREATE TABLE steward._reminded (
     kind    text NOT NULL,

@@ -31,8 +31,8 @@ pub fn mistake(least: &Map<String, Value>, fields: &Map<String, Value>, now: &st
     small.or_else(|| {
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         SPANS.iter().find_map(|(from, until, past)| match (text(from), text(until)) {
-            (Some(begin), Some(end)) if moment(begin) >= moment(end) => {
-                Some(format!("field \"{until}\" must be later than field \"{from}\""))
+            (Some(begin), Some(end)) if moment(begin) > moment(end) => {
+                Some(format!("field \"{until}\" must not be before field \"{from}\""))
             }
             (Some(_), Some(end)) if *past && moment(end) > moment(now) => {
                 Some(format!("field \"{until}\" lies in the future"))
