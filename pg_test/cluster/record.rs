@@ -87,6 +87,8 @@ fn nobody_confirms_what_is_their_own_and_nothing_is_undone() {
         "CREATE OR REPLACE VIEW steward._record_last AS SELECT 1",
         "ALTER TABLE steward._record DISABLE TRIGGER ALL",
         "SELECT steward.set_record_kind('exam', true)",
+        "LOCK TABLE steward._record",
+        "LOCK TABLE steward._incident",
     ] {
         expect_refused(school.superuser().batch_execute(attack));
     }
@@ -126,6 +128,8 @@ fn fields_are_those_of_the_kind() {
     }
     expect_error(add(&mut han, "holiday", "Sun", "{}"), UNKNOWN, "", "steward.record_kind");
     expect_error(add(&mut han, "exam", "Nobody", PASSED), UNKNOWN, "about persons", "");
+    let patch = r#"{"version": "15.9", "fixes": "a hole", "op_no": "OP-1"}"#;
+    expect_error(add(&mut han, "patch", "server", patch), UNKNOWN, "", "steward.operation");
     let future = format!("SELECT steward.add_record('exam', 'Sun', '{PASSED}', now() + interval '1 hour')");
     expect_error(han.batch_execute(&future), BAD, "", "done_at");
     // Each kind has its people; of the rules of use everybody speaks for themselves.

@@ -73,11 +73,22 @@ fn check_fields(kind: &RecordKind, fields: &Map<String, Value>) -> Outcome<()> {
     let now = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
     let now = own::run(|client| one_text(client, now, &[]))?.unwrap_or_default();
     match mistake(&kind.least, fields, &now) {
-        None => Ok(()),
+        None => check_operation(fields),
         Some(mistake) => Err(Fault::bad_argument(format!("record {}: {mistake}", kind.name)).hint(format!(
             "SELECT field, type, required, choices, label_en FROM steward.form WHERE name = '{}' ORDER BY line;",
             kind.name
         ))),
+    }
+}
+
+/// What says that it belongs to an operation belongs to one that there is.
+fn check_operation(fields: &Map<String, Value>) -> Outcome<()> {
+    let Some(op_no) = fields.get("op_no").and_then(Value::as_str) else { return Ok(()) };
+    let known = "SELECT op_no FROM steward._operation WHERE op_no = $1";
+    match own::run(|client| one_text(client, known, &[op_no.into()]))? {
+        Some(_) => Ok(()),
+        None => Err(Fault::unknown(format!("there is no operation \"{op_no}\""))
+            .hint("SELECT op_no, purpose, status FROM steward.operation;")),
     }
 }
 
