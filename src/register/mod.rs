@@ -43,7 +43,8 @@ fn actor(function: &str) -> Outcome<Rc<Person>> {
 
 /// A refusal, which is on record before it is raised.
 fn refused(function: &str, why: &str) -> Fault {
-    denied(&function.to_uppercase().replace('_', " "), "", format!("{function} refused: {why}"))
+    let fault = denied(&function.to_uppercase().replace('_', " "), "", format!("{function} refused: {why}"));
+    fault.hint("SELECT name, capabilities FROM steward.post;")
 }
 
 /// A record that rides with the transaction.
