@@ -25,6 +25,7 @@ mod tests {
             enrolled_at,
             department: None,
             supervisor: None,
+            terms: Vec::new(),
         }
     }
 

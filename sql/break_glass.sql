@@ -25,23 +25,3 @@ COMMENT ON FUNCTION steward.end_break_glass() IS 'Ends the emergency window of t
 
 REVOKE ALL ON FUNCTION steward.set_break_glass_limit(interval), steward.break_glass(text, interval), steward.end_break_glass() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward.break_glass(text, interval), steward.end_break_glass() TO PUBLIC;
-
-CREATE FUNCTION steward.report_incident(op_no text, form jsonb) RETURNS void
-    LANGUAGE c AS 'MODULE_PATHNAME', 'report_incident_wrapper';
-COMMENT ON FUNCTION steward.report_incident(text, jsonb) IS 'Reports the emergency behind a window, with the fields of the form incident (steward.form, appendix C): {"occurred_at": …, "level": "general, important or major", "description": …, "process": …, "result": "success or failure"}. The number is the operation''s, the minutes to the response are computed (steward.incident). It is in the trail and in the audit chain for good; of several reports the last counts. While steward.form_policy demands it, a review does not accept the window without one. Errors: 42501 somebody else''s emergency; 22023 a field is missing or wrong, or the emergency would be later than its window; 55000 no window that waits for its review; 42704 unknown number. May be called by the person who opened the window; if that person is suspended, by posts with the capability configure, who then do not review it.';
-REVOKE ALL ON FUNCTION steward.report_incident(text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION steward.report_incident(text, jsonb) TO PUBLIC;
-
-CREATE VIEW steward.incident WITH (security_barrier) AS
-    SELECT o.op_no AS incident_no, (e.details ->> 'occurred_at')::timestamptz AS occurred_at, e.details ->> 'level' AS level,
-        e.details ->> 'description' AS description,
-        round(extract(epoch FROM o.executed_at - (e.details ->> 'occurred_at')::timestamptz) / 60, 1) AS response_minutes,
-        e.details ->> 'process' AS process, e.details ->> 'result' AS result, e.person AS handler, e.at AS handled_at,
-        CASE WHEN o.review_verdict = 'accepted' THEN o.reviewed_by END AS confirmer,
-        CASE WHEN o.review_verdict = 'accepted' THEN o.reviewed_at END AS confirmed_at
-    FROM steward.operation o
-    JOIN LATERAL (SELECT details, person, at FROM steward._operation_event
-        WHERE op_no = o.op_no AND event = 'REPORT INCIDENT' ORDER BY n DESC LIMIT 1) e ON true
-    WHERE o.origin = 'break_glass';
-COMMENT ON VIEW steward.incident IS 'Emergencies as the manual has them (appendix C): the reports of steward.report_incident. response_minutes: from the emergency to the opening of the window. confirmer: who accepted the window in its review, never the handler. Everybody sees those of the operations that they see.';
-GRANT SELECT ON steward.incident TO PUBLIC;

@@ -12,7 +12,7 @@ CREATE TABLE steward.form (
     installed boolean NOT NULL DEFAULT false,
     PRIMARY KEY (name, field)
 );
-COMMENT ON TABLE steward.form IS 'The fields of each form, in the order of line. A form is filled in with steward.request(…, form => ''{"form": "role_grant", …}''), incident with steward.report_incident. Before steward.activate() an administrator may add forms of their own; afterwards nobody changes them.';
+COMMENT ON TABLE steward.form IS 'The fields of each form, in the order of line. A form is filled in with steward.request(…, form => ''{"form": "role_grant", …}''), incident with steward.report_incident, what the kinds of steward.record_kind ask for with steward.add_record. Before steward.activate() an administrator may add forms of their own; afterwards nobody changes them.';
 COMMENT ON COLUMN steward.form.type IS 'text; role: the name of a role; person: of a registered person; timestamptz: a time or infinity; count: a whole number from 0; boolean; choice: one of choices; choices: a list of them.';
 
 INSERT INTO steward.form (name, line, field, type, required, choices, label_zh, label_en, installed) VALUES
@@ -31,7 +31,11 @@ INSERT INTO steward.form (name, line, field, type, required, choices, label_zh, 
     ('incident',   2, 'level',       'choice',      true,  '{general,important,major}', '事件类型', 'kind of incident', true),
     ('incident',   3, 'description', 'text',        true,  NULL, '事件描述', 'what happened, in short', true),
     ('incident',   4, 'process',     'text',        true,  NULL, '处理过程', 'how it was dealt with, in short', true),
-    ('incident',   5, 'result',      'choice',      true,  '{success,failure}', '处理结果', 'how it ended', true);
+    ('incident',   5, 'result',      'choice',      true,  '{success,failure}', '处理结果', 'how it ended', true),
+    ('incident',   6, 'impact',      'text',        false, NULL, '影响范围', 'who and what was affected', true),
+    ('incident',   7, 'root_cause',  'text',        false, NULL, '根本原因', 'why it happened', true),
+    ('incident',   8, 'evidence',    'text',        false, NULL, '证据', 'what shows it, and where that is kept', true),
+    ('incident',   9, 'lesson',      'text',        false, NULL, '经验教训', 'what is done otherwise from now on', true);
 
 CREATE TABLE steward.form_policy (
     form      text PRIMARY KEY,

@@ -10,6 +10,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::operation::requirement;
 use crate::person::{separation, texts};
 use crate::policy::checklist;
+use crate::register::kind;
 use crate::{audit::buffer, factor, own, policy, scope, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -136,6 +137,10 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
     lacks.extend(texts(client, strangers, &[])?);
     lacks.extend(separation::sentences(client)?);
     lacks.extend(scope::lint::drift(client)?);
+    lacks.extend(kind::unfillable(client, &everybody)?);
+    if !lacks.is_empty() {
+        lacks.extend(kind::lapsed(&everybody));
+    }
     let mut lacks = Lacks { sentences: lacks, hint: None };
     if factors {
         lacking_factors(&policy, &everybody, &mut lacks);

@@ -15,6 +15,7 @@ use crate::mask::Masks;
 use crate::own;
 use crate::person::term;
 use crate::raw;
+use crate::register::capability::{self, Term};
 use crate::scope::{self, Scopes};
 use pgrx::pg_sys;
 use regex::Regex;
@@ -39,6 +40,8 @@ pub struct Person {
     pub enrolled_at: Option<i64>,
     pub department: Option<String>,
     pub supervisor: Option<String>,
+    /// Until when capabilities hold that hang on records.
+    pub terms: Vec<Term>,
 }
 
 impl Person {
@@ -54,6 +57,7 @@ impl Person {
             enrolled_at: None,
             department: None,
             supervisor: None,
+            terms: Vec::new(),
         }
     }
 
@@ -80,7 +84,12 @@ impl Person {
     }
     /// Whether the person's post gives a capability: apply approve witness audit configure break_glass never_alone.
     pub fn may(&self, capability: &str) -> bool {
-        self.usable() && self.capabilities.iter().any(|own| own == capability)
+        self.usable() && self.capabilities.iter().any(|own| own == capability) && self.lapsed(capability).is_none()
+    }
+    /// The kind of records for want of which the person lacks a capability now.
+    pub fn lapsed(&self, capability: &str) -> Option<&str> {
+        let term = self.terms.iter().find(|term| term.capability == capability && term.is_over());
+        term.map(|term| term.kind.as_str())
     }
 }
 
@@ -482,10 +491,10 @@ fn load() -> Result<Policy, Fault> {
     let rules = RuleSet::new(listed);
     let edition = EDITION.get() + 1;
     EDITION.set(edition);
-    let persons = load_persons()?;
+    let singles = own::latest_rows(SINGLES).concat();
+    let persons = load_persons(text(&singles, 5)? == "true")?;
     let tiers = load_tiers()?;
     let stops_at = persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at());
-    let singles = own::latest_rows(SINGLES).concat();
     let terms = tiers.iter().flatten().filter_map(|(_, policy)| policy.idle_timeout);
     let (watched, images) = load_watched()?;
     Ok(Policy {
@@ -534,13 +543,13 @@ fn load_rules() -> Result<Vec<Rule>, Fault> {
 }
 
 /// One row: the function of the row trigger, the terms of rights that were granted for a time, whether there are masks, the
-/// limits of export, and whether there are scopes.
+/// limits of export, whether there are scopes, and whether capabilities hang on records.
 const SINGLES: &CStr = c"SELECT 'steward._keep_row_image()'::regprocedure::oid::text,
     (SELECT json_agg(json_build_array(grantee::oid::int8, (extract(epoch FROM until - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8))::text
         FROM steward.role_term WHERE ended_at IS NULL),
     (SELECT EXISTS (SELECT FROM steward.mask_rule))::text,
     (SELECT json_agg(json_build_array(role::oid::int8, rows_per_statement, rows_per_hour, allow_copy))::text FROM steward.export_limit),
-    EXISTS (SELECT FROM steward.scope)::text";
+    EXISTS (SELECT FROM steward.scope)::text, EXISTS (SELECT FROM steward.record_kind WHERE enforced)::text";
 
 const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.row_images::text
     FROM steward.protected p JOIN pg_class c ON c.oid = p.relation JOIN pg_namespace n ON n.oid = c.relnamespace";
@@ -660,8 +669,9 @@ const PERSONS: &CStr = c"SELECT l.role::oid::text, p.name, p.post, array_to_json
     FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post
     LEFT JOIN steward._second_factor f ON f.person = p.name";
 
-fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
+fn load_persons(with_terms: bool) -> Result<NumberMap<u32, Rc<Person>>, Fault> {
     let mut persons = NumberMap::default();
+    let terms = if with_terms { capability::load()? } else { HashMap::new() };
     for row in own::latest_rows(PERSONS) {
         let person = Person {
             name: text(&row, 1)?.to_owned(),
@@ -673,6 +683,7 @@ fn load_persons() -> Result<NumberMap<u32, Rc<Person>>, Fault> {
             enrolled_at: row[7].as_ref().map(|time| time.parse().map_err(|_| odd("enrolled_at"))).transpose()?,
             department: row[8].clone(),
             supervisor: row[9].clone(),
+            terms: terms.get(text(&row, 1)?).cloned().unwrap_or_default(),
         };
         persons.insert(number(&row, 0)?, Rc::new(person));
     }
@@ -718,6 +729,7 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("accept_configuration", privilege("ACCEPT CONFIGURATION")),
         ("set_alert_rule", privilege("SET ALERT RULE")),
         ("drop_alert_rule", privilege("REMOVE ALERT RULE")),
+        ("set_record_kind", privilege("SET RECORD KIND")),
     ]
 };
 

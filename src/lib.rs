@@ -28,6 +28,7 @@ mod own;
 mod person;
 mod policy;
 mod raw;
+mod register;
 mod scope;
 mod session;
 mod settings;
@@ -69,6 +70,12 @@ extension_sql_file!("../sql/permission.sql", name = "permission", requires = ["s
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["permission"]);
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["access"]);
 extension_sql_file!("../sql/erasure.sql", name = "erasure", requires = ["export"]);
+extension_sql_file!("../sql/incident.sql", name = "incident", requires = ["erasure"]);
+extension_sql_file!("../sql/record.sql", name = "record", requires = ["incident"]);
+extension_sql_file!("../sql/record_kinds.sql", name = "record_kinds", requires = ["record"]);
+extension_sql_file!("../sql/recertification.sql", name = "recertification", requires = ["record_kinds"]);
+extension_sql_file!("../sql/backup.sql", name = "backup", requires = ["recertification"]);
+extension_sql_file!("../sql/reminder.sql", name = "reminder", requires = ["backup"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

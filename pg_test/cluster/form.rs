@@ -39,7 +39,10 @@ fn the_forms_of_the_manual_are_there() {
     };
     assert_eq!(fields("role_grant"), "grantee! department role rights reason! until!");
     assert_eq!(fields("operation"), "kind! description! impact! people steps!");
-    assert_eq!(fields("incident"), "occurred_at! level! description! process! result!");
+    assert_eq!(
+        fields("incident"),
+        "occurred_at! level! description! process! result! impact root_cause evidence lesson"
+    );
     let zh = "SELECT string_agg(label_zh, ' ' ORDER BY line) FROM steward.form WHERE name = 'role_grant'";
     assert_eq!(school.ask::<String>(zh), "申请人 所属部门 申请角色 申请权限 申请原因 有效期至");
 }

@@ -68,6 +68,7 @@ mod other_database;
 mod parallel;
 mod policy;
 mod pre_image;
+mod record;
 mod record_text;
 mod restore;
 mod restore_among_others;
@@ -164,6 +165,7 @@ fn main() {
         parallel::tests(),
         policy::tests(),
         pre_image::tests(),
+        record::tests(),
         record_text::tests(),
         restore::tests(),
         restore_among_others::tests(),

@@ -29,6 +29,7 @@ mod operation;
 mod reach;
 mod record;
 mod redact;
+mod register;
 mod role_form;
 mod rule;
 mod script;

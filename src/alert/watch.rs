@@ -349,7 +349,21 @@ impl Raised {
             (&*self.what.operation_type).into(),
             self.what.relation.as_deref().map(str::to_owned).into(),
         ];
-        Ok(Written::New(own::query(client, insert, &row)?.first().get_one::<i64>()?.unwrap_or(0)))
+        let id = own::query(client, insert, &row)?.first().get_one::<i64>()?.unwrap_or(0);
+        self.open_incident(client, rule, id)?;
+        Ok(Written::New(id))
+    }
+
+    /// A major alert is an incident (requirement 87). An emergency window is one already: its operation.
+    fn open_incident(&self, client: &mut SpiClient<'_>, rule: &Rule, alert: i64) -> Outcome<()> {
+        if rule.level != "major" || &*self.what.operation_type == "BREAK GLASS" {
+            return Ok(());
+        }
+        let incident = "INSERT INTO steward._incident (alert_id, level, occurred_at, description)
+            VALUES ($1, 'major', timestamptz '2000-01-01 00:00:00+00' + $2 * interval '1 microsecond', $3)";
+        let description = format!("alert {}: {}", rule.name, self.what.operation_type);
+        let row = [alert.into(), self.first.into(), description.as_str().into()];
+        own::execute(client, incident, &row).map(drop)
     }
 }
 

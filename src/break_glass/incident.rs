@@ -1,5 +1,5 @@
 //! The manual's record of an emergency (appendix C): whoever opened a window tells what happened, how it was dealt with and
-//! how it ended, and whoever reviews the window confirms that. Never here: the number and the time to the response, which
+//! how it ended, and whoever reviews the window confirms that. Incidents without a window: `register::incident`. Never here: the number and the time to the response, which
 //! nobody types; the view `steward.incident` computes them.
 
 use crate::cache::Person;
@@ -8,7 +8,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::operation::form::{INCIDENT, checked};
 use crate::operation::{Entry, Operation, denied, numbered, own_act, person_named, push, require_factor};
 use crate::person::one_text;
-use crate::{own, session};
+use crate::{own, register, session};
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
@@ -29,6 +29,9 @@ fn report(op_no: Option<&str>, form: Option<JsonB>) -> Outcome<()> {
     };
     if values.remove(NAME).is_some_and(|name| name != INCIDENT) {
         return Err(Fault::bad_argument(format!("an emergency is reported with the form {INCIDENT}")).hint(EXAMPLE));
+    }
+    if register::incident::is_number(op_no) {
+        return register::incident::report(op_no, values);
     }
     let person = session::person().filter(|person| person.usable());
     let person =

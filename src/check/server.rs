@@ -30,7 +30,7 @@ macro_rules! configuration {
 }
 
 /// Name and query of each; requirements 21, 43, 65, 71, 169, 178, 196.
-const CHECKS: [(&str, &str); 10] = [
+const CHECKS: [(&str, &str); 11] = [
     ("audit_chain", "SELECT concat_ws(' ', kind, first_bad_id) FROM steward.verify_new() WHERE NOT ok AND kind <> 'empty'"),
     ("separation_of_duties", "SELECT format('%s: %s and %s', person, one, other) FROM steward._separation_issue ORDER BY 1"),
     (
@@ -60,6 +60,14 @@ const CHECKS: [(&str, &str); 10] = [
         "overdue_review",
         "SELECT op_no FROM steward._operation WHERE review_due < clock_timestamp() AND runs_done > 0
             AND status IN ('executed', 'approved', 'failed', 'armed') ORDER BY review_due",
+    ),
+    (
+        "register",
+        "SELECT format('record %s %s', n, CASE WHEN r.id IS NULL THEN 'is gone' ELSE 'was changed' END)
+            FROM generate_series(1, (SELECT max(id) FROM steward._record)) n LEFT JOIN steward._record r ON r.id = n
+            WHERE r.digest IS DISTINCT FROM
+                steward._record_digest(r.kind, r.subject, r.fields, r.done_at, r.valid_until, r.recorded_by, r.recorded_at)
+                OR r.id IS NULL ORDER BY n",
     ),
     (
         "foreign_object",

@@ -342,7 +342,12 @@ pub fn actor(step: &str, op_no: &str, capability: &str) -> Outcome<Rc<Person>> {
     if person.may(capability) {
         return Ok(person);
     }
-    let why = if person.usable() {
+    let why = if let (true, Some(kind)) = (person.usable(), person.lapsed(capability)) {
+        format!(
+            "{} has no valid record of kind {kind}, without which the capability {capability} is suspended.",
+            person.name
+        )
+    } else if person.usable() {
         format!("The post {} of {} does not give the capability {capability}.", person.post, person.name)
     } else {
         format!("{} is suspended or past valid_until.", person.name)
