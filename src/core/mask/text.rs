@@ -11,6 +11,17 @@ pub fn half_width(character: char) -> char {
     }
 }
 
+/// As `char::is_alphabetic`, which looks Han characters up among those of all scripts.
+pub fn is_letter(character: char) -> bool {
+    match character {
+        '\u{4e00}'..='\u{9fff}' => true,
+        '\u{0}'..='\u{7f}' => character.is_ascii_alphabetic(),
+        // Blanks and signs of full width.
+        '\u{3000}'..='\u{3004}' | '\u{ff00}'..='\u{ff20}' => false,
+        _ => character.is_alphabetic(),
+    }
+}
+
 /// More digits are no number of any class.
 const MOST: usize = 24;
 
@@ -22,11 +33,11 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// The same in this order; None if they are too many.
+    /// A text that is nothing but ASCII digits; None if it is not, or they are too many.
     pub fn of(digits: &str) -> Option<Digits> {
-        let mut copy = Digits::default();
-        digits.bytes().try_for_each(|digit| copy.push(digit))?;
-        Some(copy)
+        let mut copy = Digits { length: digits.len(), ..Digits::default() };
+        copy.bytes.get_mut(..digits.len())?.copy_from_slice(digits.as_bytes());
+        digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(copy)
     }
 
     /// None if there is no more room.
@@ -47,7 +58,7 @@ impl Digits {
 
 /// Appends the first and the last characters with [`FILL`] between them; None if fewer than `least` would be hidden.
 pub fn keep(out: &mut String, text: &str, prefix: usize, suffix: usize, least: usize) -> Option<()> {
-    let length = text.chars().count();
+    let length = if text.is_ascii() { text.len() } else { text.chars().count() };
     if length < prefix + suffix + least {
         return None;
     }
@@ -59,5 +70,8 @@ pub fn keep(out: &mut String, text: &str, prefix: usize, suffix: usize, least: u
 
 /// Where the character with this number, from 0, begins.
 pub fn byte_at(text: &str, number: usize) -> usize {
+    if text.is_ascii() {
+        return number.min(text.len());
+    }
     text.char_indices().nth(number).map_or(text.len(), |(at, _)| at)
 }
