@@ -207,7 +207,10 @@ fn address() {
     shows(Class::Address, Mask::Generalize, (Some(3), None), &regulator);
     for list in address::lists() {
         assert!(list.split_whitespace().count() > 300);
-        assert!(list.split_whitespace().all(|name| name.ends_with(['市', '区', '县', '旗', '州', '盟'])), "the look-up needs it");
+        assert!(
+            list.split_whitespace().all(|name| name.ends_with(['市', '区', '县', '旗', '州', '盟'])),
+            "the look-up needs it"
+        );
     }
 }
 
