@@ -3,7 +3,7 @@
 -- right on any of these columns, and a mask for the day that somebody grants one.
 \set ON_ERROR_STOP on
 
--- A parent knows the own family; of another guardian of the child the number is enough to be recognised.
+-- A parent recognises the own number, as at a bank, and can replace it without seeing it whole.
 SELECT steward.set_mask('ecard_parent', 'guardian_contact');
 -- A teacher calls families, and needs no identity numbers.
 SELECT steward.set_mask('ecard_teacher', 'id_card');

@@ -25,7 +25,7 @@ pub fn is_letter(character: char) -> bool {
 /// More digits are no number of any class.
 const MOST: usize = 24;
 
-/// The digits of a number, without what people write between them; ASCII only.
+/// The digits of a number, without what people write between them. Nothing but ASCII is ever stored.
 #[derive(Clone, Copy, Default)]
 pub struct Digits {
     bytes: [u8; MOST],
@@ -35,16 +35,17 @@ pub struct Digits {
 impl Digits {
     /// A text that is nothing but ASCII digits; None if it is not, or they are too many.
     pub fn of(digits: &str) -> Option<Digits> {
-        let mut copy = Digits { length: digits.len(), ..Digits::default() };
+        let mut copy = Digits::default();
         copy.bytes.get_mut(..digits.len())?.copy_from_slice(digits.as_bytes());
+        copy.length = digits.len();
         digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(copy)
     }
 
-    /// None if there is no more room.
+    /// None if there is no more room, or it is not ASCII.
     pub fn push(&mut self, digit: u8) -> Option<()> {
-        *self.bytes.get_mut(self.length)? = digit;
+        *self.bytes.get_mut(self.length).filter(|_| digit.is_ascii())? = digit;
         self.length += 1;
-        digit.is_ascii().then_some(())
+        Some(())
     }
 
     pub fn len(&self) -> usize {
@@ -52,7 +53,8 @@ impl Digits {
     }
 
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        // Safe: only ASCII was stored, and `length` is within the array.
+        unsafe { std::str::from_utf8_unchecked(&self.bytes[..self.length]) }
     }
 }
 
