@@ -7,7 +7,7 @@ pub struct Columns(Vec<String>);
 impl Columns {
     /// `phone`, `student.phone` or `app.student.phone`, with commas between. None if no column is named.
     pub fn parse(text: &str) -> Option<Columns> {
-        let names = text.split(|character: char| matches!(character, ',' | '，' | '、' | ';' | '；' | '\n'));
+        let names = text.split([',', '，', '、', ';', '；', '\n']);
         let names: Vec<String> = names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
         (!names.is_empty()).then_some(Columns(names))
     }
