@@ -1,5 +1,6 @@
 //! An existing application stays as it is: an ORM (SQLAlchemy over psycopg2) behind a pool in transaction mode
-//! (PgBouncer), whose login is a person of the post service. The application is `pg_test/application/shop.py`.
+//! (PgBouncer), whose login is a person of the post service; or one that logs in as its user, who sees masks and the rows
+//! of the own school. The application is `pg_test/application/shop.py`.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::traffic::{chain_verifies, platform_with, records};
 tests! {
     an_orm_behind_a_pool_works_unchanged_and_is_on_record,
     what_an_application_may_not_do_is_refused_and_its_pool_goes_on,
+    an_orm_shows_masks_and_own_rows_and_writes_back_no_mask,
 }
 
 const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
@@ -60,15 +62,19 @@ impl Pooled {
         pooled
     }
 
-    /// Runs a scene of the application; what it saw, as JSON.
     #[track_caller]
     fn plays(&self, scene: &str) -> serde_json::Value {
-        let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells where the crate is");
-        let mut python = Command::new(PYTHON);
-        python.arg(PathBuf::from(root).join("pg_test/application/shop.py"));
-        python.arg(format!("postgresql+psycopg2://app_service@127.0.0.1:{}/{HOME}", self.port)).arg(scene);
-        serde_json::from_str(&succeed(python)).expect("a line of JSON")
+        plays(&format!("postgresql+psycopg2://app_service@127.0.0.1:{}/{HOME}", self.port), scene)
     }
+}
+
+/// Runs a scene of the application over a connection; what it saw, as JSON.
+#[track_caller]
+fn plays(url: &str, scene: &str) -> serde_json::Value {
+    let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo tells where the crate is");
+    let mut python = Command::new(PYTHON);
+    python.arg(PathBuf::from(root).join("pg_test/application/shop.py")).args([url, scene]);
+    serde_json::from_str(&succeed(python)).expect("a line of JSON")
 }
 
 impl Drop for Pooled {
@@ -126,4 +132,44 @@ fn what_an_application_may_not_do_is_refused_and_its_pool_goes_on() {
     let denied = "result = 'DENIED' AND user_id = 'app_service' AND person = 'E卡通应用服务'";
     assert_eq!(records(&mut pooled.superuser, denied), 3);
     chain_verifies(&mut pooled.superuser);
+}
+
+/// A teacher of school 1, for whom everything that finds a child is masked, with the floor of privileges beneath.
+const MASKS: &str = "SELECT steward.set_mask('ecard_teacher', class) FROM unnest('{name,id_card,phone,address,guardian_contact}'::text[]) class;
+    SELECT steward.set_mask('ecard_teacher', 'birth_date', 'generalize');
+    SELECT count(*) FROM steward.apply();";
+
+fn an_orm_shows_masks_and_own_rows_and_writes_back_no_mask() {
+    let (cluster, mut superuser) = platform_with(&format!("{}{MASKS}", crate::scope::posts::scopes()));
+    let kept = "SELECT string_agg(concat_ws(' ', student_id, name, phone, id_card, address, birth_date), '; ' ORDER BY student_id)
+        FROM app.student WHERE student_id BETWEEN 20 AND 22";
+    let before: String = ask(&mut superuser, kept);
+    let socket = cluster.file("");
+    let url = format!("postgresql+psycopg2://teacher_wang@/{HOME}?host={}&port=5432", socket.display());
+    let seen = plays(&url, "desk");
+    // The own school, once each, with everything that belongs to it.
+    assert_eq!((&seen["students"], &seen["distinct"], &seen["counted"]), (&512.into(), &512.into(), &512.into()));
+    assert_eq!((&seen["schools"], &seen["cards"]), (&serde_json::json!([1]), &520.into()));
+    assert_eq!(seen["elsewhere"], true);
+    // Nothing but masks, whichever way it was asked.
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().trim_end().to_owned();
+    for row in seen["values"].as_array().expect("pupils") {
+        assert!(text(&row[0]).ends_with("**") && text(&row[1]).ends_with("****"), "{row}");
+        assert!(text(&row[2]).contains("****") && text(&row[3]).ends_with("****"), "{row}");
+        assert!(text(&row[4]).ends_with("-09-01"), "{row}");
+    }
+    for row in ["guardians", "pairs"].iter().flat_map(|list| seen[list].as_array().expect("rows")) {
+        assert!(text(&row[0]).ends_with("**") && text(&row[1]).contains("****"), "{row}");
+    }
+    assert!(text(&seen["prepared"][0]).ends_with("**") && text(&seen["prepared"][1]).contains("****"), "{seen}");
+    assert_eq!(seen["returned"], serde_json::json!(["177****0418", "2015-09-01"]));
+    assert_eq!(seen["changed"], "177****0420");
+    // What was loaded and written back is what it was; what was changed is changed.
+    assert_eq!(ask::<String>(&mut superuser, kept), before);
+    let moved = "SELECT count(*) FROM app.student WHERE student_id BETWEEN 20 AND 22 AND class_no = 9";
+    assert_eq!(ask::<i64>(&mut superuser, moved), 3);
+    let enrolled =
+        "SELECT count(*) FROM app.student JOIN app.guardian USING (student_id) WHERE student.phone = '17712620420'
+        AND guardian.phone = '17712620419'";
+    assert_eq!(ask::<i64>(&mut superuser, enrolled), 1);
 }

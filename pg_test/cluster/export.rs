@@ -38,6 +38,8 @@ tests! {
     unprotected_tables_are_not_counted,
     what_a_policy_of_the_table_asks_is_not_counted,
     an_export_above_the_limit_is_an_operation,
+    a_form_that_says_less_than_the_script_is_not_filed,
+    an_export_reads_no_columns_and_rows_but_those_of_its_form,
     an_operation_without_the_form_lifts_no_limit,
     a_refusal_is_on_record_and_tells_the_next_command,
     limits_are_set_in_an_operation_only,
@@ -528,6 +530,112 @@ fn an_export_above_the_limit_is_an_operation() {
         &[&EXPORT],
     );
     expect_error(error, &SqlState::INVALID_PARAMETER_VALUE, "", "");
+}
+
+/// The form with other fields in the place of its own, in quotes.
+fn form_with(fields: serde_json::Value) -> String {
+    let mut form: serde_json::Value = serde_json::from_str(form(200).trim_matches('\'')).expect("a form");
+    for (name, value) in fields.as_object().expect("fields") {
+        form[name] = value.clone();
+    }
+    format!("'{form}'")
+}
+
+fn a_form_that_says_less_than_the_script_is_not_filed() {
+    let school = School::active();
+    let mut teacher = school.session("teacher_wang");
+    let mut file = |script: &str, more: &str, fields: serde_json::Value| {
+        let form = form_with(fields);
+        let call = format!("SELECT steward.request($s${script}$s$, purpose => 'x', form => {form}{more})");
+        teacher.query_one(&call, &[]).map(|row| row.get::<_, String>(0))
+    };
+    let bad = |result, detail: &str, hint: &str| {
+        expect_error(result, &SqlState::INVALID_PARAMETER_VALUE, detail, hint);
+    };
+    let fields = |columns: &str| serde_json::json!({ "columns": columns });
+    bad(file(EXPORT, "", fields("id")), "Not listed: app.student.phone", "\"columns\": \"id, app.student.phone\"");
+    bad(file(EXPORT, "", fields("*")), "Not listed: app.student.id, app.student.phone", "");
+    bad(file(EXPORT, "", fields("id, guardian.phone")), "Not listed: app.student.phone", "");
+    bad(file(EXPORT, "", fields(" , ")), "", "");
+    bad(file("SELECT id FROM app.student WHERE phone LIKE '139%'", "", fields("id")), "app.student.phone", "");
+    bad(file("SELECT to_jsonb(s) FROM app.student s", "", fields("id, phone")), "app.student.id_card", "");
+    bad(
+        file("CREATE TABLE app.kept AS SELECT id, name FROM app.student", "", fields("id, phone")),
+        "app.student.name",
+        "",
+    );
+    // Once, and in one run.
+    bad(file(EXPORT, ", runs => 2", fields("id, phone")), "", "\"single_use\": false");
+    bad(
+        file("SELECT id FROM app.student; SELECT id FROM app.student", ", stepwise => true", fields("id")),
+        "whole run",
+        "",
+    );
+    let repeated = serde_json::json!({ "single_use": false });
+    file("CREATE TABLE app.kept AS SELECT id FROM app.student", ", runs => 2", repeated).expect("twice");
+    // The filter is what it was, however the rest is written.
+    let digest = |op_no: String| -> String {
+        school.ask(&format!("SELECT form::jsonb ->> 'filter_digest' FROM steward._operation WHERE op_no = '{op_no}'"))
+    };
+    let own =
+        digest(file("SELECT id FROM app.student WHERE school_id = 3", "", fields("id, school_id")).expect("filed"));
+    let same = "COPY (SELECT phone,  id FROM app.student\n WHERE school_id=3) TO STDOUT";
+    let given = serde_json::json!({ "columns": "id, phone, school_id", "filter_digest": own });
+    assert_eq!(digest(file(same, "", given.clone()).expect("the same rows")), own);
+    for other in [same.replace("=3", "=4"), same.replace("=3", ">3"), same.replace("=3", "=3 LIMIT 1")] {
+        bad(file(&other, "", given.clone()), "other rows", "filter_digest");
+    }
+}
+
+fn an_export_reads_no_columns_and_rows_but_those_of_its_form() {
+    let school = School::inactive();
+    passes(
+        &mut school.superuser(),
+        "GRANT CREATE ON SCHEMA app TO teacher_wang;
+         CREATE FUNCTION app.more() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT name FROM app.student WHERE id = 1); END';
+         SELECT steward.activate()",
+    );
+    // The teacher has no limits: the form holds all the same.
+    let twice = "COPY (SELECT id, phone FROM app.student WHERE id <= 100) TO STDOUT;COPY (SELECT id, phone FROM app.student WHERE id > 100) TO STDOUT";
+    let mut teacher = school.session("teacher_wang");
+    armed(&school, &mut teacher, twice, &form(150));
+    let mut copies = twice
+        .split(';')
+        .map(|copy| std::io::Read::read_to_end(&mut teacher.copy_out(copy).expect("armed"), &mut Vec::new()));
+    copies.next().expect("first").expect("a hundred rows");
+    copies.next().expect("second").expect_err("fifty are left");
+    let mut teacher = school.session("teacher_wang");
+    armed(&school, &mut teacher, twice, &form(200));
+    for copy in twice.split(';') {
+        std::io::Read::read_to_end(&mut teacher.copy_out(copy).expect("armed"), &mut Vec::new()).expect("rows");
+    }
+    let told = "operation_type = 'EXECUTE' AND details::jsonb -> 'export' = '{\"recipient\": \"education bureau\", \"rows_read\": 200}'";
+    assert_eq!(school.records(told), 1);
+    assert_eq!(
+        school.records("operation_type = 'ARM' AND details::jsonb -> 'export' ->> 'recipient' = 'education bureau'"),
+        2
+    );
+    // What a function reads is seen when it runs.
+    let mut teacher = school.session("teacher_wang");
+    for (columns, passes) in [("id, phone", false), ("id, name", true)] {
+        let form = form_with(serde_json::json!({ "columns": columns }));
+        let op_no = request(
+            &mut teacher,
+            "CREATE TABLE app.kept AS SELECT app.more()",
+            &format!(", expected_rows => 10, form => {form}"),
+        );
+        school.release(&op_no);
+        match crate::school::execute(&mut teacher, &op_no) {
+            Ok(_) => assert!(passes, "{columns}"),
+            Err(error) => {
+                let error = expect_refused::<()>(Err(error));
+                assert!(
+                    !passes && error.detail().is_some_and(|detail| detail.contains("app.student.name")),
+                    "{error:?}"
+                );
+            }
+        }
+    }
 }
 
 fn an_operation_without_the_form_lifts_no_limit() {

@@ -152,6 +152,7 @@ fn main() {
         masking::cached_plan::tests(),
         masking::condition::tests(),
         masking::copied::tests(),
+        masking::documented::tests(),
         masking::path::tests(),
         masking::rule::tests(),
         masking::written::tests(),

@@ -17,7 +17,9 @@ mod batch;
 mod chain;
 mod check;
 mod course;
+mod docs;
 mod emergency;
+mod export;
 mod form;
 mod frame;
 mod function;
@@ -35,6 +37,6 @@ mod rule;
 mod script;
 mod seal;
 mod totp;
-mod ways_around;
+
 #[cfg(feature = "witness")]
 mod witness;

@@ -1,10 +1,11 @@
 //! Masks by class: what is shown of the values that each must handle, and that nothing else is.
 
 mod attack;
+mod names;
 mod property;
 
 use crate::core::mask::json::mask_json;
-use crate::core::mask::{Class, Key, Mask, Spec, address, band, birth_date, id_card, mask_text, name, token};
+use crate::core::mask::{Class, Key, Mask, Spec, address, band, birth_date, id_card, mask_text, token};
 
 pub fn spec(class: Class, mask: Mask, prefix: Option<i32>, suffix: Option<i32>) -> Spec {
     Spec::new(class, mask, prefix, suffix).expect("ends in range")
@@ -154,7 +155,6 @@ fn name() {
     );
     shows(Class::Name, Mask::Partial, (Some(64), Some(64)), &[("王小伟", "王小**"), ("王伟", "王**")]);
     shows(Class::Name, Mask::Generalize, (None, None), &[("王小伟", "***")]);
-    assert!(name::COMPOUND.is_sorted(), "the look-up needs it");
 }
 
 #[test]
@@ -206,8 +206,11 @@ fn address() {
     ];
     shows(Class::Address, Mask::Generalize, (Some(3), None), &regulator);
     for list in address::lists() {
-        assert!(list.is_sorted() && list.len() > 300, "the look-up needs it");
-        assert!(list.iter().all(|name| name.ends_with(['市', '区', '县', '旗', '州', '盟'])));
+        assert!(list.split_whitespace().count() > 300);
+        assert!(
+            list.split_whitespace().all(|name| name.ends_with(['市', '区', '县', '旗', '州', '盟'])),
+            "the look-up needs it"
+        );
     }
 }
 

@@ -11,6 +11,7 @@ pub mod chain;
 pub mod check;
 pub mod course;
 pub mod emergency;
+pub mod export;
 pub mod form;
 pub mod frame;
 pub mod function;

@@ -1,6 +1,7 @@
 //! How many rows of protected tables a session may read: the rows of `steward.export_limit`, and which of them hold for it.
 //! Counting is `watch::reading`'s, the hour's sum of a person `memory`'s.
 
+pub mod form;
 pub mod memory;
 
 use crate::cache::Policy;
@@ -9,9 +10,11 @@ use crate::operation::cover;
 use crate::policy::{changed, require_privilege};
 use crate::settings::Mode;
 use crate::{own, session, shared};
+use form::Export;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde_json::Value;
+use std::rc::Rc;
 
 /// A row of `steward.export_limit`.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,8 @@ pub struct Allowance {
     pub hour: Option<Rows>,
     /// Whose limit forbids COPY TO.
     pub no_copy: Option<String>,
+    /// The approved export that stands in the place of all limits.
+    pub export: Option<Rc<Export>>,
 }
 
 impl Allowance {
@@ -81,16 +86,21 @@ pub fn read(json: Option<&str>) -> Option<Vec<Limit>> {
     Some(rows.into_iter().map(limit).collect())
 }
 
-/// What holds for this session; None: it may read without a limit. An approved export may read what its form says.
+/// What holds for this session; None: it may read without a limit. An approved export may read what its form says, and
+/// no more, whether its role has limits or none.
 pub fn allowance(policy: &Policy) -> Option<Allowance> {
-    if policy.export_limits.is_empty() || !shared::active() || !matches!(shared::mode(), Mode::Enforce | Mode::Warn) {
+    let export = cover::current().and_then(|cover| cover.export.clone());
+    if export.is_none() && policy.export_limits.is_empty() {
         return None;
+    }
+    if !shared::active() || !matches!(shared::mode(), Mode::Enforce | Mode::Warn) {
+        return None;
+    }
+    if export.is_some() {
+        return Some(Allowance { export, ..Allowance::default() });
     }
     let mut limits = policy.export_limits.iter().filter(|limit| holds(limit.role)).peekable();
     limits.peek()?;
-    if let Some(approved) = cover::current().and_then(|cover| approved(&cover.op_no)) {
-        return Some(approved);
-    }
     let mut allowance = Allowance::default();
     limits.for_each(|limit| allowance.tighten(limit));
     Some(allowance)
@@ -101,14 +111,6 @@ fn holds(role: u32) -> bool {
     // Safe: plain getter and a membership look-up in the role cache.
     let put_on = || unsafe { pg_sys::is_member_of_role_nosuper(pg_sys::GetOuterUserId(), pg_sys::Oid::from(role)) };
     session::has_role(role) || put_on()
-}
-
-/// The rows that an operation with the form `export` was approved for.
-fn approved(op_no: &str) -> Option<Allowance> {
-    let form =
-        c"SELECT form::jsonb ->> 'rows' FROM steward._operation WHERE op_no = $1 AND form::jsonb ->> 'form' = 'export'";
-    let rows = own::latest_rows_of(form, &[op_no]).concat().into_iter().next()??.parse().ok()?;
-    Some(Allowance { statement: Some(Rows { rows, whose: op_no.to_owned() }), hour: None, no_copy: None })
 }
 
 #[pg_extern(sql = false)]

@@ -111,9 +111,21 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     let left = operation.runs_allowed.saturating_sub(operation.runs_done + 1);
     let shut = window::shut_rules(&operation)?;
     let (reach, closed) = reach(&operation, shut.clone())?;
-    let cover = Cover { op_no: op_no.to_owned(), reach, person: executor.name.clone(), images: images.clone(), closed };
+    let export = operation.export();
+    let cover = Cover {
+        op_no: op_no.to_owned(),
+        reach,
+        person: executor.name.clone(),
+        images: images.clone(),
+        export: export.clone(),
+        closed,
+    };
     use_up(&operation, &executor.name)?;
-    push("ARM", &operation, json!({ "digest": hex(&operation.digest), "policy": policy, "left": left }));
+    let mut details = json!({ "digest": hex(&operation.digest), "policy": policy, "left": left });
+    if let Some(export) = export {
+        details["export"] = export.told();
+    }
+    push("ARM", &operation, details);
     let settings = Kept::set();
     // Safe: plain getter.
     let since = unsafe { raw::GetCurrentStatementStartTimestamp() };
@@ -243,6 +255,9 @@ pub fn write_down(armed: &Armed) -> Outcome<()> {
         "policy": armed.policy, "armed": true });
     if let Some((images, sha256)) = sealed {
         details["pre_image"] = json!({ "images": images, "sha256": hex(&sha256) });
+    }
+    if let Some(export) = &armed.cover.borrow().export {
+        details["export"] = export.told();
     }
     push("EXECUTE", operation, details);
     Ok(())

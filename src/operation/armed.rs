@@ -225,6 +225,7 @@ impl Armed {
             reach,
             person: before.person.clone(),
             images: before.images.clone(),
+            export: before.export.clone(),
             closed,
         };
         self.cover.replace(Rc::new(now));

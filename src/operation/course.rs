@@ -20,6 +20,10 @@ pub struct Wish {
 }
 
 impl Wish {
+    pub fn is_stepwise(&self) -> bool {
+        self.stepwise
+    }
+
     pub fn new(stepwise: Option<bool>, every: Option<Interval>, runs: i32) -> Outcome<Wish> {
         let stepwise = stepwise.unwrap_or(false);
         let every = every.map(|every| i64::try_from(every.as_micros()).unwrap_or(i64::MAX));

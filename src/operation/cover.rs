@@ -3,6 +3,7 @@
 
 use crate::backend::backend_local;
 use crate::core::gate;
+use crate::export::form::Export;
 use crate::image::Run;
 use crate::raw;
 use crate::watch::named_rule::Closed;
@@ -18,6 +19,8 @@ pub struct Cover {
     pub person: String,
     /// The run, if what it changes must be restorable.
     pub images: Option<Run>,
+    /// What it may take out, if it was filed as an export.
+    pub export: Option<Rc<Export>>,
     /// Rules whose deeds it must not do: their signatures are missing, or their maintenance window is shut.
     pub closed: Vec<Closed>,
 }
@@ -46,13 +49,15 @@ pub fn begin(
     reach: gate::Cover,
     person: &str,
     images: Option<Run>,
+    export: Option<Rc<Export>>,
     closed: Vec<Closed>,
 ) -> Option<CoverGuard> {
     COVER.with_borrow_mut(|cover| {
         if cover.is_some() {
             return None;
         }
-        *cover = Some(Rc::new(Cover { op_no: op_no.to_owned(), reach, person: person.to_owned(), images, closed }));
+        let (op_no, person) = (op_no.to_owned(), person.to_owned());
+        *cover = Some(Rc::new(Cover { op_no, reach, person, images, export, closed }));
         Some(CoverGuard(()))
     })
 }

@@ -17,6 +17,7 @@ use crate::core::operation::{Event, Status, Step, conflict};
 use crate::core::record::{Outcome as Ending, Record};
 use crate::core::script::hex;
 use crate::error::{Fault, Outcome, answer};
+use crate::export::form::Export;
 use crate::watch::dry_run::{self, Step as Statement};
 use crate::watch::named_rule::Closed;
 use crate::watch::rows;
@@ -24,6 +25,7 @@ use crate::{image, own, session};
 use pgrx::prelude::*;
 use serde_json::json;
 use std::ffi::{CStr, CString};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What one statement did: its place, its text, the rows it reports and its duration in milliseconds.
@@ -71,7 +73,9 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let begun = Instant::now();
     // As it begins: what the script makes of the policy concerns the next one.
     let images = operation.restorable_run();
-    let (done, touched) = run(&operation, &executor, run_as, &statements, images.clone())?;
+    let export = operation.export();
+    let guards = (images.clone(), export.clone());
+    let (done, touched) = run(&operation, &executor, run_as, &statements, guards)?;
     let made = unchanged_by_others(&operation, held)?;
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     let changing = done.iter().zip(&statements).filter(|(_, statement)| !statement.returns_rows);
@@ -87,6 +91,9 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     }
     if let Some(changes) = made {
         details["changes"] = json!(changes);
+    }
+    if let Some(export) = export {
+        details["export"] = export.told();
     }
     push("EXECUTE", &operation, operation.told(details));
     leftover::ran();
@@ -266,13 +273,13 @@ fn run(
     executor: &Person,
     run_as: pg_sys::Oid,
     statements: &[Statement],
-    images: Option<image::Run>,
+    (images, export): (Option<image::Run>, Option<Rc<Export>>),
 ) -> Outcome<(Vec<Done>, u64)> {
     let policy = cache::policy();
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
     let (reach, closed) = reach(operation, window::shut_rules(operation)?)?;
-    let cover = cover::begin(&operation.op_no, reach, &executor.name, images, closed);
+    let cover = cover::begin(&operation.op_no, reach, &executor.name, images, export, closed);
     let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let cursors = Cursors::before()?;

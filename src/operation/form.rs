@@ -8,6 +8,7 @@ use crate::core::form::{Field, Kind, NAME, mistake};
 use crate::core::role_form::{Granted, RoleForm};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
+use crate::export::form as export;
 use crate::own;
 use crate::person::{legible, one_text};
 use crate::watch::dry_run::Step;
@@ -36,6 +37,8 @@ pub struct Request<'a> {
     pub tier: Tier,
     pub purpose: &'a str,
     pub expected_rows: Option<i64>,
+    pub runs: i32,
+    pub stepwise: bool,
 }
 
 /// The form of a request: the given one, if it is the one that the script takes, filled in and true; the one that the
@@ -55,10 +58,11 @@ pub fn file(given: Option<Value>, request: &Request<'_>) -> Outcome<Option<Fille
         _ if name == INCIDENT => return Err(not_with_a_script()),
         _ => {}
     }
-    let values = checked(&name, values, request.steps)?;
+    let mut values = checked(&name, values, request.steps)?;
     match name.as_str() {
         ROLE_GRANT => role_form::check(&values, request)?,
         OPERATION => check_operation(&values, request)?,
+        export::EXPORT => export::check(&mut values, request)?,
         _ => {}
     }
     let sign_offs = own::run(|client| {

@@ -37,6 +37,7 @@ use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::script::{Shown, compare, digest_with, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
+use crate::export::form::Export;
 use crate::image::Run;
 use crate::person::required;
 use crate::{factor, own, session};
@@ -229,6 +230,11 @@ impl Operation {
     /// Seconds within which a run must be reviewed; None: no review.
     pub fn review_within_s(&self) -> Option<i64> {
         self.demands().review_within_s
+    }
+
+    /// What a run may take out, if it was filed with the form `export`; counts from the beginning.
+    pub fn export(&self) -> Option<Rc<Export>> {
+        Export::of(&self.op_no, self.form.as_deref()).map(Rc::new)
     }
 
     /// The next run, if its tier demands that what it changes can be restored.

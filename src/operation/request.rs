@@ -145,7 +145,14 @@ fn file(form: &Form<'_>, applicant: &Person, data_digests: Option<Vec<Option<Str
     let Risk { tier, rule, approvals } = risk(&steps, form.expected_rows);
     require_factor("REQUEST", "", tier, applicant)?;
     let demands = cache::policy().tier_policy(tier, &applicant.post);
-    let request = paper::Request { steps: &steps, tier, purpose: form.purpose, expected_rows: form.expected_rows };
+    let request = paper::Request {
+        steps: &steps,
+        tier,
+        purpose: form.purpose,
+        expected_rows: form.expected_rows,
+        runs: form.runs,
+        stepwise: form.course.is_stepwise(),
+    };
     let paper = paper::file(form.form.clone(), &request)?;
     let sign_offs = paper.as_ref().map_or(0, |paper| paper.sign_offs);
     let asked = form.course.approvals().max(form.approvals as u32).max(sign_offs);

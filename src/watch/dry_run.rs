@@ -7,7 +7,7 @@ use super::judge::{self, Judgement};
 use super::named_rule::{self, Named};
 use super::utility_facts::of_utility;
 use super::utility_names::text;
-use super::{called, function};
+use super::{called, exported, function};
 use super::{list, utility};
 use crate::cache;
 use crate::core::gate::Decision;
@@ -57,6 +57,8 @@ pub struct Step {
     pub armable: Result<(), String>,
     /// COPY FROM STDIN: its rows are not in the text.
     pub loads_data: bool,
+    /// Table and column of what it reads of protected tables.
+    pub reads: Vec<(String, String)>,
 }
 
 /// What a step becomes from so many rows on.
@@ -118,6 +120,7 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             runnable,
             armable,
             loads_data,
+            reads: Vec::new(),
         };
         let inner = inner_query(raw);
         if is_plannable(node) || inner.is_some() {
@@ -130,9 +133,10 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
                     facts.deeds.extend(own_commands(planned, &policy));
                     let scopes = facts.deeds.iter().any(|deed| SCOPES.contains(&deed.command.tag));
                     let opaque = calls_unknown_functions(planned);
+                    let reads = exported::columns_read(planned, &policy);
                     match facts.own {
                         Some((_, relation)) => own(blank, &utility::relation_name(relation)),
-                        None => judged(Step { opaque, scopes, ..blank }, &policy, &facts.deeds),
+                        None => judged(Step { opaque, scopes, reads, ..blank }, &policy, &facts.deeds),
                     }
                 }
                 Err(message) => Step {

@@ -273,6 +273,9 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if let (true, Some(allowance)) = (copies_out, &allowance) {
             reading::admit_copy(allowance, &judge::relations(&facts.deeds).join(", "), &source);
         }
+        if let Some(export) = allowance.as_ref().and_then(|allowance| allowance.export.as_ref()) {
+            reading::admit_columns(plan, &policy, export, &source);
+        }
         let mut draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
         draft.details = tripwire::compared(plan);
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);

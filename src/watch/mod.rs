@@ -10,6 +10,7 @@ pub mod copy_data;
 mod copy_masked;
 pub mod dry_run;
 pub mod executor;
+pub mod exported;
 pub mod expression;
 pub mod facts;
 pub mod function;

@@ -8,12 +8,13 @@
 
 use super::judge;
 use super::statement::Source;
-use super::{called, facts, list};
+use super::{called, exported, facts, list};
 use crate::audit::buffer;
 use crate::backend::{NumberMap, backend_local};
 use crate::cache::{self, Policy, Root};
 use crate::core::tier::Tier;
 use crate::error::Fault;
+use crate::export::form::Export;
 use crate::export::memory::{self, Refused, Reserved};
 use crate::export::{Allowance, Rows};
 use crate::settings::Mode;
@@ -102,7 +103,7 @@ impl State {
         let Some(reading) = self.reading(query) else { return false };
         let within = reading.allowance.statement.as_ref().is_none_or(|limit| reading.rows.max(statement) < limit.rows);
         let hourly = reading.allowance.hour.is_some();
-        if !within || hourly && left == 0 {
+        if !within || hourly && left == 0 || !reading.allowance.export.as_ref().is_none_or(|export| export.take()) {
             return false;
         }
         reading.rows += 1;
@@ -117,6 +118,7 @@ impl State {
         *rows = rows.saturating_sub(1);
         let Some(reading) = self.reading(query) else { return };
         reading.rows = reading.rows.saturating_sub(1);
+        reading.allowance.export.iter().for_each(|export| export.give_back());
         self.left += u64::from(reading.allowance.hour.is_some());
     }
 
@@ -133,7 +135,7 @@ impl State {
 
 /// A query was decided that reads protected tables under this limit.
 pub fn remember(query: *mut pg_sys::QueryDesc, allowance: Allowance) {
-    if allowance.statement.is_none() && allowance.hour.is_none() {
+    if allowance.statement.is_none() && allowance.hour.is_none() && allowance.export.is_none() {
         return;
     }
     // Safe: plain getter.
@@ -485,6 +487,10 @@ fn require(query: *mut pg_sys::QueryDesc, root: &Root) {
         state.reading(query).map(|reading| (reading.allowance.clone(), reading.rows.max(statement), left))
     });
     let Some((allowance, rows, left)) = standing else { return };
+    if let Some(export) = allowance.export.as_ref().filter(|export| !export.goes_on()) {
+        let what = format!("Its form says {} rows of protected tables, over the whole run.", export.rows);
+        return refuse(query, root, &format!("{} reads more rows than were approved", export.op_no), what);
+    }
     if let Some(limit) = allowance.statement.as_ref().filter(|limit| rows >= limit.rows) {
         let what = format!(
             "One statement, or one cursor, may read {} rows of protected tables: limit of {}.",
@@ -541,11 +547,26 @@ pub fn admit_copy(allowance: &Allowance, relation: &str, source: &Source<'_>) {
     }
 }
 
+/// Refuses what reads columns that the form of the running export does not list.
+pub unsafe fn admit_columns(plan: *mut pg_sys::PlannedStmt, policy: &Policy, export: &Export, source: &Source<'_>) {
+    // Safe: the plan that is about to start.
+    let (read, tag) = unsafe { (exported::columns_read(plan, policy), facts::operation_tag(plan)) };
+    let unlisted = export.unlisted(&read);
+    let Some((relation, _)) = read.first().filter(|_| !unlisted.is_empty()) else { return };
+    let detail = format!("Not listed: {}.", unlisted.join(", "));
+    let why = format!("the form of {} lists other columns than it reads", export.op_no);
+    match shared::mode() {
+        Mode::Enforce => deny(tag, relation, &why, detail, source),
+        _ => Fault::refused(format!("statement would be refused: {why}")).detail(detail).warn(),
+    }
+}
+
 /// COPY of a table reads past the executor, where nothing is counted.
 pub fn admit_table_copy(policy: &Policy, relation: &str, source: &Source<'_>) {
     let Some(allowance) = crate::export::allowance(policy) else { return };
     admit_copy(&allowance, relation, source);
-    if (allowance.statement.is_some() || allowance.hour.is_some()) && shared::mode() == Mode::Enforce {
+    let counted = allowance.statement.is_some() || allowance.hour.is_some() || allowance.export.is_some();
+    if counted && shared::mode() == Mode::Enforce {
         judge::deny(
             judge::record("COPY", vec![relation.to_owned()], Tier::Normal, "export_limit", source),
             Fault::refused("statement refused: COPY of a table cannot be counted while it runs")

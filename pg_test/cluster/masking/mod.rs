@@ -6,6 +6,7 @@
 pub mod cached_plan;
 pub mod condition;
 pub mod copied;
+pub mod documented;
 pub mod path;
 pub mod rule;
 pub mod written;

@@ -91,7 +91,7 @@ proptest! {
         prop_assert_eq!(shown, "江苏省苏州市姑苏区****");
         let shown = mask_text(spec(Class::Address, Mask::Partial, None, None), &format!("江苏省苏州市{street}"), None);
         let county = shown.strip_prefix("江苏省苏州市").and_then(|rest| rest.strip_suffix("****")).expect("province and city");
-        prop_assert!(county.is_empty() || crate::core::mask::address::lists()[1].contains(&county));
+        prop_assert!(county.is_empty() || crate::core::mask::address::lists()[1].split_whitespace().any(|name| name == county));
     }
 
     #[test]

@@ -5,28 +5,32 @@
 //! `prefix` is how many levels are kept: 1 the province, 2 the city, 3 the county. Municipalities (`北京市`) and counties
 //! without a city have no second level, cities like `东莞市` no third.
 
+use super::names::Names;
 use super::{FILL, Mask, Spec};
 use std::sync::LazyLock;
 
-/// GB/T 2260 of the years 2002 to 2013 and the divisions of 2026: cities, prefectures, leagues.
-static CITIES: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("division/city.txt").split_whitespace().collect());
-/// The same: districts, counties, banners, cities of a county's rank; and the zones that stand for one.
-static COUNTIES: LazyLock<Vec<&str>> =
-    LazyLock::new(|| include_str!("division/county.txt").split_whitespace().collect());
-/// Longest name of a division in characters.
-const LONGEST: usize = 16;
+static PROVINCES: LazyLock<Names> = LazyLock::new(|| Names::of(provinces()));
+static CITIES: LazyLock<Names> = LazyLock::new(|| Names::of(lists()[0].split_whitespace()));
+static COUNTIES: LazyLock<Names> = LazyLock::new(|| Names::of(lists()[1].split_whitespace()));
 
+/// With the word that may follow the name.
 #[rustfmt::skip]
-const PROVINCES: [(&str, &str); 35] = [
+const PROVINCE: [(&str, &str); 35] = [
     ("北京", "市"), ("天津", "市"), ("上海", "市"), ("重庆", "市"), ("河北", "省"),
     ("山西", "省"), ("辽宁", "省"), ("吉林", "省"), ("黑龙江", "省"), ("江苏", "省"),
     ("浙江", "省"), ("安徽", "省"), ("福建", "省"), ("江西", "省"), ("山东", "省"),
     ("河南", "省"), ("湖北", "省"), ("湖南", "省"), ("广东", "省"), ("海南", "省"),
     ("四川", "省"), ("贵州", "省"), ("云南", "省"), ("陕西", "省"), ("甘肃", "省"),
     ("青海", "省"), ("台湾", "省"), ("内蒙古", "自治区"), ("广西", "壮族自治区"), ("西藏", "自治区"),
-    ("宁夏", "回族自治区"), ("新疆生产建设兵团", ""), ("新疆", "维吾尔自治区"), ("香港", "特别行政区"),
+    ("宁夏", "回族自治区"), ("新疆", "维吾尔自治区"), ("新疆", "生产建设兵团"), ("香港", "特别行政区"),
     ("澳门", "特别行政区"),
 ];
+
+/// Every way to write one; of an autonomous region also without the people's name.
+fn provinces() -> impl Iterator<Item = String> {
+    let short = |word: &str| if word.ends_with("自治区") { "自治区" } else { "" };
+    PROVINCE.into_iter().flat_map(move |(name, word)| ["", word, short(word)].map(|word| format!("{name}{word}")))
+}
 
 pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
     let levels = match spec.mask {
@@ -41,11 +45,11 @@ pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
         // 北京市北京市朝阳区
         rest = rest.strip_prefix(name).map_or(rest, gap);
     }
-    if let Some(length) = longest(&CITIES, rest).or_else(|| division_of_the_corps(rest)) {
+    if let Some(length) = CITIES.at_start(rest).or_else(|| division_of_the_corps(rest)) {
         take(out, &mut rest, length, levels >= 2);
     }
     rest = rest.strip_prefix("市辖区").map_or(rest, gap);
-    if let Some(length) = longest(&COUNTIES, rest) {
+    if let Some(length) = COUNTIES.at_start(rest) {
         take(out, &mut rest, length, levels >= 3);
     }
     if out.len() == start {
@@ -72,22 +76,10 @@ fn gap(text: &str) -> &str {
 
 /// How many bytes at the beginning are a province, with or without the word for it.
 fn province(text: &str) -> Option<usize> {
-    let (name, word) = PROVINCES.iter().find(|(name, _)| text.starts_with(name))?;
-    let behind = &text[name.len()..];
-    match [*word, "自治区"].into_iter().find(|word| behind.starts_with(word)) {
-        Some(word) => Some(name.len() + word.len()),
-        // 吉林市, 海南藏族自治州
-        None if longest(&CITIES, text).is_some() => None,
-        None => Some(name.len()),
-    }
-}
-
-/// How many bytes at the beginning are a name of a list: the longest one.
-fn longest(names: &[&str], text: &str) -> Option<usize> {
-    let ends =
-        text.char_indices().take(LONGEST).filter(|(_, end)| matches!(end, '市' | '区' | '县' | '旗' | '州' | '盟'));
-    let candidates = ends.map(|(at, end)| at + end.len_utf8());
-    candidates.filter(|length| names.binary_search(&&text[..*length]).is_ok()).last()
+    let length = PROVINCES.at_start(text)?;
+    // 吉林市, 海南藏族自治州
+    let city = !text[..length].ends_with(['市', '省', '区']) && CITIES.at_start(text).is_some();
+    (!city).then_some(length)
 }
 
 /// `第八师`: the corps in Xinjiang has divisions in the place of cities.
@@ -98,7 +90,8 @@ fn division_of_the_corps(text: &str) -> Option<usize> {
     (length > 0 && length <= 3 * '十'.len_utf8() && number[length..].starts_with('师')).then_some(whole)
 }
 
-/// The lists as the look-up needs them: in the order of their bytes.
-pub fn lists() -> [&'static [&'static str]; 2] {
-    [&CITIES, &COUNTIES]
+/// GB/T 2260 of the years 2002 to 2013 and the divisions of 2026, names with blanks between them: cities, prefectures,
+/// leagues; districts, counties, banners, cities of a county's rank, and the zones that stand for one.
+pub fn lists() -> [&'static str; 2] {
+    [include_str!("division/city.txt"), include_str!("division/county.txt")]
 }

@@ -54,6 +54,12 @@ fn tells(domain: &str, hidden: &str) -> bool {
     let number = domain.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.len() > TELLING);
     let (domain, hidden) = (domain.as_bytes(), hidden.as_bytes());
     let run = TELLING.min(hidden.len());
-    let in_domain = |part: &[u8]| domain.windows(run).any(|other| other.eq_ignore_ascii_case(part));
+    // Most runs have a character that the domain does not have at all.
+    let bit = |byte: &u8| 1_u64 << (byte.to_ascii_lowercase() & 63);
+    let occurring = domain.iter().fold(0, |all, byte| all | bit(byte));
+    let in_domain = |part: &[u8]| {
+        part.iter().all(|byte| occurring & bit(byte) != 0)
+            && domain.windows(run).any(|other| other.eq_ignore_ascii_case(part))
+    };
     number || run >= 3 && hidden.windows(run).any(in_domain)
 }

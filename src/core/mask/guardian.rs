@@ -2,19 +2,24 @@
 //! a telephone or an identity number is masked as such, a name as a name; words for the relation and for what follows are
 //! kept, signs between them too. Everything else becomes `***`, and a text with other signs in it does so as a whole.
 
-use super::text::half_width;
+use super::names::Names;
+use super::text::{half_width, is_letter};
 use super::{Class, HIDDEN, Mask, Spec, id_card, name, phone};
+use std::sync::LazyLock;
+
+static HAN: LazyLock<Names> = LazyLock::new(|| Names::of(WORDS));
 
 /// Words that are kept; what a person is to the child, and what stands in front of a number.
 #[rustfmt::skip]
-const WORDS: [&str; 56] = [
+const WORDS: [&str; 49] = [
     "父亲", "母亲", "爸爸", "妈妈", "父", "母", "爸", "妈", "祖父", "祖母", "外祖父", "外祖母",
     "爷爷", "奶奶", "外公", "外婆", "姥姥", "姥爷", "伯父", "伯母", "叔叔", "婶婶", "姑姑", "姑父",
     "舅舅", "舅妈", "姨妈", "姨父", "阿姨", "哥哥", "姐姐", "兄", "姐", "监护人", "家长", "学生",
     "联系人", "联系电话", "联系方式", "家庭电话", "手机号", "手机", "电话", "固话", "身份证号", "身份证",
-    "姓名", "关系", "其他", "tel", "phone", "mobile", "father", "mother",
-    "guardian", "name",
+    "姓名", "关系", "其他",
 ];
+/// The same in Latin letters, whatever their case.
+const LATIN: [&str; 7] = ["tel", "phone", "mobile", "father", "mother", "guardian", "name"];
 /// A longer word of Han characters is no name.
 const LONGEST_NAME: usize = 4;
 
@@ -27,16 +32,16 @@ pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
     while let Some(first) = rest.chars().next() {
         let length = match half_width(first) {
             '0'..='9' | '+' => number_length(rest),
-            _ if first.is_alphabetic() => rest.find(|other| !in_word(other)).unwrap_or(rest.len()),
             sign if is_sign(sign) => {
                 out.push(first);
                 rest = &rest[first.len_utf8()..];
                 continue;
             }
+            _ if is_letter(first) => rest.find(|other| !in_word(other)).unwrap_or(rest.len()),
             _ => return None,
         };
         let (part, behind) = rest.split_at(length);
-        match first.is_alphabetic() {
+        match is_letter(first) {
             true => word(out, part),
             false => number(out, part),
         }
@@ -59,7 +64,6 @@ pub(super) fn key(name: &str) -> String {
 /// Words that are kept, then a name.
 fn word(out: &mut String, part: &str) {
     let mut rest = part;
-    let known = |rest: &str| WORDS.iter().filter(|word| begins(rest, word)).map(|word| word.len()).max();
     while let Some(length) = known(rest) {
         out.push_str(&rest[..length]);
         rest = &rest[length..];
@@ -67,17 +71,20 @@ fn word(out: &mut String, part: &str) {
     if rest.is_empty() {
         return;
     }
-    let one_name = rest.is_ascii() || rest.contains('·') || rest.chars().count() <= LONGEST_NAME;
+    let one_name = rest.chars().nth(LONGEST_NAME).is_none() || rest.is_ascii() || rest.contains('·');
     let spec = Spec { class: Class::Name, mask: Mask::Partial, prefix: None, suffix: None };
     if !one_name || name::write(out, spec, rest).is_none() {
         out.push_str(HIDDEN);
     }
 }
 
-fn begins(text: &str, word: &str) -> bool {
-    let Some(beginning) = text.get(..word.len()) else { return false };
-    // `母` and `name` begin other words too, which is nobody's secret; Latin ones must be whole.
-    beginning.eq_ignore_ascii_case(word) && (!word.is_ascii() || text.len() == word.len())
+/// How many bytes at the beginning are a word that is kept. `母` begins other words too, which is nobody's secret; Latin
+/// ones must be whole.
+fn known(text: &str) -> Option<usize> {
+    match text.is_ascii() {
+        true => LATIN.iter().any(|word| text.eq_ignore_ascii_case(word)).then_some(text.len()),
+        false => HAN.at_start(text),
+    }
 }
 
 /// One number, or several with blanks between them.
@@ -96,12 +103,14 @@ fn number(out: &mut String, part: &str) {
 /// Digits and what may stand inside of a number; an x at the end of an identity number.
 fn number_length(text: &str) -> usize {
     let inside = |character: char| matches!(half_width(character), '0'..='9' | '+' | '-' | '.' | ' ' | 'x' | 'X');
-    let whole = &text[..text.find(|other| !inside(other)).unwrap_or(text.len())];
+    // Most are nothing but digits.
+    let plain = text.bytes().take_while(u8::is_ascii_digit).count();
+    let whole = &text[..text[plain..].find(|other| !inside(other)).map_or(text.len(), |length| plain + length)];
     whole.trim_end_matches(|other| matches!(half_width(other), ' ' | '.' | '-')).len().max(1)
 }
 
 fn in_word(character: char) -> bool {
-    character.is_alphabetic() || matches!(character, '·' | '•' | '・' | '\'' | '’')
+    is_letter(character) || matches!(character, '·' | '•' | '・' | '\'' | '’')
 }
 
 fn is_sign(character: char) -> bool {

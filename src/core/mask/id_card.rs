@@ -26,6 +26,15 @@ pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
 /// The number without blanks, in half-width characters and with a capital X. The check character may be wrong: the number
 /// is somebody's all the same.
 pub fn parse(value: &str) -> Option<Digits> {
+    let number = match Digits::of(value) {
+        Some(number) => number,
+        None => written(value)?,
+    };
+    (matches!(number.len(), OLD | NEW) && !number.as_str().starts_with('0')).then_some(number)
+}
+
+/// With what people write between the digits, or an X.
+fn written(value: &str) -> Option<Digits> {
     let mut number = Digits::default();
     for character in value.trim().chars().map(half_width) {
         match character {
@@ -35,7 +44,7 @@ pub fn parse(value: &str) -> Option<Digits> {
             _ => return None,
         }
     }
-    (matches!(number.len(), OLD | NEW) && !number.as_str().starts_with('0')).then_some(number)
+    Some(number)
 }
 
 /// Whether a number is a possible one: its birth date exists and, of 18 characters, the last follows from the others.

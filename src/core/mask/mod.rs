@@ -14,12 +14,14 @@ pub mod guardian;
 pub mod id_card;
 pub mod json;
 pub mod name;
+pub mod names;
 pub mod phone;
 mod spec;
 mod text;
 pub mod token;
 
 pub use spec::{Class, Mask, Spec};
+pub use text::is_letter;
 pub use token::Key;
 
 /// In the place of a value of which nothing is shown.

@@ -1,8 +1,10 @@
 //! Names of persons. The surname is kept and the rest becomes `**`, however long it is; of a name without a surname in
 //! front (`阿卜杜拉·买买提`, Latin letters) its first character. What is no name at all does not parse.
 
-use super::text::byte_at;
+use super::names::Names;
+use super::text::{byte_at, is_letter};
 use super::{Mask, Spec};
+use std::sync::LazyLock;
 
 /// Hides how long the given name is.
 const REST: &str = "**";
@@ -13,7 +15,7 @@ pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
     let name = value.trim();
     let mut length = 0;
     for character in name.chars() {
-        let belongs = character.is_alphabetic() || length > 0 && is_inside(character);
+        let belongs = is_letter(character) || length > 0 && is_inside(character);
         if !belongs || length == LONGEST {
             return None;
         }
@@ -40,12 +42,14 @@ fn is_inside(character: char) -> bool {
 /// How many characters the surname has.
 fn surname(name: &str, length: usize) -> usize {
     let two = &name[..byte_at(name, 2)];
-    if length > 2 && COMPOUND.binary_search(&two).is_ok() { 2 } else { 1 }
+    if length > 2 && COMPOUND.contains(two) { 2 } else { 1 }
 }
 
-/// Surnames of two characters, in the order of their bytes.
+static COMPOUND: LazyLock<Names> = LazyLock::new(|| Names::of(SURNAMES));
+
+/// Surnames of two characters.
 #[rustfmt::skip]
-pub const COMPOUND: [&str; 79] = [
+const SURNAMES: [&str; 79] = [
     "万俟", "上官", "东方", "东郭", "东门", "乐正", "亓官", "令狐", "仲孙", "佟佳", "公仪",
     "公冶", "公孙", "公户", "公羊", "公良", "公西", "单于", "南宫", "南荣", "南门", "叶赫",
     "司寇", "司徒", "司空", "司馬", "司马", "呼延", "壤驷", "夏侯", "太叔", "太史", "夹谷",

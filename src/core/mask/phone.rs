@@ -66,6 +66,21 @@ impl Number {
 
 /// One number, as a whole.
 pub fn parse(text: &str) -> Option<Number> {
+    let (digits, abroad) = match Digits::of(text) {
+        Some(digits) => (digits, false),
+        None => written(text)?,
+    };
+    let digits = digits.as_str();
+    match (digits.strip_prefix("0086"), digits.strip_prefix("86")) {
+        (Some(number), _) => from_abroad(number),
+        (None, Some(number)) if abroad || is_mobile(number) => from_abroad(number),
+        _ if abroad => None,
+        _ => at_home(digits),
+    }
+}
+
+/// The digits without what people write between and behind them, and whether a + stands in front.
+fn written(text: &str) -> Option<(Digits, bool)> {
     let (number, extension) = text.split_at(text.find(begins_extension).unwrap_or(text.len()));
     if extension.chars().filter(char::is_ascii_digit).count() > 6 || !extension.chars().all(is_extension) {
         return None;
@@ -79,13 +94,7 @@ pub fn parse(text: &str) -> Option<Number> {
             _ => return None,
         }
     }
-    let digits = digits.as_str();
-    match (digits.strip_prefix("0086"), digits.strip_prefix("86")) {
-        (Some(number), _) => from_abroad(number),
-        (None, Some(number)) if abroad || is_mobile(number) => from_abroad(number),
-        _ if abroad => None,
-        _ => at_home(digits),
-    }
+    Some((digits, abroad))
 }
 
 /// After the country code an area code has lost its 0.
