@@ -1,5 +1,6 @@
 //! The text of a statement: its slice of the source, with constants replaced for the record and in full for a hint.
 
+use super::key_validation;
 use crate::core::redact::redact_limited;
 use crate::raw;
 use pgrx::pg_sys;
@@ -111,6 +112,7 @@ pub fn is_key_query(text: *const c_char) -> bool {
         raw::InNoForceRLSOperation()
             && !text.is_null()
             && CStr::from_ptr(text).to_str().is_ok_and(|text| looks_like_key_query(text).is_some())
+            || key_validation::is_running(text)
     }
 }
 
@@ -161,7 +163,7 @@ fn looks_like_key_check(text: &str) -> bool {
 }
 
 /// What follows a quoted name that holds no quote itself.
-fn quoted(text: &str) -> Option<&str> {
+pub fn quoted(text: &str) -> Option<&str> {
     let (name, rest) = text.strip_prefix('"')?.split_once('"')?;
     (!name.is_empty() && !rest.starts_with('"')).then_some(rest)
 }
