@@ -138,8 +138,10 @@ unsafe extern "C-unwind" fn run(
         let counts = reading::counts(query);
         if counts {
             reading::begins(query);
+            // What has run before goes on without workers, whose rows would not be counted.
+            (*query).already_executed = true;
         }
-        // What may run again runs without workers, whose rows would not be counted.
+        // Minor releases before 15.11 ask instead whether it may run again.
         let once = once && !counts;
         match NEXT_RUN {
             Some(next) => next(query, direction, count, once),
