@@ -3,7 +3,7 @@
 //!
 //! The server runs it as whoever alters the table, and anybody could write the same text. So it passes inside ALTER TABLE
 //! alone, for a referring table of one's own and a referred one that one may have foreign keys to: what it then tells is
-//! what such a foreign key tells.
+//! what such a foreign key tells. What row security asks on the way is masked as ever.
 
 use super::statement::quoted;
 use super::utility::{Kind, innermost};
@@ -34,7 +34,15 @@ unsafe extern "C-unwind" fn is_allowed(text: *const c_char) -> bool {
     // Safe: plain getter, and look-ups of existing relations.
     unsafe {
         let role = raw::GetUserId();
-        pg_sys::pg_class_ownercheck(referring, role)
+        let is_table = |relation: Oid| {
+            matches!(
+                pg_sys::get_rel_relkind(relation) as u8,
+                pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE
+            )
+        };
+        is_table(referring)
+            && is_table(referred)
+            && pg_sys::pg_class_ownercheck(referring, role)
             && (pg_sys::pg_class_aclcheck(referred, role, references) == granted
                 || pg_sys::pg_attribute_aclcheck_all(referred, role, references, pg_sys::AclMaskHow::ACLMASK_ANY)
                     == granted)

@@ -21,16 +21,20 @@ pub unsafe fn conditions(level: &Level, index: u32, job: &mut Job) {
         if conditions.is_null() {
             return;
         }
-        if (*level.query).resultRelation as u32 == index && !views_see_all(level, index, job) {
-            // Which condition is the view's cannot be told from the others.
-            let outer = std::mem::replace(&mut job.condition, true);
-            let masked = mutate(node::copy(conditions).cast(), (job as *mut Job).cast());
-            job.condition = outer;
-            if !node::equal(masked.cast(), conditions.cast()) {
-                refuse(Refusal::View, (*table).relid, 0, job);
+        let owner = owner_of((*table).relid);
+        let written = (*level.query).resultRelation as u32 == index;
+        let guarded = || views(level).any(|view| has_barrier(view));
+        if written && guarded() {
+            let seen = views_see_all(level, index, job);
+            if !seen || only_owner(level) != owner {
+                // Which condition is the view's cannot be told from the others.
+                let masked = as_the_users(conditions.cast(), seen, job);
+                if !node::equal(masked.cast(), conditions.cast()) {
+                    refuse(Refusal::View, (*table).relid, 0, job);
+                }
             }
         }
-        queries(conditions.cast(), owner_of((*table).relid), job);
+        queries(conditions.cast(), owner, job);
     }
 }
 
@@ -49,6 +53,23 @@ pub unsafe fn checks(level: &Level, job: &mut Job) {
                 (*check).qual = conjuncts((*check).qual, job);
             }
         }
+    }
+}
+
+/// What conditions would be if the user asked them: other ones, if they read anything that the role does not see clear.
+/// Columns of the row itself count where they are not `seen`.
+unsafe fn as_the_users(conditions: *mut Node, seen: bool, job: &mut Job) -> *mut Node {
+    // Safe: a copy is changed.
+    unsafe {
+        let copy = node::copy(conditions);
+        if seen {
+            queries(copy, pg_sys::InvalidOid, job);
+            return copy;
+        }
+        let outer = std::mem::replace(&mut job.condition, true);
+        let masked = mutate(copy, (job as *mut Job).cast());
+        job.condition = outer;
+        masked
     }
 }
 
@@ -115,6 +136,23 @@ unsafe fn only_owner(level: &Level) -> Oid {
             owner = other;
         }
         owner
+    }
+}
+
+/// Whether the conditions of a view stand before those of its user.
+#[pgrx::pg_guard]
+#[allow(improper_ctypes_definitions)] // called from Rust alone
+unsafe extern "C-unwind" fn has_barrier(view: Oid) -> bool {
+    // Safe: an entry of the relation cache, which is released; the options of a view are of this type.
+    unsafe {
+        let relation = pg_sys::RelationIdGetRelation(view);
+        if relation.is_null() {
+            return true;
+        }
+        let options = (*relation).rd_options.cast::<pg_sys::ViewOptions>();
+        let barrier = !options.is_null() && (*options).security_barrier;
+        pg_sys::RelationClose(relation);
+        barrier
     }
 }
 

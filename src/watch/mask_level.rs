@@ -90,6 +90,12 @@ impl Level {
         }
     }
 
+    /// Shows the values of its tables, for a question that gives them to nobody.
+    pub unsafe fn show(&self) {
+        // Safe: as many entries as were made.
+        unsafe { (1..=self.count()).for_each(|index| (*self.entry(index)).masked = 0) }
+    }
+
     /// The level so many steps up; null if there are not so many.
     pub unsafe fn up(&self, steps: u32) -> *const Level {
         let mut level: *const Level = self;

@@ -32,6 +32,8 @@ pub struct Job {
     pub level: *const Level,
     /// Inside a condition, a sort or a group.
     pub condition: bool,
+    /// The query is one of the server's own that compares keys.
+    pub validates: bool,
     /// Something is touched that some role does not see clear.
     pub touched: bool,
     /// What the functions that were put into their places depend on.
@@ -51,6 +53,7 @@ impl Job {
                 asker: pg_sys::InvalidOid,
                 level: std::ptr::null(),
                 condition: false,
+                validates: false,
                 touched: false,
                 global: std::ptr::null_mut(),
             }
@@ -84,6 +87,9 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
         put_functions_in_place(query, job);
         let (outer, condition) = (job.level, job.condition);
         let level = Level::new(query, outer, job.eyes(), &mut job.touched);
+        if std::mem::take(&mut job.validates) {
+            level.show();
+        }
         mask_write::hold(&level);
         mask_write::check(&level, job);
         job.level = &level;

@@ -1,6 +1,5 @@
 //! The text of a statement: its slice of the source, with constants replaced for the record and in full for a hint.
 
-use super::key_validation;
 use crate::core::redact::redact_limited;
 use crate::raw;
 use pgrx::pg_sys;
@@ -112,7 +111,6 @@ pub fn is_key_query(text: *const c_char) -> bool {
         raw::InNoForceRLSOperation()
             && !text.is_null()
             && CStr::from_ptr(text).to_str().is_ok_and(|text| looks_like_key_query(text).is_some())
-            || key_validation::is_running(text)
     }
 }
 
