@@ -13,7 +13,7 @@ use std::ffi::{CStr, c_int, c_void};
 const DEPTH: u32 = 64;
 
 /// Calls back for each assignment to a masked column.
-unsafe fn assignments(level: &Level, assigned: &mut dyn FnMut(*mut TargetEntry)) {
+unsafe fn assignments(level: &Level, found: &mut dyn FnMut(*mut TargetEntry)) {
     // Safe: a complete query; its target lists assign columns of the result relation.
     unsafe {
         let query = level.query;
@@ -21,7 +21,7 @@ unsafe fn assignments(level: &Level, assigned: &mut dyn FnMut(*mut TargetEntry))
             let entry = &*level.entry((*query).resultRelation as u32);
             list::<TargetEntry>(targets)
                 .filter(|target| !(**target).resjunk && entry.verdict((**target).resno).is_some())
-                .for_each(&mut *assigned);
+                .for_each(&mut *found);
         };
         if (*query).commandType == CmdType::CMD_UPDATE {
             all((*query).targetList);
@@ -32,6 +32,18 @@ unsafe fn assignments(level: &Level, assigned: &mut dyn FnMut(*mut TargetEntry))
         list::<pg_sys::MergeAction>((*query).mergeActionList)
             .filter(|action| (**action).commandType == CmdType::CMD_UPDATE)
             .for_each(|action| all((*action).targetList));
+    }
+}
+
+/// What is assigned; for a column of a domain before it becomes one of its values, which what is stored there is already.
+unsafe fn assigned(target: *mut TargetEntry) -> *mut Node {
+    // Safe: cast after the tag.
+    unsafe {
+        let new = (*target).expr.cast::<Node>();
+        if (*new).type_ == NodeTag::T_CoerceToDomain {
+            return (*new.cast::<pg_sys::CoerceToDomain>()).arg.cast();
+        }
+        new
     }
 }
 
@@ -84,7 +96,7 @@ pub unsafe fn hold(level: &Level) {
     unsafe {
         let index = (*level.query).resultRelation;
         assignments(level, &mut |target| {
-            results((*target).expr.cast(), &mut |place| {
+            results(assigned(target), &mut |place| {
                 let var = node::bare(*place).cast::<Var>();
                 if !var.is_null()
                     && (*var).xpr.type_ == NodeTag::T_Var
@@ -305,7 +317,7 @@ pub unsafe fn keep_unseen(level: &Level) {
         let index = (*level.query).resultRelation as u32;
         assignments(level, &mut |target| {
             let old = old_value(level, index, (*target).resno);
-            results((*target).expr.cast(), &mut |place| put_back(place, old));
+            results(assigned(target), &mut |place| put_back(place, old));
             let Some(verdict) = (*level.entry(index)).verdict((*target).resno) else { return };
             let new = (*target).expr.cast::<Node>();
             let mask = mask_expression::masked(old, verdict);

@@ -116,7 +116,10 @@ fn a_row_that_is_written_back_whole() {
 
 /// Applications say `coalesce($1, phone)` for what they may have nothing new for.
 fn what_is_not_given_stays() {
-    let school = desk();
+    let school = desk_with(
+        "CREATE DOMAIN desk.number AS text CHECK (VALUE <> ''); ALTER TABLE desk.student ADD other desk.number DEFAULT '13800000007';
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.student.other IS 'phone'",
+    );
     let mut clerk = school.session("cs");
     let stored = "SELECT name, id_card, phone FROM desk.student WHERE id = 7";
     let whole = "student 7|110101201001010007|13800000007";
@@ -140,11 +143,21 @@ fn what_is_not_given_stays() {
     }
     let given = "UPDATE desk.student SET phone = coalesce('13900000007', phone) WHERE id = 7 RETURNING phone";
     assert_eq!(shown(&mut clerk, given), "139****0007");
+    shown(&mut clerk, "UPDATE desk.student SET other = coalesce(NULL, other)");
+    assert_eq!(shown(&mut school.superuser(), "SELECT DISTINCT other FROM desk.student"), "13800000007");
+    clerk
+        .batch_execute(
+            "CREATE FUNCTION desk.tell(text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''told %'', $1; END';
+             CREATE DOMAIN desk.told AS text CHECK (desk.tell(VALUE))",
+        )
+        .expect("a domain that tells");
     // What looks at the value, or stores it elsewhere, gets the mask, and that is not stored.
     for write in [
         "UPDATE desk.student SET note = coalesce(NULL, phone)",
         "UPDATE desk.student SET phone = coalesce(NULL, upper(phone))",
         "UPDATE desk.student SET phone = coalesce(NULL, id_card)",
+        "UPDATE desk.student SET phone = coalesce(NULL, phone::desk.told)",
+        "UPDATE desk.student SET phone = coalesce(NULL, phone::varchar(3))",
         "UPDATE desk.student SET phone = greatest(phone, '1')",
         "UPDATE desk.student SET phone = CASE WHEN phone = '13900000007' THEN '1' ELSE phone END",
         "UPDATE desk.student SET phone = nullif(phone, '13900000007')",
