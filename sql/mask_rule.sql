@@ -1,6 +1,6 @@
 CREATE TABLE steward.mask_rule (
     role      regrole NOT NULL,
-    class     text NOT NULL CHECK (class <> ''),            -- '*': every class
+    class     text NOT NULL CHECK (class <> ''),            -- '*': every class, '-': columns without one
     mask      text NOT NULL CHECK (mask IN ('partial', 'hide', 'hash', 'pseudonym', 'generalize', 'none')),
     prefix    int CHECK (prefix BETWEEN 0 AND 64),
     suffix    int CHECK (suffix BETWEEN 0 AND 64),
@@ -8,7 +8,7 @@ CREATE TABLE steward.mask_rule (
     PRIMARY KEY (role, class)
 );
 
--- As the planner sees it (src/mask/policy.rs): labels go to children by the columns' names, and to what is generated.
+-- What src/mask/policy.rs reads, too: labels go to children by the columns' names, and to what is generated.
 CREATE VIEW steward._labelled AS
     WITH RECURSIVE label(relation, name, class) AS (
         SELECT l.objoid, a.attname, l.label FROM pg_catalog.pg_seclabel l

@@ -41,12 +41,19 @@ CREATE VIEW steward._holds AS
     SELECT role, held FROM holds;
 COMMENT ON VIEW steward._holds IS 'Roles whose privileges a role has, itself among them. A superuser has those of the roles that it was made a member of.';
 
+CREATE VIEW steward._unlabelled AS
+    SELECT DISTINCT t.relation, a.attnum FROM steward._tree t
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = t.relation AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE NOT EXISTS (SELECT FROM steward._labelled l WHERE (l.relation, l.attnum) = (t.relation, a.attnum));
+COMMENT ON VIEW steward._unlabelled IS 'Columns without a class of the tables of steward._tree.';
+
 CREATE VIEW steward._hidden AS
     SELECT c.relation, c.attnum, h.role, m.role::oid AS by_role, c.class, m.mask, m.prefix, m.suffix, m.predicate
-    FROM steward._class c JOIN steward.mask_rule m ON m.class IN (c.class, '*') AND m.mask <> 'none'
+    FROM (SELECT relation, attnum, class FROM steward._class UNION ALL SELECT relation, attnum, '-' FROM steward._unlabelled) c
+    JOIN steward.mask_rule m ON (m.class = c.class OR m.class = '*' AND c.class <> '-') AND m.mask <> 'none'
     JOIN steward._holds h ON h.held = m.role::oid
     WHERE NOT EXISTS (SELECT FROM steward.mask_exemption e JOIN steward._holds x ON x.held = e.role::oid
-        WHERE x.role = h.role AND e.class IN (c.class, '*') AND e.until > pg_catalog.clock_timestamp());
+        WHERE x.role = h.role AND (e.class = c.class OR e.class = '*' AND c.class <> '-') AND e.until > pg_catalog.clock_timestamp());
 COMMENT ON VIEW steward._hidden IS 'Which column is masked to which role, by which rule.';
 
 -- What there is and what there should be, for everybody but owners. attnum 0: the table as a whole.
@@ -162,7 +169,21 @@ CREATE VIEW steward._plan AS
     FROM steward._row_security_gap g JOIN pg_catalog.pg_roles r ON NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname NOT LIKE 'pg\_%'
         AND has_table_privilege(r.oid, g.relation, 'INSERT') AND (NOT g.enabled OR r.oid = g.owner)
     GROUP BY 2
-    UNION ALL SELECT 7, relation, NULL, command, 'scope' FROM steward._scope_command WHERE NOT in_force;
+    UNION ALL SELECT 7, relation, NULL, command, 'scope' FROM steward._scope_command WHERE NOT in_force
+    -- Whose right it is to be in a group, and what else it is good for, no privilege on a table tells.
+    UNION ALL SELECT 8, relation, quote_ident(rolname), NULL,
+        format('inherits SELECT (%s) from %s, which sees it clear, so only the hook masks it: REVOKE %s FROM %s, or give %s a mask',
+            columns, held, held, quote_ident(rolname), held)
+    FROM (SELECT h.relation, r.rolname, quote_ident(pg_get_userbyid(s.held)) AS held,
+            string_agg(DISTINCT quote_ident(a.attname), ', ') AS columns
+        FROM (SELECT DISTINCT relation, role, attnum FROM steward._hidden) h
+        JOIN pg_catalog.pg_attribute a ON (a.attrelid, a.attnum) = (h.relation, h.attnum)
+        JOIN pg_catalog.pg_roles r ON r.oid = h.role AND NOT r.rolsuper
+        JOIN pg_catalog.pg_class c ON c.oid = h.relation
+        JOIN steward._holds s ON s.role = h.role AND s.held <> s.role AND has_column_privilege(s.held, h.relation, h.attnum, 'SELECT')
+        WHERE NOT EXISTS (SELECT FROM steward._hidden o WHERE (o.relation, o.attnum, o.role) = (h.relation, h.attnum, s.held))
+            AND NOT EXISTS (SELECT FROM steward._holds o WHERE (o.role, o.held) = (h.role, c.relowner))
+        GROUP BY 1, 2, 3) inherited;
 COMMENT ON VIEW steward._plan IS 'The commands of steward.plan(), by phase; those without a command are remarks.';
 
 CREATE VIEW steward.privilege_drift AS
@@ -173,7 +194,7 @@ CREATE VIEW steward.privilege_drift AS
     UNION ALL SELECT relation, 'PUBLIC', 'ROW SECURITY', NULL, 'missing' FROM steward._row_security_gap;
 COMMENT ON VIEW steward.privilege_drift IS 'Where the privileges in the catalog differ from steward.role_permission and from what masks need: missing, too much, grantable (held with the right to pass it on). No rows: all is as it should be. steward.plan() shows the commands that mend it. For persons who audit or configure.';
 
-REVOKE ALL ON steward._tree, steward._class, steward._holds, steward._hidden, steward._privilege_gap, steward._row_security_gap,
+REVOKE ALL ON steward._tree, steward._class, steward._unlabelled, steward._holds, steward._hidden, steward._privilege_gap, steward._row_security_gap,
     steward._plan, steward.privilege_drift FROM PUBLIC;
 
 CREATE FUNCTION steward.set_permission(role_id regrole, table_name regclass, can_select boolean DEFAULT false,

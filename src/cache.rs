@@ -266,6 +266,10 @@ impl Policy {
     pub fn masks_concern(&self, relation: pg_sys::Oid) -> Option<bool> {
         if self.masked { self.masks.get().map(|masks| masks.concern(relation)) } else { Some(false) }
     }
+    /// Whether these roles are known to see everything clear. Neither raises nor allocates.
+    pub fn masks_nothing_of(&self, roles: [pg_sys::Oid; 2]) -> bool {
+        !self.masked || self.masks.get().is_some_and(|masks| roles.iter().all(|role| masks.knows_clear(*role)))
+    }
     /// Whether there are mask rules at all.
     pub fn is_masked(&self) -> bool {
         self.masked

@@ -11,6 +11,7 @@ unsafe extern "C-unwind" {
     pub fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     pub fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub fn GetCurrentTimestamp() -> TimestampTz;
+    pub fn GetOuterUserId() -> Oid;
     pub fn GetSessionUserId() -> Oid;
     pub fn GetTopFullTransactionIdIfAny() -> FullTransactionId;
     pub fn GetUserId() -> Oid;

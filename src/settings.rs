@@ -57,6 +57,7 @@ static SEQUENCER_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(200);
 static CHECKPOINT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(300);
 static READ_DURABILITY: GucSetting<ReadDurability> = GucSetting::<ReadDurability>::new(ReadDurability::Buffered);
 static HEARTBEAT_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
+static DENY_ROLE_SWITCH: GucSetting<bool> = GucSetting::<bool>::new(false);
 static STANDBY_SPOOL_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1_024);
 static STANDBY_SPOOL_POLICY: GucSetting<StandbySpool> = GucSetting::<StandbySpool>::new(StandbySpool::Refuse);
 
@@ -98,6 +99,11 @@ pub fn read_durability() -> ReadDurability {
 /// Seconds without any record after which a heartbeat is chained; 0: never.
 pub fn heartbeat_interval_s() -> i64 {
     i64::from(HEARTBEAT_INTERVAL.get())
+}
+
+/// Whether a cursor that one role has opened is closed to roles with other masks.
+pub fn deny_role_switch() -> bool {
+    DENY_ROLE_SWITCH.get()
 }
 
 /// How large the spool of a standby may grow, megabytes; None: without limit.
@@ -183,6 +189,14 @@ pub fn register() {
         86_400,
         sighup(),
         GucFlags::UNIT_S,
+    );
+    GucRegistry::define_bool_guc(
+        c"steward.deny_role_switch",
+        c"Whether a cursor that one role has opened is closed to roles with other masks.",
+        c"Cursors of SECURITY DEFINER functions and cursors that were open before SET ROLE are refused to them.",
+        &DENY_ROLE_SWITCH,
+        sighup(),
+        none,
     );
     GucRegistry::define_int_guc(
         c"steward.standby_spool_limit",

@@ -59,3 +59,13 @@ fn whatever_may_show_more_is_weaker() {
     assert!(!weaker(Mask::Partial, Some(0), Predicate::Deny));
     assert!(!weaker(Mask::Hide, None, Predicate::Masked));
 }
+
+#[test]
+fn to_have_no_class_is_no_class() {
+    let none = vec!["-".to_owned()];
+    let every = [rule("*", Mask::Hide, None, Predicate::Masked), rule("phone", Mask::Hide, None, Predicate::Masked)];
+    assert_eq!(resolve(&none, every.iter()), None);
+    let own = [rule("-", Mask::Hide, None, Predicate::Deny)];
+    assert_eq!(resolve(&none, own.iter()).map(|verdict| verdict.predicate), Some(Predicate::Deny));
+    assert_eq!(resolve(&phone(), own.iter()), None);
+}

@@ -7,6 +7,14 @@ use super::mask::{Class, Mask, Spec};
 /// A rule for every class.
 pub const EVERY_CLASS: &str = "*";
 
+/// A rule for columns that have no class.
+pub const NO_CLASS: &str = "-";
+
+/// Whether what is said of one class, or of all, is said of this one. To have none is no class.
+pub fn concerns(said: &str, class: &str) -> bool {
+    said == class || said == EVERY_CLASS && class != NO_CLASS
+}
+
 /// What a masked column is in a condition; the stricter, the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -38,7 +46,7 @@ impl Predicate {
 /// What a rule says of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// A class, or every class.
+    /// A class, every class, or none.
     pub class: String,
     pub mask: Mask,
     pub prefix: Option<u8>,
@@ -48,7 +56,7 @@ pub struct Rule {
 
 impl Rule {
     pub fn concerns(&self, class: &str) -> bool {
-        self.class == class || self.class == EVERY_CLASS
+        concerns(&self.class, class)
     }
 
     /// Whether it shows more than another in some respect, or may.

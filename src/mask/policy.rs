@@ -7,7 +7,7 @@
 
 use crate::backend::NumberMap;
 use crate::core::mask::{Class, Mask, Spec};
-use crate::core::mask_rule::{Predicate, Rule, Verdict, resolve};
+use crate::core::mask_rule::{NO_CLASS, Predicate, Rule, Verdict, concerns, resolve};
 use crate::error::Fault;
 use crate::{own, raw};
 use pgrx::pg_sys::{self, Oid};
@@ -64,7 +64,11 @@ impl Masks {
         let (rules, exemptions) = (load_rules()?, load_exemptions()?);
         let concerned = |class: &str| rules.iter().any(|own| own.rule.mask > Mask::None && own.rule.concerns(class));
         let mut labelled: NumberMap<u32, Labels> = NumberMap::default();
-        for row in own::latest_rows(LABELS) {
+        let mut rows = own::latest_rows(LABELS);
+        if concerned(NO_CLASS) {
+            rows.extend(own::latest_rows(WITHOUT));
+        }
+        for row in rows {
             let number = text(&row, 1)?.parse().map_err(|_| odd("column"))?;
             let class = text(&row, 2)?;
             if concerned(class) {
@@ -86,6 +90,19 @@ impl Masks {
         self.of_role(role).relations.get(&relation.to_u32()).cloned()
     }
 
+    /// Whether there is anything that a role does not see clear.
+    pub fn has(&self, role: Oid) -> bool {
+        !self.of_role(role).relations.is_empty()
+    }
+
+    /// Whether a role is known to see everything clear. Neither raises nor allocates.
+    pub fn knows_clear(&self, role: Oid) -> bool {
+        // Safe: plain getter.
+        let now = unsafe { raw::GetCurrentStatementStartTimestamp() };
+        let is_clear = |known: &Rc<RoleMasks>| now < known.until && known.relations.is_empty();
+        self.roles.try_borrow().is_ok_and(|roles| roles.get(&role.to_u32()).is_some_and(is_clear))
+    }
+
     fn of_role(&self, role: Oid) -> Rc<RoleMasks> {
         // Safe: plain getter. One moment for all of a statement, from its planning to its end.
         let now = unsafe { raw::GetCurrentStatementStartTimestamp() };
@@ -104,7 +121,7 @@ impl Masks {
         let exemptions: Vec<&Exemption> =
             self.exemptions.iter().filter(|own| now < own.until && is_member(role, own.role)).collect();
         let masked = |classes: &Vec<String>| {
-            let exempt = |class: &String| exemptions.iter().any(|own| own.class == *class || own.class == "*");
+            let exempt = |class: &String| exemptions.iter().any(|own| concerns(&own.class, class));
             let classes: Vec<String> = classes.iter().filter(|class| !exempt(class)).cloned().collect();
             resolve(&classes, rules.iter().copied())
         };
@@ -179,27 +196,23 @@ fn load_exemptions() -> Result<Vec<Exemption>, Fault> {
         .collect()
 }
 
-/// A column has the classes that columns of its name have in every table that its own inherits from. A generated column has
-/// those of what it is made of, and where a table keeps its long values they have all of its classes.
-const LABELS: &CStr = c"WITH RECURSIVE label(relation, name, class) AS (
-        SELECT l.objoid, a.attname, l.label FROM pg_seclabel l
-            JOIN pg_attribute a ON a.attrelid = l.objoid AND a.attnum = l.objsubid AND NOT a.attisdropped
-            WHERE l.provider = 'pg_steward' AND l.classoid = 'pg_class'::regclass AND l.objsubid > 0
-        UNION SELECT i.inhrelid, l.name, l.class FROM label l JOIN pg_inherits i ON i.inhparent = l.relation),
-    labelled(relation, number, class) AS (SELECT l.relation, a.attnum, l.class FROM label l
-        JOIN pg_attribute a ON a.attrelid = l.relation AND a.attname = l.name AND NOT a.attisdropped)
-    SELECT relation::text, number::text, class FROM labelled
-    UNION SELECT l.relation::text, d.adnum::text, l.class FROM labelled l
-        JOIN pg_depend u ON u.refclassid = 'pg_class'::regclass AND u.refobjid = l.relation AND u.refobjsubid = l.number
-        JOIN pg_attrdef d ON u.classid = 'pg_attrdef'::regclass AND d.oid = u.objid
-        JOIN pg_attribute g ON g.attrelid = l.relation AND g.attnum = d.adnum AND g.attgenerated <> '' AND g.attnum <> l.number
-    UNION SELECT c.reltoastrelid::text, '3', l.class FROM labelled l
+/// Columns and their classes. Where a table keeps its long values they have all of its classes.
+const LABELS: &CStr = c"SELECT relation::text, attnum::text, class FROM steward._labelled
+    UNION SELECT c.reltoastrelid::text, '3', l.class FROM steward._labelled l
         JOIN pg_class c ON c.oid = l.relation AND c.reltoastrelid <> 0";
+
+/// Columns without a class.
+const WITHOUT: &CStr = c"SELECT relation::text, attnum::text, '-' FROM steward._unlabelled
+    UNION SELECT c.reltoastrelid::text, '3', '-' FROM steward._unlabelled l
+        JOIN pg_class c ON c.oid = l.relation AND c.reltoastrelid <> 0";
+
+/// Everything that can be masked.
+const TABLES: &CStr = c"SELECT relation::text FROM steward._labelled UNION SELECT relation::text FROM steward._tree";
 
 /// Plans on everything that is or was masked are made anew, in every session, once this transaction commits.
 pub fn forget_plans() -> Result<(), Fault> {
-    let labelled = own::latest_rows(LABELS);
-    let relations: Result<BTreeSet<u32>, Fault> = labelled.iter().map(|row| Ok(oid(row, 0)?.to_u32())).collect();
+    let tables = own::latest_rows(TABLES);
+    let relations: Result<BTreeSet<u32>, Fault> = tables.iter().map(|row| Ok(oid(row, 0)?.to_u32())).collect();
     for relation in relations?.into_iter().chain(STATISTICS.map(|(relation, _)| relation)) {
         // Safe: queues a transactional invalidation message for an existing relation.
         unsafe { pg_sys::CacheInvalidateRelcacheByRelid(Oid::from(relation)) };

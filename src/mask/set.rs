@@ -3,7 +3,7 @@
 
 use crate::audit::buffer;
 use crate::core::mask::{Class, Mask, Spec};
-use crate::core::mask_rule::{EVERY_CLASS, Predicate, Rule};
+use crate::core::mask_rule::{EVERY_CLASS, NO_CLASS, Predicate, Rule};
 use crate::core::record::{Kind, Record};
 use crate::core::rule::{Command, Group};
 use crate::core::tier::Tier;
@@ -133,12 +133,13 @@ fn new_rule(
     Ok(Rule { class, mask, prefix: spec.prefix, suffix: spec.suffix, predicate })
 }
 
-/// Every class, or a name as labels have it.
+/// Every class, none, or a name as labels have it.
 fn known_class(class: &str) -> Outcome<&str> {
-    if class == EVERY_CLASS || crate::watch::label::is_class_name(class) {
+    if class == EVERY_CLASS || class == NO_CLASS || crate::watch::label::is_class_name(class) {
         return Ok(class);
     }
-    Err(Fault::bad_argument(format!("\"{class}\" is no name of a class")).hint("'phone', or '*' for every class"))
+    Err(Fault::bad_argument(format!("\"{class}\" is no name of a class"))
+        .hint("'phone', '*' for every class, or '-' for columns without one"))
 }
 
 fn existing_role(role: Option<pg_sys::Oid>) -> Outcome<pg_sys::Oid> {

@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
+use super::{hidden_detail, out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::cache;
@@ -18,7 +18,7 @@ use crate::core::tier::Tier;
 use crate::error::answer;
 use crate::login::idle;
 use crate::operation::armed;
-use crate::{export, image, raw};
+use crate::{export, image, raw, settings};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -77,10 +77,11 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         let decided = parallel::is_worker() && parallel::starts(query);
         let writes = !decided && !passes(query) && decide(query, flags);
         if !decided && tripwire::may_concern(query) {
-            tripwire::check(query);
+            tripwire::check(query, flags);
         }
-        let mut context = listen(query);
-        if buffer::something_runs() || tripwire::is_for_a_role(query) {
+        hidden_detail::writes(query);
+        let mut context = listen();
+        if is_listened_to() {
             pg_sys::error_context_stack = &raw mut context;
         }
         match NEXT_START {
@@ -127,15 +128,20 @@ unsafe extern "C-unwind" fn run(
                 resume(query);
             }
         }
-        let mut context = listen(query);
-        if buffer::something_runs() || tripwire::is_for_a_role(query) {
+        let mut context = listen();
+        if is_listened_to() {
             pg_sys::error_context_stack = &raw mut context;
+        }
+        if tripwire::is_for_a_role(query) && settings::deny_role_switch() && tripwire::may_concern(query) {
+            tripwire::check_on(query);
         }
         let counts = reading::counts(query);
         if counts {
             reading::begins(query);
+            // What has run before goes on without workers, whose rows would not be counted.
+            (*query).already_executed = true;
         }
-        // What may run again runs without workers, whose rows would not be counted.
+        // Minor releases before 15.11 ask instead whether it may run again.
         let once = once && !counts;
         match NEXT_RUN {
             Some(next) => next(query, direction, count, once),
@@ -158,8 +164,8 @@ unsafe extern "C-unwind" fn run(
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
     unsafe {
         let covered = armed::enter(query as usize);
-        let mut context = listen(query);
-        if buffer::something_runs() || tripwire::is_for_a_role(query) {
+        let mut context = listen();
+        if is_listened_to() {
             pg_sys::error_context_stack = &raw mut context;
         }
         match NEXT_FINISH {
@@ -190,23 +196,28 @@ unsafe extern "C-unwind" fn end(query: *mut pg_sys::QueryDesc) {
     }
 }
 
+/// Whether errors of what runs now are to be heard of.
+fn is_listened_to() -> bool {
+    buffer::something_runs() || hidden_detail::is_due()
+}
+
 /// An error context entry that remembers the SQLSTATE (swallowed errors never reach a log, but they pass here) and takes
-/// values out of the message that the role of a query does not see clear; the query may be null. It
-/// lives in the hook's frame; PostgreSQL resets the stack itself when an ERROR jumps over it.
-pub unsafe fn listen(query: *mut pg_sys::QueryDesc) -> pg_sys::ErrorContextCallback {
+/// values out of the message that the role does not see clear. It lives in the hook's frame; PostgreSQL resets the stack
+/// itself when an ERROR jumps over it.
+pub fn listen() -> pg_sys::ErrorContextCallback {
     pg_sys::ErrorContextCallback {
         // Safe: reads a backend-local pointer.
         previous: unsafe { pg_sys::error_context_stack },
         callback: Some(on_error),
-        arg: query.cast(),
+        arg: std::ptr::null_mut(),
     }
 }
 
-unsafe extern "C-unwind" fn on_error(query: *mut c_void) {
+unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
     // Safe: an error context callback runs while an error is on PostgreSQL's stack.
     let code = unsafe { core_geterrcode() };
-    // Safe: null, or the query that runs in the frame that listens.
-    unsafe { tripwire::hide_values(query.cast(), code) };
+    // Safe: as above.
+    unsafe { hidden_detail::hide(code) };
     // Classes 00, 01 and 02 are no errors: notices pass here too.
     if code & 0xfff > 2 << 6 {
         outcome::notice_error(code);

@@ -48,7 +48,7 @@ pub unsafe fn inner_query(raw: *mut pg_sys::RawStmt) -> Option<Inner> {
 }
 
 /// EXPLAIN ANALYZE.
-unsafe fn executes(explain: &pg_sys::ExplainStmt) -> bool {
+pub unsafe fn executes(explain: &pg_sys::ExplainStmt) -> bool {
     // Safe: option nodes of the parser.
     unsafe {
         list::<pg_sys::DefElem>(explain.options)

@@ -10,7 +10,9 @@ use pgrx::pg_sys::{self, Oid, Query, RTEKind, RangeTblEntry};
 
 /// What the role does not see clear of an entry: nothing but zeroes where it sees all.
 pub struct Entry {
+    /// Those that are masked here come first; behind them what is shown because its owner asks.
     columns: *const Column,
+    masked: usize,
     count: usize,
     digest: u64,
     /// Columns that a condition compares as they are: bit n for column n.
@@ -20,16 +22,25 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether there is anything that the role does not see clear.
+    /// Whether anything is masked here.
     pub fn is_masked(&self) -> bool {
+        self.masked > 0
+    }
+    /// Whether there is anything that the role does not see clear, whoever asks here.
+    pub fn is_hidden(&self) -> bool {
         self.count > 0
     }
-    /// What the role sees of a column of the relation; None: the value.
+    /// What is shown of a column of the relation; None: the value.
     pub fn verdict(&self, number: i16) -> Option<Verdict> {
+        self.columns(self.masked).find(|column| column.number == number).map(|column| column.verdict)
+    }
+    /// Whether the role does not see a column clear, whoever asks here.
+    pub fn hides(&self, number: i16) -> bool {
+        self.columns(self.count).any(|column| column.number == number)
+    }
+    fn columns(&self, count: usize) -> impl Iterator<Item = Column> {
         // Safe: so many columns lie there, in the memory of the planner.
-        let columns = (0..self.count).map(|index| unsafe { *self.columns.add(index) });
-        let mut found = columns.filter(|column| column.number == number);
-        found.next().map(|column| column.verdict)
+        (0..count).map(|index| unsafe { *self.columns.add(index) })
     }
     /// Whether a condition may compare a column as it is.
     pub fn compares(&self, number: i16) -> bool {
@@ -37,6 +48,15 @@ impl Entry {
             && (1..64).contains(&number)
             && self.verdict(number).is_some_and(|verdict| verdict.predicate == Predicate::Equal)
     }
+}
+
+/// By whose rules columns are looked up.
+#[derive(Clone, Copy)]
+pub struct Eyes {
+    /// Who runs the statement.
+    pub role: Oid,
+    /// Whose question it is, if not the role's own: what this one may read and sees clear is clear.
+    pub asker: Oid,
 }
 
 /// A query and those around it.
@@ -49,7 +69,7 @@ pub struct Level {
 
 impl Level {
     /// `touched` is set if there is anything that some role does not see clear.
-    pub unsafe fn new(query: *mut Query, parent: *const Level, role: Oid, touched: &mut bool) -> Level {
+    pub unsafe fn new(query: *mut Query, parent: *const Level, eyes: Eyes, touched: &mut bool) -> Level {
         // Safe: a complete query; as many entries are made as its table has, and one for the index 0.
         unsafe {
             let tables = (*query).rtable;
@@ -60,7 +80,7 @@ impl Level {
                 let table = level.table(index as u32);
                 if (*table).rtekind == RTEKind::RTE_RELATION && is_masked((*table).relid) {
                     *touched = true;
-                    look_up(role, (*table).relid, entries.add(index));
+                    look_up(eyes, (*table).relid, entries.add(index));
                 }
             }
             if !(*query).onConflict.is_null() {
@@ -68,6 +88,12 @@ impl Level {
             }
             level
         }
+    }
+
+    /// Shows the values of its tables, for a question that gives them to nobody.
+    pub unsafe fn show(&self) {
+        // Safe: as many entries as were made.
+        unsafe { (1..=self.count()).for_each(|index| (*self.entry(index)).masked = 0) }
     }
 
     /// The level so many steps up; null if there are not so many.
@@ -108,16 +134,37 @@ unsafe fn length(list: *mut pg_sys::List) -> usize {
 
 /// Writes down what a role does not see clear of a relation.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn look_up(role: Oid, relation: Oid, entry: *mut Entry) {
+#[allow(improper_ctypes_definitions)] // called from Rust alone
+pub unsafe extern "C-unwind" fn look_up(eyes: Eyes, relation: Oid, entry: *mut Entry) {
     let policy = cache::policy();
-    let Some(columns) = policy.masks().and_then(|masks| masks.of(role, relation)) else { return };
+    let Some(masks) = policy.masks() else { return };
+    let Some(columns) = masks.of(eyes.role, relation) else { return };
+    let asked = eyes.asker != pg_sys::InvalidOid;
+    let theirs = if asked { masks.of(eyes.asker, relation) } else { None };
+    let is_theirs = |number: i16| theirs.iter().any(|columns| columns.iter().any(|column| column.number == number));
+    let shown = |column: &Column| asked && !is_theirs(column.number) && may_read(eyes.asker, relation, column.number);
+    let masked = columns.iter().filter(|column| !shown(column));
     // Safe: the entry is the caller's; the copy lies in the planner's memory, as long as the levels do.
     unsafe {
         let copy = node::array::<Column>(columns.len());
-        std::ptr::copy_nonoverlapping(columns.as_ptr(), copy, columns.len());
+        (*entry).masked = masked.clone().count();
+        for (place, column) in masked.chain(columns.iter().filter(|column| shown(column))).enumerate() {
+            copy.add(place).write(*column);
+        }
         (*entry).columns = copy;
         (*entry).count = columns.len();
         (*entry).digest = digest(&columns);
+    }
+}
+
+/// By the privileges of the catalog.
+fn may_read(role: Oid, relation: Oid, number: i16) -> bool {
+    let select = pg_sys::ACL_SELECT as pg_sys::AclMode;
+    let granted = pg_sys::AclResult::ACLCHECK_OK;
+    // Safe: look-ups of an existing relation.
+    unsafe {
+        pg_sys::pg_class_aclcheck(relation, role, select) == granted
+            || pg_sys::pg_attribute_aclcheck(relation, number, role, select) == granted
     }
 }
 

@@ -1,13 +1,13 @@
 //! Puts masks in the place of masked columns, everywhere in a query where its user's expressions stand: results,
-//! conditions, sorting, sub-queries, assignments. The checks of row security and of views, and the columns by which ON
-//! CONFLICT finds its index, are not the user's, and stay as they are.
+//! conditions, sorting, sub-queries, assignments. The checks of row security and of views are not the user's (`mask_check`),
+//! nor are the columns by which ON CONFLICT finds its index.
 //!
 //! Frames are plain and hold nothing to drop.
 
-use super::mask_level::Level;
+use super::mask_level::{Eyes, Level};
 use super::node::{self, Mutator};
 use super::statement::Source;
-use super::{facts, judge, list, mask_expression, mask_write, planner, utility};
+use super::{facts, judge, list, mask_check, mask_expression, mask_write, planner, utility};
 use crate::core::mask_rule::Predicate;
 use crate::core::tier::Tier;
 use crate::error::Fault;
@@ -26,10 +26,14 @@ pub struct Job {
     command: pg_sys::CmdType::Type,
     /// Whose masks these are.
     pub role: Oid,
+    /// Whose question is being worked on, if not the role's.
+    pub asker: Oid,
     /// The innermost query being worked on.
-    level: *const Level,
+    pub level: *const Level,
     /// Inside a condition, a sort or a group.
-    condition: bool,
+    pub condition: bool,
+    /// The query is one of the server's own that compares keys.
+    pub validates: bool,
     /// Something is touched that some role does not see clear.
     pub touched: bool,
     /// What the functions that were put into their places depend on.
@@ -46,12 +50,18 @@ impl Job {
                 length: (*query).stmt_len,
                 command: (*query).commandType,
                 role: raw::GetUserId(),
+                asker: pg_sys::InvalidOid,
                 level: std::ptr::null(),
                 condition: false,
+                validates: false,
                 touched: false,
                 global: std::ptr::null_mut(),
             }
         }
+    }
+
+    pub fn eyes(&self) -> Eyes {
+        Eyes { role: self.role, asker: self.asker }
     }
 
     /// The plan is this role's.
@@ -76,7 +86,11 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
         node::check_stack_depth();
         put_functions_in_place(query, job);
         let (outer, condition) = (job.level, job.condition);
-        let level = Level::new(query, outer, job.role, &mut job.touched);
+        let level = Level::new(query, outer, job.eyes(), &mut job.touched);
+        if std::mem::take(&mut job.validates) {
+            level.show();
+        }
+        mask_write::hold(&level);
         mask_write::check(&level, job);
         job.level = &level;
         job.condition = false;
@@ -94,7 +108,8 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
             (*conflict).onConflictWhere = conjuncts((*conflict).onConflictWhere, job);
         }
         (*query).onConflict = conflict;
-        list((*query).rtable).for_each(|entry| mask_entry(entry, job));
+        (1..=level.count()).for_each(|index| mask_entry(&level, index, job));
+        mask_check::checks(&level, job);
         mask_write::keep_unseen(&level);
         for index in 1..=level.count() {
             settle(&level, index, job.role);
@@ -103,13 +118,17 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
     }
 }
 
-/// What stands in an entry of the range table, but for the conditions that row security puts there.
-unsafe fn mask_entry(entry: *mut RangeTblEntry, job: &mut Job) {
+/// What stands in an entry of the range table.
+unsafe fn mask_entry(level: &Level, index: u32, job: &mut Job) {
     let context = (job as *mut Job).cast();
     // Safe: an entry of the query that is being masked.
     unsafe {
+        let entry = level.table(index);
         match (*entry).rtekind {
-            RTEKind::RTE_RELATION => (*entry).tablesample = mutate((*entry).tablesample.cast(), context).cast(),
+            RTEKind::RTE_RELATION => {
+                (*entry).tablesample = mutate((*entry).tablesample.cast(), context).cast();
+                mask_check::conditions(level, index, job);
+            }
             RTEKind::RTE_SUBQUERY => mask((*entry).subquery, job),
             RTEKind::RTE_JOIN => (*entry).joinaliasvars = mutate((*entry).joinaliasvars.cast(), context).cast(),
             RTEKind::RTE_FUNCTION => (*entry).functions = mutate((*entry).functions.cast(), context).cast(),
@@ -122,12 +141,12 @@ unsafe fn mask_entry(entry: *mut RangeTblEntry, job: &mut Job) {
 }
 
 /// Marks a masked entry, and demands no privilege on its masked columns: who may read anything of a table may see the masks
-/// of what he may not read, and compare as the rules let him.
+/// of what he may not read, and compare as the rules let him. Nor on what is clear here because its owner asks.
 unsafe fn settle(level: &Level, index: u32, role: Oid) {
     // Safe: as above.
     unsafe {
         let entry = &*level.entry(index);
-        if !entry.is_masked() {
+        if !entry.is_hidden() {
             return;
         }
         let table = level.table(index);
@@ -147,7 +166,7 @@ unsafe fn settle(level: &Level, index: u32, role: Oid) {
             demanded = node::bms_del_member(demanded, bit(0));
         }
         for number in 1..=count {
-            let masked = entry.verdict(number).is_some();
+            let masked = entry.hides(number);
             let readable = || node::pg_attribute_aclcheck((*table).relid, number, role, select) == granted;
             if masked && !readable() {
                 demanded = node::bms_del_member(demanded, bit(number));
@@ -212,7 +231,7 @@ pub unsafe extern "C-unwind" fn mutate(node: *mut Node, context: *mut c_void) ->
 }
 
 /// A condition: what is joined by AND is looked at by itself.
-unsafe fn conjuncts(node: *mut Node, job: &mut Job) -> *mut Node {
+pub unsafe fn conjuncts(node: *mut Node, job: &mut Job) -> *mut Node {
     // Safe: as above.
     unsafe {
         if node.is_null() || is_raw_equality(node, job) {
@@ -358,6 +377,8 @@ pub enum Refusal {
     Written,
     /// Nobody knows what a masked column would be there.
     Unknown,
+    /// A view of somebody who does not see it clear would be written through by it.
+    View,
 }
 
 /// Records the denial and raises; does not return.
@@ -384,6 +405,9 @@ pub unsafe extern "C-unwind" fn refuse(refusal: Refusal, relation: Oid, number: 
             .hint("Leave the column out of what is written, or write into a temporary table."),
         Refusal::Unknown => Fault::refused("statement refused: masks are not known for what it reads")
             .detail(format!("Role {role} does not see everything clear.")),
+        Refusal::View => Fault::refused("statement refused: a view with security_barrier asks for masked columns")
+            .detail(format!("{} has columns that are masked for role {role}.", utility::relation_name(relation)))
+            .hint("Write to the table, or through a view without security_barrier."),
     };
     judge::deny(record, fault)
 }

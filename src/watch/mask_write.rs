@@ -1,15 +1,134 @@
 //! Masks and writing. A mask is no value to be stored: it would be taken for one. And who read a row with masks may write
-//! it back whole: a mask that comes back to its own column changes nothing.
+//! it back whole: a mask that comes back to its own column changes nothing. Nor does `coalesce($1, phone)` for the column
+//! phone, or the arm of a CASE: the value that nobody looks at stays where it is.
 
 use super::mask_expression::{self, case};
 use super::mask_level::Level;
 use super::mask_query::{Job, Refusal, refuse};
 use super::{list, node};
-use pgrx::pg_sys::{self, CmdType, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry, TargetEntry, Var};
+use pgrx::pg_sys::{self, CmdType, List, Node, NodeTag, Oid, Param, Query, RTEKind, RangeTblEntry, TargetEntry, Var};
 use std::ffi::{CStr, c_int, c_void};
 
 /// How deep values are followed through sub-queries.
 const DEPTH: u32 = 64;
+
+/// Calls back for each assignment to a masked column.
+unsafe fn assignments(level: &Level, found: &mut dyn FnMut(*mut TargetEntry)) {
+    // Safe: a complete query; its target lists assign columns of the result relation.
+    unsafe {
+        let query = level.query;
+        let mut all = |targets: *mut List| {
+            let entry = &*level.entry((*query).resultRelation as u32);
+            list::<TargetEntry>(targets)
+                .filter(|target| !(**target).resjunk && entry.verdict((**target).resno).is_some())
+                .for_each(&mut *found);
+        };
+        if (*query).commandType == CmdType::CMD_UPDATE {
+            all((*query).targetList);
+        }
+        if !(*query).onConflict.is_null() {
+            all((*(*query).onConflict).onConflictSet);
+        }
+        list::<pg_sys::MergeAction>((*query).mergeActionList)
+            .filter(|action| (**action).commandType == CmdType::CMD_UPDATE)
+            .for_each(|action| all((*action).targetList));
+    }
+}
+
+/// What is assigned; for a column of a domain before it becomes one of its values, which what is stored there is already.
+unsafe fn assigned(target: *mut TargetEntry) -> *mut Node {
+    // Safe: cast after the tag.
+    unsafe {
+        let new = (*target).expr.cast::<Node>();
+        if (*new).type_ == NodeTag::T_CoerceToDomain {
+            return (*new.cast::<pg_sys::CoerceToDomain>()).arg.cast();
+        }
+        new
+    }
+}
+
+/// Calls back for each place below COALESCE and CASE whose value may be the value of the whole, unlooked at.
+unsafe fn results(node: *mut Node, found: &mut dyn FnMut(*mut *mut Node)) {
+    // Safe: each cast follows the tag.
+    unsafe {
+        if node.is_null() {
+            return;
+        }
+        let mut below = |place: *mut *mut Node| {
+            found(place);
+            results(*place, found);
+        };
+        match (*node).type_ {
+            NodeTag::T_CoalesceExpr => {
+                let arguments = (*node.cast::<pg_sys::CoalesceExpr>()).args;
+                let count = if arguments.is_null() { 0 } else { (*arguments).length as usize };
+                (0..count).for_each(|place| below((&raw mut (*(*arguments).elements.add(place)).ptr_value).cast()));
+            }
+            NodeTag::T_CaseExpr => {
+                let case = node.cast::<pg_sys::CaseExpr>();
+                list::<pg_sys::CaseWhen>((*case).args).for_each(|when| below((&raw mut (*when).result).cast()));
+                below((&raw mut (*case).defresult).cast());
+            }
+            NodeTag::T_RelabelType => results((*node.cast::<pg_sys::RelabelType>()).arg.cast(), found),
+            NodeTag::T_FuncExpr if is_length(node.cast()) => {
+                results((*(*(*node.cast::<pg_sys::FuncExpr>()).args).elements).ptr_value.cast(), found);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the server puts around a value of a type with a length, such as varchar(11).
+unsafe fn is_length(call: *mut pg_sys::FuncExpr) -> bool {
+    // Safe: a call of the query.
+    unsafe {
+        (*call).funcid.to_u32() < pg_sys::FirstNormalObjectId
+            && (*call).funcformat == pg_sys::CoercionForm::COERCE_IMPLICIT_CAST
+            && !(*call).args.is_null()
+            && node::exprType((*(*(*call).args).elements).ptr_value.cast()) == (*call).funcresulttype
+    }
+}
+
+/// Takes the old value out of an assignment to its own column, so that it is neither masked nor taken for a mask: a
+/// parameter stands there that no query has, until `keep_unseen` puts the value back. Looks at the query before it is masked.
+pub unsafe fn hold(level: &Level) {
+    // Safe: a complete query; the new node is like those of the parser.
+    unsafe {
+        let index = (*level.query).resultRelation;
+        assignments(level, &mut |target| {
+            results(assigned(target), &mut |place| {
+                let var = node::bare(*place).cast::<Var>();
+                if !var.is_null()
+                    && (*var).xpr.type_ == NodeTag::T_Var
+                    && ((*var).varno, (*var).varattno, (*var).varlevelsup) == (index, (*target).resno, 0)
+                {
+                    let held = node::make::<Param>(NodeTag::T_Param);
+                    (*held).paramkind = pg_sys::ParamKind::PARAM_EXEC;
+                    (*held).paramid = HELD - c_int::from((*target).resno);
+                    (*held).paramtype = (*var).vartype;
+                    (*held).paramtypmod = (*var).vartypmod;
+                    (*held).paramcollid = (*var).varcollid;
+                    (*held).location = -1;
+                    put_in(place, held.cast());
+                }
+            });
+        });
+    }
+}
+
+/// Numbers of parameters below this stand for old values; parameters of queries count from 0.
+const HELD: c_int = -1000;
+
+/// Into the place of a column, below what only renames its type.
+unsafe fn put_in(mut place: *mut *mut Node, node: *mut Node) {
+    // Safe: each cast follows the tag.
+    unsafe {
+        while (**place).type_ == NodeTag::T_RelabelType {
+            place = (&raw mut (*(*place).cast::<pg_sys::RelabelType>()).arg).cast();
+        }
+        *place = node;
+    }
+}
 
 /// Refuses to store masks, but in temporary tables. Looks at the query before it is masked.
 pub unsafe fn check(level: &Level, job: &mut Job) {
@@ -123,7 +242,7 @@ impl Search {
         // Safe: as above; the level lives while it is looked at.
         unsafe {
             let mut touched = false;
-            let level = Level::new(query, around, (*self.job).role, &mut touched);
+            let level = Level::new(query, around, (*self.job).eyes(), &mut touched);
             let outer = std::mem::replace(&mut self.level, &level);
             let found = if (*query).setOperations.is_null() {
                 let outputs = if (*query).commandType == CmdType::CMD_SELECT {
@@ -195,39 +314,28 @@ unsafe extern "C-unwind" fn value(node: *mut Node, context: *mut c_void) -> bool
 pub unsafe fn keep_unseen(level: &Level) {
     // Safe: a complete query.
     unsafe {
-        let query = level.query;
-        if (*query).commandType == CmdType::CMD_UPDATE {
-            keep(level, (*query).targetList);
-        }
-        if !(*query).onConflict.is_null() {
-            keep(level, (*(*query).onConflict).onConflictSet);
-        }
-        for action in list::<pg_sys::MergeAction>((*query).mergeActionList) {
-            if (*action).commandType == CmdType::CMD_UPDATE {
-                keep(level, (*action).targetList);
-            }
-        }
-    }
-}
-
-unsafe fn keep(level: &Level, targets: *mut List) {
-    // Safe: a target list that assigns columns of the result relation.
-    unsafe {
         let index = (*level.query).resultRelation as u32;
-        let entry = &*level.entry(index);
-        if !entry.is_masked() {
-            return;
-        }
-        for target in list::<TargetEntry>(targets).filter(|target| !(**target).resjunk) {
-            let Some(verdict) = entry.verdict((*target).resno) else { continue };
-            let new = (*target).expr.cast::<Node>();
+        assignments(level, &mut |target| {
             let old = old_value(level, index, (*target).resno);
+            results(assigned(target), &mut |place| put_back(place, old));
+            let Some(verdict) = (*level.entry(index)).verdict((*target).resno) else { return };
+            let new = (*target).expr.cast::<Node>();
             let mask = mask_expression::masked(old, verdict);
             let test = equal(new, mask, (*old).vartype, (*old).varcollid);
             if !test.is_null() && !node::contain_volatile_functions(new) {
                 let kept = case(test, old.cast(), node::copy(new), (*old).vartype, (*old).varcollid);
                 (*target).expr = kept.cast();
             }
+        });
+    }
+}
+
+unsafe fn put_back(place: *mut *mut Node, old: *mut Var) {
+    // Safe: a place of the assignment; cast after the tag.
+    unsafe {
+        let held = node::bare(*place).cast::<Param>();
+        if !held.is_null() && (*held).xpr.type_ == NodeTag::T_Param && (*held).paramid < HELD {
+            put_in(place, node::copy(old).cast());
         }
     }
 }

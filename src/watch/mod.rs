@@ -16,10 +16,13 @@ pub mod facts;
 pub mod function;
 pub mod granted;
 mod handed;
+mod hidden_detail;
 mod inner_query;
 pub mod judge;
+mod key_validation;
 pub mod label;
 pub mod login;
+mod mask_check;
 mod mask_expression;
 mod mask_level;
 mod mask_query;
@@ -54,6 +57,7 @@ pub fn init() {
     function::init();
     transaction::init();
     login::init();
+    hidden_detail::init();
 }
 
 /// True where the policy has nothing to say: own SQL, the sequencer, an extension's script (CREATE and ALTER EXTENSION

@@ -20,6 +20,7 @@ unsafe extern "C-unwind" {
     pub fn lappend(list: *mut List, item: *mut c_void) -> *mut List;
     pub fn list_concat(list: *mut List, more: *const List) -> *mut List;
     pub fn pstrdup(text: *const c_char) -> *mut c_char;
+    pub fn equal(one: *const c_void, other: *const c_void) -> bool;
     pub fn exprType(node: *const Node) -> Oid;
     pub fn exprCollation(node: *const Node) -> Oid;
     pub fn makeFuncExpr(function: Oid, result: Oid, arguments: *mut List, collation: Oid, input_collation: Oid,

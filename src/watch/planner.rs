@@ -5,6 +5,7 @@
 //! A statement on nothing that is masked leaves at once. Checks of foreign keys compare real values. Frames are plain and
 //! hold nothing to drop, so that errors of the server pass untouched.
 
+use super::key_validation;
 use super::mask_query::{self, Job};
 use super::node::{self, Walker};
 use super::statement::is_key_query;
@@ -42,6 +43,7 @@ unsafe extern "C-unwind" fn plan(
         let mut job = Job::new(text, query);
         let masked = cache::if_fresh(cache::Policy::is_masked) != Some(false);
         if masked && !standing_aside() && !is_key_query(text) && may_concern(query) {
+            job.validates = key_validation::is_running(text);
             mask_query::mask(query, &mut job);
         }
         let plan = match NEXT {

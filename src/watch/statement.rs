@@ -161,7 +161,7 @@ fn looks_like_key_check(text: &str) -> bool {
 }
 
 /// What follows a quoted name that holds no quote itself.
-fn quoted(text: &str) -> Option<&str> {
+pub fn quoted(text: &str) -> Option<&str> {
     let (name, rest) = text.strip_prefix('"')?.split_once('"')?;
     (!name.is_empty() && !rest.starts_with('"')).then_some(rest)
 }

@@ -2,7 +2,7 @@
 //!
 //! At COMMIT and ABORT nothing may raise (PostgreSQL would panic): only lanes are written there.
 
-use super::{apply, executor, reading, rows};
+use super::{apply, executor, hidden_detail, reading, rows};
 use crate::audit::buffer;
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
@@ -131,6 +131,7 @@ fn ended() {
     executor::transaction_ended();
     rows::transaction_ended();
     reading::transaction_ended();
+    hidden_detail::transaction_ended();
     apply::transaction_ended();
     crate::person::last::transaction_ended();
     // A command that commits while it runs has its record still to come.

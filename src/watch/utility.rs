@@ -10,7 +10,9 @@ use super::judge::{self, RelationLimit};
 use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
-use super::{copy_data, copy_masked, executor, reading, rows, standing_aside, transaction};
+use super::{
+    copy_data, copy_masked, executor, hidden_detail, inner_query, reading, rows, standing_aside, transaction, tripwire,
+};
 use crate::audit::buffer;
 use crate::backend::backend_local;
 use crate::core::rule::Group;
@@ -56,6 +58,18 @@ struct Allowed {
     met: Option<Vec<String>>,
     /// What it gives to roles for a time.
     coming: Vec<Coming>,
+    kind: Kind,
+}
+
+/// What the hooks on plans need to know of the command that runs them.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// ALTER TABLE.
+    Alters,
+    /// EXPLAIN ANALYZE.
+    Analyzes,
+    #[default]
+    Other,
 }
 
 backend_local! {
@@ -84,8 +98,8 @@ unsafe extern "C-unwind" fn process_utility(
         let armed = armed::is_armed() && super::armed::command_starts(statement, source, context);
         let statement = copy_masked::in_place_of(statement);
         let watched = decide(statement, source, context);
-        let mut callback = listen(std::ptr::null_mut());
-        if buffer::something_runs() {
+        let mut callback = listen();
+        if buffer::something_runs() || hidden_detail::is_due() {
             pg_sys::error_context_stack = &raw mut callback;
         }
         match NEXT {
@@ -140,6 +154,10 @@ unsafe extern "C-unwind" fn decide(
         let source = Source::new(source, (*statement).stmt_location, (*statement).stmt_len);
         if (*node).type_ == NodeTag::T_FetchStmt {
             judge::fetch(&source);
+            if settings::deny_role_switch() {
+                let name = (*node.cast::<pg_sys::FetchStmt>()).portalname;
+                tripwire::check_held(CStr::from_ptr(name), &source);
+            }
         }
         if sets_only_the_session((*node).type_) {
             forget_step_up(node);
@@ -151,6 +169,7 @@ unsafe extern "C-unwind" fn decide(
         }
         guard_installation(node);
         let policy = cache::policy();
+        hidden_detail::consider(&policy);
         let tag = tag_of(node);
         judge::refuse_stopped(&policy, tag, &source);
         let facts = of_utility(node, &policy);
@@ -220,7 +239,9 @@ unsafe fn begin(
 fn allow(statement: *mut pg_sys::PlannedStmt, allowed: Allowed) {
     // Safe: plain getter.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
-    let allowed = Allowed { statement: statement as usize, subtransaction, ..allowed };
+    // Safe: the statement is complete.
+    let kind = unsafe { kind_of((*statement).utilityStmt) };
+    let allowed = Allowed { statement: statement as usize, subtransaction, kind, ..allowed };
     transaction::concern();
     ALLOWED.with_borrow_mut(|all| all.push(allowed));
 }
@@ -278,6 +299,22 @@ pub fn allows(root: pg_sys::Oid) -> bool {
 /// Whether the innermost running command leaves the rows of the plans it runs in a table.
 pub fn keeps_rows() -> bool {
     ALLOWED.with_borrow(|all| all.last().is_some_and(|allowed| allowed.keeps_rows))
+}
+
+unsafe fn kind_of(node: *mut pg_sys::Node) -> Kind {
+    // Safe: cast after the tag.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_AlterTableStmt => Kind::Alters,
+            NodeTag::T_ExplainStmt if inner_query::executes(&*node.cast()) => Kind::Analyzes,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// What the innermost running command is.
+pub fn innermost() -> Kind {
+    ALLOWED.with_borrow(|all| all.last().map(|allowed| allowed.kind).unwrap_or_default())
 }
 
 /// A failed command leaves nothing behind. Called where a transaction ends or fails.

@@ -20,6 +20,7 @@ tests! {
     partitions_follow_their_root,
     policies_that_are_there_are_not_opened,
     the_matrix_and_the_masks_agree,
+    what_is_inherited_beneath_a_mask_is_said,
     pg_stats_tell_a_masked_role_nothing,
     errors_tell_a_masked_role_no_other_values,
     whom_row_security_stops_from_copy_from_is_said,
@@ -185,6 +186,24 @@ fn the_matrix_and_the_masks_agree() {
     set_up(&school, "DELETE FROM steward.mask_rule");
     apply(&school);
     assert!(natively(&school, "clerk_zhao", "phone"));
+}
+
+/// No privilege on the table closes it without taking it from those who see clear.
+fn what_is_inherited_beneath_a_mask_is_said() {
+    let school = masked();
+    set_up(&school, "CREATE ROLE helpers; GRANT SELECT ON app.student TO helpers; GRANT helpers TO clerk_zhao");
+    apply(&school);
+    assert!(natively(&school, "clerk_zhao", "phone"), "the hook alone masks it");
+    let remarks = "SELECT coalesce(string_agg(role_id || ': ' || reason, ';'), '') FROM steward.plan()
+        WHERE command IS NULL AND reason LIKE 'inherits%'";
+    let said: String = school.ask(remarks);
+    assert!(
+        said.starts_with("clerk_zhao: inherits SELECT (id_card, phone) from helpers")
+            && said.contains("REVOKE helpers FROM clerk_zhao"),
+        "{said}"
+    );
+    set_up(&school, "REVOKE helpers FROM clerk_zhao");
+    assert_eq!(school.ask::<String>(remarks), "");
 }
 
 fn pg_stats_tell_a_masked_role_nothing() {

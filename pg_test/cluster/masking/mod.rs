@@ -3,12 +3,16 @@
 //!
 //! Student 7 has the phone number 13800000007 and the identity number 110101201001010007.
 
+pub mod asked;
 pub mod cached_plan;
 pub mod condition;
+pub mod constraint;
 pub mod copied;
 pub mod documented;
 pub mod path;
+pub mod role;
 pub mod rule;
+pub mod unlabelled;
 pub mod written;
 
 use postgres::error::SqlState;

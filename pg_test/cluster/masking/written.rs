@@ -7,6 +7,7 @@ tests! {
     a_mask_is_not_stored,
     an_upsert,
     a_row_that_is_written_back_whole,
+    what_is_not_given_stays,
     a_row_lock_is_taken,
     an_error_shows_no_other_column,
 }
@@ -111,6 +112,61 @@ fn a_row_that_is_written_back_whole() {
         .execute("UPDATE desk.student SET phone = $1, id_card = NULL WHERE id = 7", &[&"13900000007"])
         .expect("a new number");
     assert_eq!(shown(&mut school.superuser(), stored), "student 7|NULL|13900000007|8");
+}
+
+/// Applications say `coalesce($1, phone)` for what they may have nothing new for.
+fn what_is_not_given_stays() {
+    let school = desk_with(
+        "CREATE DOMAIN desk.number AS text CHECK (VALUE <> ''); ALTER TABLE desk.student ADD other desk.number DEFAULT '13800000007';
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.student.other IS 'phone'",
+    );
+    let mut clerk = school.session("cs");
+    let stored = "SELECT name, id_card, phone FROM desk.student WHERE id = 7";
+    let whole = "student 7|110101201001010007|13800000007";
+    let update = "UPDATE desk.student SET phone = coalesce($1, phone), id_card = coalesce($2, id_card),
+        name = CASE WHEN $3 THEN 'renamed' ELSE name END WHERE id = 7";
+    let card: Option<String> = None;
+    for phone in [None, Some("138****0007")] {
+        assert_eq!(clerk.execute(update, &[&phone, &card, &false]).expect("nothing new"), 1);
+        assert_eq!(shown(&mut school.superuser(), stored), whole, "{phone:?}");
+    }
+    for same in [
+        "UPDATE desk.student SET phone = CASE WHEN random() > 2 THEN 'x' ELSE phone END WHERE id = 7",
+        "UPDATE desk.student SET phone = CASE score WHEN 7 THEN coalesce(NULL, phone) END WHERE id = 7",
+        "UPDATE desk.student SET phone = coalesce(o.note, student.phone) FROM (SELECT NULL AS note) o WHERE id = 7",
+        "INSERT INTO desk.student VALUES (7, 1, 'x', '', '') ON CONFLICT (id) DO UPDATE
+            SET phone = coalesce(nullif(EXCLUDED.phone, ''), student.phone), id_card = coalesce(nullif(EXCLUDED.id_card, ''), student.id_card)",
+        "MERGE INTO desk.student t USING (VALUES (7, NULL)) s(id, phone) ON t.id = s.id WHEN MATCHED THEN UPDATE SET phone = coalesce(s.phone, t.phone)",
+    ] {
+        shown(&mut clerk, same);
+        assert_eq!(shown(&mut school.superuser(), stored), whole, "{same}");
+    }
+    let given = "UPDATE desk.student SET phone = coalesce('13900000007', phone) WHERE id = 7 RETURNING phone";
+    assert_eq!(shown(&mut clerk, given), "139****0007");
+    shown(&mut clerk, "UPDATE desk.student SET other = coalesce(NULL, other)");
+    assert_eq!(shown(&mut school.superuser(), "SELECT DISTINCT other FROM desk.student"), "13800000007");
+    clerk
+        .batch_execute(
+            "CREATE FUNCTION desk.tell(text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''told %'', $1; END';
+             CREATE DOMAIN desk.told AS text CHECK (desk.tell(VALUE))",
+        )
+        .expect("a domain that tells");
+    // What looks at the value, or stores it elsewhere, gets the mask, and that is not stored.
+    for write in [
+        "UPDATE desk.student SET note = coalesce(NULL, phone)",
+        "UPDATE desk.student SET phone = coalesce(NULL, upper(phone))",
+        "UPDATE desk.student SET phone = coalesce(NULL, id_card)",
+        "UPDATE desk.student SET phone = coalesce(NULL, phone::desk.told)",
+        "UPDATE desk.student SET phone = coalesce(NULL, phone::varchar(3))",
+        "UPDATE desk.student SET phone = greatest(phone, '1')",
+        "UPDATE desk.student SET phone = CASE WHEN phone = '13900000007' THEN '1' ELSE phone END",
+        "UPDATE desk.student SET phone = nullif(phone, '13900000007')",
+        "UPDATE desk.student SET phone = coalesce(NULL, o.phone) FROM desk.student o WHERE o.id = student.id + 1",
+        "UPDATE desk.student SET phone = coalesce(NULL, (SELECT o.phone FROM desk.student o WHERE o.id = 8))",
+        "INSERT INTO desk.student (id, school_id, name, phone) SELECT 300, 1, 'x', coalesce(NULL, phone) FROM desk.student WHERE id = 7",
+    ] {
+        refused(&mut clerk, write, "would store a mask");
+    }
 }
 
 /// Case 19.
