@@ -30,6 +30,7 @@ mod chain;
 mod check;
 mod checklist;
 mod cluster;
+mod condition;
 mod connections;
 mod copies;
 mod courses;
@@ -124,6 +125,7 @@ fn main() {
         check::tests(),
         checklist::tests(),
         copies::tests(),
+        condition::tests(),
         connections::tests(),
         courses::tests(),
         crash::tests(),
