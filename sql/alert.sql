@@ -72,6 +72,28 @@ INSERT INTO steward.alert_condition (name, longer_than) VALUES
     ('REPLICATION LAG', '5 seconds'), ('STANDBY MISSING', '5 seconds'), ('ARCHIVE FAILING', '1 minute'), ('ARCHIVE LATE', '15 minutes'),
     ('CHECK OVERDUE', '25 hours'), ('VERIFICATION OVERDUE', '25 hours'), ('SEQUENCER LAG', '30 seconds');
 
+-- Questions of auditors; see steward.alert_query.
+CREATE TABLE steward._alert_query (
+    name    text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
+    level   text NOT NULL CHECK (level IN ('minor', 'important', 'major')),
+    query   text NOT NULL,
+    every   interval NOT NULL CHECK (every >= interval '1 minute' AND every <= interval '1 year'),
+    timeout interval NOT NULL CHECK (timeout > interval '0' AND timeout <= interval '1 minute'),
+    enabled boolean NOT NULL,
+    owner   regrole NOT NULL,
+    set_by  text NOT NULL
+);
+COMMENT ON TABLE steward._alert_query IS 'Questions whose answers are alerts. Written by steward.set_alert_query and steward.drop_alert_query only; read through steward.alert_query.';
+
+CREATE TABLE steward._alert_query_run (
+    name       text PRIMARY KEY,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz,
+    rows       bigint,
+    failure    text
+);
+COMMENT ON TABLE steward._alert_query_run IS 'The last run of each question. Written by the sequencer, which starts it, and by the worker.';
+
 CREATE TABLE steward._condition (
     name    text NOT NULL,
     subject text NOT NULL,
@@ -135,6 +157,20 @@ CREATE FUNCTION steward.drop_alert_rule(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_alert_rule_wrapper';
 COMMENT ON FUNCTION steward.drop_alert_rule IS 'Removes an alert rule; its alerts stay. 42704 if there is none. Callers as steward.set_alert_rule.';
 
+CREATE VIEW steward.alert_query WITH (security_barrier) AS
+    SELECT q.name, q.level, q.query, q.every, q.timeout, q.enabled, q.owner, q.set_by, r.started_at, r.ended_at, r.rows, r.failure
+    FROM steward._alert_query q LEFT JOIN steward._alert_query_run r USING (name) WHERE (SELECT steward._may_see_alerts());
+COMMENT ON VIEW steward.alert_query IS 'Questions of auditors, each asked every so often by a worker of its own, as its owner, in a transaction that can only read; every row of the answer is an alert about its first column. Of the last run: when it began and ended, how many rows (100 at most) there were, why it failed. For those who see alerts.';
+
+CREATE FUNCTION steward.set_alert_query(name text, level text, query text, every interval DEFAULT '5 minutes',
+    timeout interval DEFAULT '10 seconds', enabled boolean DEFAULT true) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'set_alert_query_wrapper';
+COMMENT ON FUNCTION steward.set_alert_query IS 'Creates or replaces a question of the caller''s own: a single SELECT on schema steward and the catalog, with the caller''s rights, and no volatile function. What fails or takes longer than timeout is an alert too. For persons with the capability audit, ten enabled ones in all. 22023 for any other query, 42501 for somebody else''s, 23514 for less than a minute.';
+
+CREATE FUNCTION steward.drop_alert_query(name text) RETURNS void
+    LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_alert_query_wrapper';
+COMMENT ON FUNCTION steward.drop_alert_query IS 'Removes a question; its alerts stay. 42704 if there is none. For its owner; others as steward.protect.';
+
 CREATE FUNCTION steward.set_alert_condition(name text, longer_than interval DEFAULT NULL, enabled boolean DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_alert_condition_wrapper';
 COMMENT ON FUNCTION steward.set_alert_condition IS 'How long a condition of steward.alert_condition may last before it is recorded, and whether it is asked at all; NULL: as it is. 42704 for none of these. Callers as steward.protect.';
@@ -164,10 +200,11 @@ CREATE VIEW steward.alert_outbox WITH (security_barrier) AS
     WHERE delivered_at IS NULL AND closed_at IS NULL AND (SELECT steward._may_send_alerts());
 COMMENT ON VIEW steward.alert_outbox IS 'Open alerts that nobody has sent yet: NOTIFY steward_alert says that there is one, steward.confirm_delivery(id) that it is sent. Whom they are about stays in steward.alert. For superusers, persons with the capability audit or configure, and the post service; nobody else sees a row.';
 
-REVOKE ALL ON steward.holiday, steward.alert_condition, steward._condition, steward.alert_rule, steward._alert, steward.alert, steward.alert_outbox FROM PUBLIC;
-GRANT SELECT ON steward.holiday, steward.alert_condition, steward.alert_rule, steward.alert, steward.alert_outbox TO PUBLIC;
+REVOKE ALL ON steward.holiday, steward.alert_condition, steward._condition, steward._alert_query, steward._alert_query_run, steward.alert_query,
+    steward.alert_rule, steward._alert, steward.alert, steward.alert_outbox FROM PUBLIC;
+GRANT SELECT ON steward.alert_query, steward.holiday, steward.alert_condition, steward.alert_rule, steward.alert, steward.alert_outbox TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_alerts, steward._may_send_alerts, steward.set_alert_rule, steward.drop_alert_rule,
-    steward.set_alert_condition, steward.set_holiday, steward.drop_holiday, steward.acknowledge, steward.close_alert, steward.confirm_delivery FROM PUBLIC;
+    steward.set_alert_query, steward.drop_alert_query, steward.set_alert_condition, steward.set_holiday, steward.drop_holiday, steward.acknowledge, steward.close_alert, steward.confirm_delivery FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward._may_see_alerts, steward._may_send_alerts, steward.acknowledge, steward.close_alert,
     steward.confirm_delivery TO PUBLIC;
 
@@ -176,6 +213,7 @@ CREATE FUNCTION steward._make_way_alert() RETURNS trigger LANGUAGE plpgsql SET s
 BEGIN
     CASE TG_TABLE_NAME
         WHEN 'holiday' THEN DELETE FROM steward.holiday h WHERE h.day = NEW.day;
+        WHEN '_alert_query' THEN DELETE FROM steward._alert_query q WHERE q.name = NEW.name;
         WHEN 'alert_condition' THEN DELETE FROM steward.alert_condition c WHERE c.name = NEW.name;
         ELSE DELETE FROM steward.alert_rule r WHERE r.name = NEW.name;
     END CASE;
@@ -187,5 +225,7 @@ CREATE TRIGGER make_way BEFORE INSERT ON steward.alert_rule FOR EACH ROW EXECUTE
 CREATE TRIGGER make_way BEFORE INSERT ON steward.holiday FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
 CREATE TRIGGER make_way BEFORE INSERT ON steward.alert_condition FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
 SELECT pg_catalog.pg_extension_config_dump('steward.alert_rule', '');
+CREATE TRIGGER make_way BEFORE INSERT ON steward._alert_query FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
 SELECT pg_catalog.pg_extension_config_dump('steward.holiday', '');
+SELECT pg_catalog.pg_extension_config_dump('steward._alert_query', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.alert_condition', '');

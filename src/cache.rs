@@ -723,6 +723,7 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("accept_configuration", privilege("ACCEPT CONFIGURATION")),
         ("set_alert_rule", privilege("SET ALERT RULE")),
         ("drop_alert_rule", privilege("REMOVE ALERT RULE")),
+        ("drop_alert_query", privilege("REMOVE ALERT QUERY")),
         ("set_alert_condition", privilege("SET ALERT CONDITION")),
         ("set_holiday", privilege("SET HOLIDAY")),
         ("drop_holiday", privilege("REMOVE HOLIDAY")),

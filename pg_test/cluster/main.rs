@@ -18,6 +18,7 @@ mod access;
 mod account;
 mod activation;
 mod alert;
+mod alert_query;
 mod application;
 mod approval_defects;
 mod approval_rule;
@@ -105,6 +106,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let subjects = [
         alert::tests(),
+        alert_query::tests(),
         activation::tests(),
         access::floor::tests(),
         access::lint::tests(),

@@ -43,7 +43,7 @@ struct Who {
 
 /// What it is about.
 #[derive(Clone, Default)]
-struct What {
+pub(super) struct What {
     operation_type: Rc<str>,
     relation: Option<Rc<str>>,
     rules: Rules,
@@ -52,12 +52,19 @@ struct What {
     text: u64,
 }
 
+impl What {
+    /// Of no record.
+    pub(super) fn of(operation_type: &str) -> What {
+        What { operation_type: operation_type.into(), ..What::default() }
+    }
+}
+
 /// What one round has to say of a rule and a subject.
-struct Raised {
-    times: i64,
-    first: i64,
-    last: i64,
-    what: What,
+pub(super) struct Raised {
+    pub(super) times: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) what: What,
 }
 
 #[derive(Default)]
@@ -345,7 +352,7 @@ fn told_of(client: &mut SpiClient<'_>, query: &str) -> Outcome<Vec<(i64, String,
 }
 
 /// What became of something raised.
-enum Written {
+pub(super) enum Written {
     New(i64),
     Counted,
     /// Somebody's transaction holds the row.
@@ -361,7 +368,7 @@ macro_rules! same_case {
 }
 
 impl Raised {
-    fn write(&self, client: &mut SpiClient<'_>, rule: &Rule, subject: &str) -> Outcome<Written> {
+    pub(super) fn write(&self, client: &mut SpiClient<'_>, rule: &Rule, subject: &str) -> Outcome<Written> {
         let case = || [rule.name.as_str().into(), subject.into(), rule.within.into()];
         let held = concat!("SELECT id", same_case!(), " ORDER BY id DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED");
         if let Some(row) = own::query(client, held, &case())?.next() {
@@ -394,7 +401,7 @@ impl Raised {
 }
 
 /// Whom it is about is for those who may read the table.
-fn tell(event: &str, id: i64, rule: &str, level: &str) {
+pub(super) fn tell(event: &str, id: i64, rule: &str, level: &str) {
     listeners::tell(json!({ "alert": rule, "event": event, "id": id, "level": level }).to_string());
 }
 

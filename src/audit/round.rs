@@ -12,7 +12,7 @@ use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
 use super::{incarnation, journal, offset, segment, start};
 use crate::alert::condition::Conditions;
-use crate::alert::{listeners, watch::Watch};
+use crate::alert::{listeners, query::Queries, watch::Watch};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
@@ -58,6 +58,7 @@ pub(super) struct Rounds {
     logins: Keeper,
     alerts: Watch,
     conditions: Conditions,
+    queries: Queries,
 }
 
 /// What a transaction did that must be followed up after its commit.
@@ -90,6 +91,7 @@ impl Rounds {
             logins: Keeper::default(),
             alerts: Watch::default(),
             conditions: Conditions::default(),
+            queries: Queries::default(),
         }
     }
 
@@ -117,11 +119,13 @@ impl Rounds {
 
     fn tend_alerts(&mut self) {
         if self.ledger.is_some() {
-            let alerts = &mut self.alerts;
+            let (alerts, queries) = (&mut self.alerts, &mut self.queries);
             transaction(|| {
                 alerts.tend();
+                queries.look();
                 Ok(())
             });
+            queries.launch();
         }
     }
 
