@@ -51,6 +51,8 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('missed_check', 'important', '{server}', '{CHECK OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('missed_verification', 'important', '{server}', '{VERIFICATION OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('injection_pattern', 'important', '{server}', '{INJECTION PATTERN}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('syntax_errors', 'minor', '{login}', '{SYNTAX ERRORS}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('missed_job', 'important', '{server}', '{JOB OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('sequencer_lag', 'important', '{server}', '{SEQUENCER LAG}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour');
 INSERT INTO steward.alert_rule (name, level, kinds, except_posts, more_rows) VALUES
     ('many_rows', 'important', '{statement}', '{service}', 10000);
@@ -70,7 +72,8 @@ CREATE TABLE steward.alert_condition (
 COMMENT ON TABLE steward.alert_condition IS 'What of the server itself is recorded once it lasts longer than this, with FAILURE, and at its end, with SUCCESS; alert rules speak of these records. Looked at every five seconds. Written by steward.set_alert_condition only.';
 INSERT INTO steward.alert_condition (name, longer_than) VALUES
     ('REPLICATION LAG', '5 seconds'), ('STANDBY MISSING', '5 seconds'), ('ARCHIVE FAILING', '1 minute'), ('ARCHIVE LATE', '15 minutes'),
-    ('CHECK OVERDUE', '25 hours'), ('VERIFICATION OVERDUE', '25 hours'), ('SEQUENCER LAG', '30 seconds');
+    ('CHECK OVERDUE', '25 hours'), ('VERIFICATION OVERDUE', '25 hours'), ('SEQUENCER LAG', '30 seconds'),
+    ('JOB OVERDUE', '1 second');
 
 -- Questions of auditors; see steward.alert_query.
 CREATE TABLE steward._alert_query (

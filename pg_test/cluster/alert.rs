@@ -31,6 +31,7 @@ tests! {
     a_check_that_did_not_come_is_told,
     what_comes_long_after_an_answer_is_a_new_alert,
     injected_sql_is_suspected_once_of_each_person,
+    syntax_errors_one_after_the_other_are_told,
 }
 
 /// A school in which it is this hour now, active.
@@ -315,7 +316,7 @@ fn rules_are_set_by_the_policy_only() {
             assert!(session.execute(call, &[]).is_err(), "{login}: {call}");
         }
     }
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 21);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 23);
 }
 
 /// Manual 2.1: «设置监控规则» is the auditor's.
@@ -342,7 +343,7 @@ fn an_auditor_adds_rules_and_weakens_none() {
         "",
     );
     auditor.execute("SELECT steward.drop_alert_rule('clerks')", &[]).expect("dropped");
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 21);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 23);
     assert_eq!(
         school.records(
             "operation_type IN ('set_alert_rule', 'drop_alert_rule') AND person = 'Qian' AND result = 'SUCCESS'"
@@ -480,4 +481,23 @@ fn injected_sql_is_suspected_once_of_each_person() {
     let expected = |login| format!(r#"{login}; SELECT name FROM app.student WHERE name = ? OR ? = ?; ["tautology"]"#);
     assert_eq!(school.ask::<String>(told), format!("{}\n{}", expected("clerk_zhao"), expected("teacher_wang")));
     assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
+fn syntax_errors_one_after_the_other_are_told() {
+    let school = school_at(12);
+    let mut teacher = school.session("teacher_wang");
+    let mut probe = |times: usize| {
+        for _ in 0..times {
+            assert!(teacher.batch_execute("SELECT name FROM app.student WHERE id = 7'").is_err());
+        }
+    };
+    probe(4);
+    // What a function of somebody else's makes of its text is not the client's.
+    let mut clerk = school.session("clerk_zhao");
+    for _ in 0..6 {
+        assert!(clerk.batch_execute("DO $$ BEGIN EXECUTE 'SELEC 1'; END $$").is_err());
+    }
+    assert_eq!(alerts(&school), [""; 0]);
+    probe(3);
+    assert_eq!(alerts(&school), ["syntax_errors Wang 1"]);
 }

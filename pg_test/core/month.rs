@@ -177,11 +177,12 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     let login = |what, outcome| Event { kind: Kind::Login, post: None, ..said(what, "mallory", outcome, at(17, 3, 0)) };
     events.extend([login("LOGIN", Outcome::Failure), login("LOGIN FAILURES", Outcome::Failure)]);
     events.push(login("PERMISSION FAILURES", Outcome::Failure));
+    events.push(login("SYNTAX ERRORS", Outcome::Failure));
     events.push(Event { operation_type: "OUT OF SCOPE", ..look("Wang", "teacher", at(18, 8, 0)) });
     let opened = |outcome| Event { kind: Kind::Operation, outcome, ..said("BREAK GLASS", "Wu", outcome, at(19, 9, 0)) };
     events.extend([opened(Outcome::Success), opened(Outcome::Denied)]);
     events.push(Event { kind: Kind::Policy, ..said("daily_check", "job", Outcome::Failure, at(20, 2, 0)) });
-    let server: [(&str, &str, &str); 13] = [
+    let server: [(&str, &str, &str); 14] = [
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),
         ("records_in_doubt", "UNREADABLE", "pg_steward"),
@@ -193,6 +194,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("archive_late", "ARCHIVE FAILING", "archive"),
         ("missed_check", "CHECK OVERDUE", "daily_check"),
         ("missed_verification", "VERIFICATION OVERDUE", "audit_chain"),
+        ("missed_job", "JOB OVERDUE", "revoke_lapsed"),
         ("sequencer_lag", "SEQUENCER LAG", "sequencer"),
         ("injection_pattern", "INJECTION PATTERN", "The application"),
     ];
@@ -207,6 +209,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("without_approval", "Zhao", 2),
         ("login_failures", "mallory", 1),
         ("permission_failures", "mallory", 1),
+        ("syntax_errors", "mallory", 1),
         ("out_of_scope", "Wang", 1),
         ("emergency_window", "Wu", 1),
         ("daily_check", "job", 1),

@@ -33,7 +33,7 @@ macro_rules! microseconds {
 
 /// Each by its name: whom it is true of, since when (NULL: since it was seen) and what else there is to say. Parameters:
 /// times and ends of the WAL, standbys that are named, when the chain was verified, since when the sequencer is behind.
-const CONDITIONS: [(&str, &str); 7] = [
+const CONDITIONS: [(&str, &str); 8] = [
     (
         "REPLICATION LAG",
         "SELECT coalesce(nullif(r.application_name, ''), r.pid::text), min(w.at), json_build_object('replay_lsn', min(r.replay_lsn),
@@ -78,8 +78,16 @@ const CONDITIONS: [(&str, &str); 7] = [
             " FROM steward.activation)) AS at) v WHERE at IS NOT NULL"
         ),
     ),
+    (
+        JOBS,
+        "SELECT name::text, NULL::bigint, json_build_object('last_success', last_success)::text
+            FROM steward.job_state WHERE overdue",
+    ),
     ("SEQUENCER LAG", "SELECT 'sequencer', $5::bigint, '{}' WHERE $5::bigint IS NOT NULL"),
 ];
+
+/// Jobs say themselves how late they may be; there may be none in this version of the extension's objects.
+const JOBS: &str = "JOB OVERDUE";
 
 /// Which condition, and of whom.
 type Case = (String, String);
@@ -210,10 +218,10 @@ fn named(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
 }
 
 fn terms(client: &mut SpiClient<'_>) -> Outcome<HashMap<String, i64>> {
-    let sql =
-        "SELECT name, (extract(epoch FROM longer_than) * 1000000)::bigint FROM steward.alert_condition WHERE enabled";
+    let sql = "SELECT name, (extract(epoch FROM longer_than) * 1000000)::bigint FROM steward.alert_condition
+        WHERE enabled AND (name <> $1 OR to_regclass('steward.job_state') IS NOT NULL)";
     let mut terms = HashMap::new();
-    for row in own::select(client, sql, &[])? {
+    for row in own::select(client, sql, &[JOBS.into()])? {
         terms.insert(row.get::<String>(1)?.unwrap_or_default(), row.get::<i64>(2)?.unwrap_or(0));
     }
     Ok(terms)

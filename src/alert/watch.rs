@@ -182,10 +182,8 @@ impl Watch {
         if !rule.concerns_ending(split.kind, split.outcome) {
             return Ok(false);
         }
-        if let Some(least) = rule.longer_than {
-            if number(record, Field::DurationUs) < least {
-                return Ok(false);
-            }
+        if rule.longer_than.is_some_and(|least| number(record, Field::DurationUs) < least) {
+            return Ok(false);
         }
         Ok(!rule.asks_when() || rule.concerns_moment(self.moment(client, split.time)?))
     }
