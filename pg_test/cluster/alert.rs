@@ -32,6 +32,7 @@ tests! {
     what_comes_long_after_an_answer_is_a_new_alert,
     injected_sql_is_suspected_once_of_each_person,
     syntax_errors_one_after_the_other_are_told,
+    rows_of_an_hour_are_counted_together,
 }
 
 /// A school in which it is this hour now, active.
@@ -500,4 +501,28 @@ fn syntax_errors_one_after_the_other_are_told() {
     assert_eq!(alerts(&school), [""; 0]);
     probe(3);
     assert_eq!(alerts(&school), ["syntax_errors Wang 1"]);
+}
+
+fn rows_of_an_hour_are_counted_together() {
+    let school = night_or_day(12);
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "SELECT steward.set_alert_rule('copies', 'minor', operation_types => '{SELECT}', more_rows => 25);
+            SELECT steward.drop_alert_rule('many_rows')",
+        )
+        .expect("rule");
+    let mut teacher = school.session("teacher_wang");
+    let mut look = |rows: usize| {
+        let found = teacher.query(&format!("SELECT name FROM app.student LIMIT {rows}"), &[]).expect("read");
+        assert_eq!(found.len(), rows);
+    };
+    look(15);
+    look(10);
+    school.session("clerk_zhao").query("SELECT name FROM app.student LIMIT 20", &[]).expect("somebody else");
+    assert_eq!(alerts(&school), [""; 0]);
+    look(1);
+    assert_eq!(alerts(&school), ["copies Wang 1"]);
+    let both = "SELECT steward.set_alert_rule('x', 'minor', more_rows => 5, more_than => 5)";
+    assert_eq!(db_error(officer.execute(both, &[])).code(), &SqlState::CHECK_VIOLATION);
 }
