@@ -221,6 +221,7 @@ pub struct Policy {
     pub export_limits: Vec<export::Limit>,
     /// Functions of ours whose call is itself a command, with the hash by which a plan refers to each.
     alert_rules: OnceCell<Rc<Vec<crate::core::alert::Rule>>>,
+    calendar: OnceCell<Rc<crate::core::calendar::Calendar>>,
     commands: OnceCell<Vec<(u32, Command)>>,
     /// Roles known to be no administrators: everything else counts as one.
     plain_roles: OnceCell<HashSet<u32>>,
@@ -350,6 +351,10 @@ impl Policy {
     /// The alert rules that are enabled.
     pub fn alert_rules(&self) -> Rc<Vec<crate::core::alert::Rule>> {
         self.alert_rules.get_or_init(|| Rc::new(answer(self.if_governed(crate::alert::load)))).clone()
+    }
+    /// Which days are free.
+    pub fn calendar(&self) -> Rc<crate::core::calendar::Calendar> {
+        self.calendar.get_or_init(|| Rc::new(answer(self.if_governed(crate::alert::load_calendar)))).clone()
     }
     /// True unless the role is known to be no administrator.
     pub fn is_administrator(&self, role: pg_sys::Oid) -> bool {
@@ -734,6 +739,10 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("set_alert_rule", privilege("SET ALERT RULE")),
         ("drop_alert_rule", privilege("REMOVE ALERT RULE")),
         ("set_record_kind", privilege("SET RECORD KIND")),
+        ("drop_alert_query", privilege("REMOVE ALERT QUERY")),
+        ("set_alert_condition", privilege("SET ALERT CONDITION")),
+        ("set_holiday", privilege("SET HOLIDAY")),
+        ("drop_holiday", privilege("REMOVE HOLIDAY")),
     ]
 };
 

@@ -30,6 +30,9 @@ tests! {
     nobody_answers_by_way_of_another_s_view,
     a_check_that_did_not_come_is_told,
     what_comes_long_after_an_answer_is_a_new_alert,
+    injected_sql_is_suspected_once_of_each_person,
+    syntax_errors_one_after_the_other_are_told,
+    rows_of_an_hour_are_counted_together,
 }
 
 /// A school in which it is this hour now, active.
@@ -44,7 +47,11 @@ fn night_or_day(hour: i64) -> School {
     let behind = (seconds / 3600 % 24) as i64 - hour;
     let behind = (behind + 36) % 24 - 12;
     // POSIX counts to the west.
-    School::with("enforce", &[&format!("steward.time_zone = 'Etc/GMT{behind:+}'")])
+    let school = School::with("enforce", &[&format!("steward.time_zone = 'Etc/GMT{behind:+}'")]);
+    // Setting up may take long on a busy machine, and may be at night elsewhere.
+    school.flush_audit();
+    school.superuser().batch_execute("DELETE FROM steward._alert").expect("a clean start");
+    school
 }
 
 /// All alerts so far: rule, subject and how often.
@@ -74,7 +81,10 @@ fn a_day_at_school_raises_what_it_should_and_nothing_else() {
     school.operate("region_chen", "UPDATE app.student SET note = 'moved' WHERE id <= 60");
     let mut reviewer = school.session("reviewer_sun");
     reviewer.query("SELECT *, pg_sleep(0.02) FROM app.student", &[]).expect("slow");
-    assert_eq!(alerts(&school), ["slow_statement Sun 1", "without_approval Wang 1", "without_approval Zhao 1"]);
+    assert_eq!(
+        alerts(&school),
+        ["slow_statement Sun 1", "very_slow_statement Sun 1", "without_approval Wang 1", "without_approval Zhao 1"]
+    );
 }
 
 fn the_fifty_first_statement_of_an_hour_is_one_too_many() {
@@ -307,7 +317,7 @@ fn rules_are_set_by_the_policy_only() {
             assert!(session.execute(call, &[]).is_err(), "{login}: {call}");
         }
     }
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 13);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 24);
 }
 
 /// Manual 2.1: «设置监控规则» is the auditor's.
@@ -334,7 +344,7 @@ fn an_auditor_adds_rules_and_weakens_none() {
         "",
     );
     auditor.execute("SELECT steward.drop_alert_rule('clerks')", &[]).expect("dropped");
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 13);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 24);
     assert_eq!(
         school.records(
             "operation_type IN ('set_alert_rule', 'drop_alert_rule') AND person = 'Qian' AND result = 'SUCCESS'"
@@ -454,4 +464,65 @@ fn what_comes_long_after_an_answer_is_a_new_alert() {
         .expect("a minute ago");
     read(&mut school.session("clerk_zhao"), 1);
     assert_eq!(alerts(&school), ["looks Zhao 1", "looks Zhao 2"]);
+}
+
+fn injected_sql_is_suspected_once_of_each_person() {
+    let school = school_at(12);
+    let injected = "SELECT name FROM app.student WHERE name = 'Tom-7' OR 'x' = 'x' --' AND id = 7";
+    let mut teacher = school.session("teacher_wang");
+    for _ in 0..3 {
+        teacher.batch_execute(injected).expect("nothing is refused");
+    }
+    school.session("clerk_zhao").batch_execute(injected).expect("clerk");
+    teacher.batch_execute("SELECT name FROM app.student WHERE 1 = 1 AND id = 7 OR id = 8").expect("harmless");
+    assert_eq!(alerts(&school), ["injection_pattern Wang 1", "injection_pattern Zhao 1"]);
+    let told =
+        "SELECT string_agg(concat_ws('; ', user_id, statement, details::json->>'patterns'), E'\n' ORDER BY user_id)
+        FROM steward.audit_log WHERE operation_type = 'INJECTION PATTERN'";
+    let expected = |login| format!(r#"{login}; SELECT name FROM app.student WHERE name = ? OR ? = ?; ["tautology"]"#);
+    assert_eq!(school.ask::<String>(told), format!("{}\n{}", expected("clerk_zhao"), expected("teacher_wang")));
+    assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
+fn syntax_errors_one_after_the_other_are_told() {
+    let school = school_at(12);
+    let mut teacher = school.session("teacher_wang");
+    let mut probe = |times: usize| {
+        for _ in 0..times {
+            assert!(teacher.batch_execute("SELECT name FROM app.student WHERE id = 7'").is_err());
+        }
+    };
+    probe(4);
+    // What a function of somebody else's makes of its text is not the client's.
+    let mut clerk = school.session("clerk_zhao");
+    for _ in 0..6 {
+        assert!(clerk.batch_execute("DO $$ BEGIN EXECUTE 'SELEC 1'; END $$").is_err());
+    }
+    assert_eq!(alerts(&school), [""; 0]);
+    probe(3);
+    assert_eq!(alerts(&school), ["syntax_errors Wang 1"]);
+}
+
+fn rows_of_an_hour_are_counted_together() {
+    let school = night_or_day(12);
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "SELECT steward.set_alert_rule('copies', 'minor', operation_types => '{SELECT}', more_rows => 25);
+            SELECT steward.drop_alert_rule('many_rows')",
+        )
+        .expect("rule");
+    let mut teacher = school.session("teacher_wang");
+    let mut look = |rows: usize| {
+        let found = teacher.query(&format!("SELECT name FROM app.student LIMIT {rows}"), &[]).expect("read");
+        assert_eq!(found.len(), rows);
+    };
+    look(15);
+    look(10);
+    school.session("clerk_zhao").query("SELECT name FROM app.student LIMIT 20", &[]).expect("somebody else");
+    assert_eq!(alerts(&school), [""; 0]);
+    look(1);
+    assert_eq!(alerts(&school), ["copies Wang 1"]);
+    let both = "SELECT steward.set_alert_rule('x', 'minor', more_rows => 5, more_than => 5)";
+    assert_eq!(db_error(officer.execute(both, &[])).code(), &SqlState::CHECK_VIOLATION);
 }

@@ -18,6 +18,7 @@ mod access;
 mod account;
 mod activation;
 mod alert;
+mod alert_query;
 mod application;
 mod approval_defects;
 mod approval_rule;
@@ -30,6 +31,7 @@ mod chain;
 mod check;
 mod checklist;
 mod cluster;
+mod condition;
 mod connections;
 mod copies;
 mod courses;
@@ -105,6 +107,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let subjects = [
         alert::tests(),
+        alert_query::tests(),
         activation::tests(),
         access::floor::tests(),
         access::lint::tests(),
@@ -125,6 +128,7 @@ fn main() {
         check::tests(),
         checklist::tests(),
         copies::tests(),
+        condition::tests(),
         connections::tests(),
         courses::tests(),
         crash::tests(),

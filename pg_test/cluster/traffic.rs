@@ -71,6 +71,7 @@ fn a_day_of_work_passes_and_verifies() {
         cluster.psql_file(login, HOME, &pack(&format!("traffic/{login}.sql")));
     }
     assert_eq!(records(&mut superuser, "result = 'DENIED'"), 0, "a day of work meets no refusal");
+    assert_eq!(records(&mut superuser, "operation_type = 'INJECTION PATTERN'"), 0, "nor suspicion");
     for login in ["teacher_wang", "clerk_zhao", "region_chen", "app_service", "parent_xu", "job_nightly"] {
         assert!(records(&mut superuser, &format!("user_id = '{login}' AND result = 'SUCCESS'")) > 0, "{login}");
     }

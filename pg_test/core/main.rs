@@ -24,9 +24,11 @@ mod form;
 mod frame;
 mod function;
 mod gate;
+mod injection;
 mod login;
 mod mask;
 mod mask_rule;
+mod month;
 mod operation;
 mod reach;
 mod record;
@@ -36,6 +38,7 @@ mod role_form;
 mod rule;
 mod script;
 mod seal;
+mod standby;
 mod totp;
 
 #[cfg(feature = "witness")]

@@ -18,7 +18,7 @@ const ENABLED: &CStr = c"SELECT name, level, array_to_string(kinds, E'\\n'), arr
         array_to_string(results, E'\\n'), min_tier::text, (extract(epoch FROM longer_than) * 1000000)::bigint::text,
         (extract(epoch FROM from_time) / 60)::int::text, (extract(epoch FROM to_time) / 60)::int::text,
         array_to_string(posts, E'\\n'), array_to_string(except_posts, E'\\n'), more_than::text,
-        (extract(epoch FROM within) * 1000000)::bigint::text
+        (extract(epoch FROM within) * 1000000)::bigint::text, free_days::text, more_rows::text
     FROM steward.alert_rule WHERE enabled ORDER BY set_by IS NOT NULL, name LIMIT 64";
 
 /// The rules that are enabled. What does not read back is an error: an alert must not be left out in silence.
@@ -54,6 +54,8 @@ fn read(row: &[Option<String>]) -> Outcome<Rule> {
         except_posts: lines(10),
         more_than: number(11)?.ok_or_else(odd)? as usize,
         within: number(12)?.ok_or_else(odd)?,
+        free_days: row[13].as_deref() == Some("true"),
+        more_rows: number(14)?,
     })
 }
 
@@ -74,6 +76,8 @@ fn set_alert_rule(
     more_than: Option<i32>,
     within: Option<Interval>,
     enabled: Option<bool>,
+    free_days: Option<bool>,
+    more_rows: Option<i64>,
 ) {
     answer((|| {
         let name = required("name", name)?;
@@ -82,7 +86,7 @@ fn set_alert_rule(
         let tier = min_tier.map(tier_from_enum).transpose()?.map(|tier| tier.name().to_owned());
         let (posts, except_posts) = (texts(posts)?, texts(except_posts)?);
         let named: Vec<String> = posts.iter().chain(&except_posts).cloned().collect();
-        let row: [DatumWithOid<'_>; 15] = [
+        let row: [DatumWithOid<'_>; 17] = [
             name.into(),
             level.into(),
             texts(kinds)?.into(),
@@ -98,11 +102,15 @@ fn set_alert_rule(
             within.into(),
             enabled.unwrap_or(true).into(),
             own_rule.into(),
+            free_days.unwrap_or(false).into(),
+            more_rows.into(),
         ];
         // The row that it replaces makes way by itself.
         let insert = "INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, min_tier, longer_than,
-                from_time, to_time, posts, except_posts, more_than, within, enabled, set_by)
-            VALUES ($1, $2, $3, $4, $5, $6::text::steward.tier, $7, $8, $9, $10, $11, $12, coalesce($13, interval '1 hour'), $14, $15)";
+                from_time, to_time, posts, except_posts, more_than, within, enabled, set_by,
+                free_days, more_rows)
+            VALUES ($1, $2, $3, $4, $5, $6::text::steward.tier, $7, $8, $9, $10, $11, $12, coalesce($13, interval '1 hour'), $14, $15,
+                $16, $17)";
         let unknown =
             "SELECT string_agg(p, ' ') FROM unnest($1::text[]) p WHERE p NOT IN (SELECT name FROM steward.post)";
         let count = "SELECT count(*)::text FROM steward.alert_rule WHERE enabled";

@@ -5,8 +5,11 @@
 //! set of bits, so that most records cost two look-ups. Counts live in memory: they begin anew with the sequencer.
 
 use super::listeners;
+use crate::audit::sequencer::SERVER;
 use crate::cache;
 use crate::core::alert::{Recent, Rule};
+use crate::core::calendar::{Calendar, Moment};
+use crate::core::injection::Patterns;
 use crate::core::record::{Field, Kind, Side, Split, Value, find_field, find_in_body, list};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
@@ -15,6 +18,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 /// Subjects whose records are counted, before those that are long over are forgotten.
@@ -22,6 +26,8 @@ const COUNTED: usize = 10_000;
 /// Definitions that are remembered.
 const REMEMBERED: usize = 50_000;
 const MINUTE: i64 = 60_000_000;
+/// The operation type of the record that tells of a suspected statement.
+pub const SUSPICION: &str = "INJECTION PATTERN";
 /// Microseconds between two looks for alerts that nobody has answered.
 const LOOK: i64 = 5_000_000;
 
@@ -37,18 +43,28 @@ struct Who {
 
 /// What it is about.
 #[derive(Clone, Default)]
-struct What {
+pub(super) struct What {
     operation_type: Rc<str>,
     relation: Option<Rc<str>>,
     rules: Rules,
+    /// Of injected SQL, with a digest of the text.
+    patterns: Patterns,
+    text: u64,
+}
+
+impl What {
+    /// Of no record.
+    pub(super) fn of(operation_type: &str) -> What {
+        What { operation_type: operation_type.into(), ..What::default() }
+    }
 }
 
 /// What one round has to say of a rule and a subject.
-struct Raised {
-    times: i64,
-    first: i64,
-    last: i64,
-    what: What,
+pub(super) struct Raised {
+    pub(super) times: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) what: What,
 }
 
 #[derive(Default)]
@@ -58,8 +74,12 @@ pub struct Watch {
     what: HashMap<i64, What>,
     recent: HashMap<(usize, Rc<str>), Recent>,
     raised: HashMap<(usize, Rc<str>), Raised>,
-    /// The minute of the day in the policy's zone, of the last minute that was asked for.
-    minute: Option<(i64, u16)>,
+    suspected: Vec<(Vec<u8>, Patterns)>,
+    /// When a text was last suspected of somebody.
+    suspicions: HashMap<(Rc<str>, u64), i64>,
+    calendar: Rc<Calendar>,
+    /// The last minute that was asked for, in the policy's zone.
+    minute: Option<(i64, Moment)>,
     looked_at: i64,
 }
 
@@ -75,6 +95,8 @@ impl Watch {
         if !Rc::ptr_eq(&rules, &self.rules) {
             self.who.clear();
             self.what.clear();
+            self.calendar = cache::policy().calendar();
+            self.minute = None;
             if *rules != *self.rules {
                 // Their places are those of the former rules.
                 self.raise();
@@ -104,19 +126,54 @@ impl Watch {
             return Ok(());
         }
         let what = self.what(client, split.what, definitions)?;
+        if what.patterns.any() {
+            self.suspect(client, &split, &what, record, definitions)?;
+        }
         if what.rules == 0 {
             return Ok(());
         }
-        let who = self.who(client, split.who, definitions)?;
+        let mut who = self.who(client, split.who, definitions)?;
+        if split.kind == Kind::Server
+            && &*who.subject == SERVER
+            && let Some(about) = &what.relation
+        {
+            // What the server says of a standby or a job is about that.
+            who.subject = about.clone();
+        }
         let mut left = who.rules & what.rules;
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
             if self.fulfils(client, place, &split, record)? {
-                self.count(place, &who, &what, split.time);
+                self.count(place, &who, &what, split.time, record);
             }
         }
         Ok(())
+    }
+
+    /// Once an hour for each person and text: who attacks does so often.
+    fn suspect(
+        &mut self,
+        client: &mut SpiClient<'_>,
+        split: &Split<'_>,
+        what: &What,
+        record: &[u8],
+        definitions: &mut impl Definitions,
+    ) -> Outcome<()> {
+        let who = self.who(client, split.who, definitions)?;
+        let before = self.suspicions.insert((who.subject, what.text), split.time);
+        if before.is_none_or(|before| split.time - before > 60 * MINUTE) {
+            self.suspected.push((record.to_vec(), what.patterns));
+        }
+        Ok(())
+    }
+
+    /// Records that look like injected SQL, for the chain to tell.
+    pub fn suspected(&mut self) -> Vec<(Vec<u8>, Patterns)> {
+        if self.suspicions.len() > COUNTED {
+            self.suspicions.clear();
+        }
+        std::mem::take(&mut self.suspected)
     }
 
     fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>, record: &[u8]) -> Outcome<bool> {
@@ -125,25 +182,19 @@ impl Watch {
         if !rule.concerns_ending(split.kind, split.outcome) {
             return Ok(false);
         }
-        if let Some(least) = rule.longer_than {
-            let took = match find_field(record, Field::DurationUs) {
-                Ok(Some(Value::Int(took))) => took,
-                Ok(Some(Value::Unsigned(took))) => took as i64,
-                _ => 0,
-            };
-            if took < least {
-                return Ok(false);
-            }
+        if rule.longer_than.is_some_and(|least| number(record, Field::DurationUs) < least) {
+            return Ok(false);
         }
-        Ok(rule.hours.is_none() || rule.concerns_minute(self.minute_of_day(client, split.time)?))
+        Ok(!rule.asks_when() || rule.concerns_moment(self.moment(client, split.time)?))
     }
 
-    fn count(&mut self, place: usize, who: &Who, what: &What, time: i64) {
+    fn count(&mut self, place: usize, who: &Who, what: &What, time: i64, record: &[u8]) {
         let key = (place, who.subject.clone());
         let rule = &self.rules[place];
+        let rows = if rule.more_rows.is_some() { number(record, Field::Rows) } else { 0 };
         let recent = self.recent.entry(key.clone()).or_default();
-        let exceeds = recent.exceeds(rule, time);
-        if rule.more_than == 0 {
+        let exceeds = recent.exceeds(rule, time, rows);
+        if rule.more_than == 0 && rule.more_rows.is_none() {
             self.recent.remove(&key);
         }
         if exceeds {
@@ -212,7 +263,11 @@ impl Watch {
             _ => None,
         };
         let rules = self.bits(|rule| rule.concerns_act(operation_type, tier));
-        What { operation_type: operation_type.into(), relation, rules }
+        let statement = text(bytes, Field::Statement).filter(|_| operation_type != SUSPICION).unwrap_or_default();
+        let mut digest = DefaultHasher::new();
+        statement.hash(&mut digest);
+        let (patterns, text) = (Patterns::of(statement), digest.finish());
+        What { operation_type: operation_type.into(), relation, rules, patterns, text }
     }
 
     fn bits(&self, concerns: impl Fn(&Rule) -> bool) -> Rules {
@@ -220,20 +275,19 @@ impl Watch {
         places.fold(0, |bits, bit: Rules| bits | bit)
     }
 
-    fn minute_of_day(&mut self, client: &mut SpiClient<'_>, time: i64) -> Outcome<u16> {
+    fn moment(&mut self, client: &mut SpiClient<'_>, time: i64) -> Outcome<Moment> {
         let minute = time.div_euclid(MINUTE);
-        if let Some((known, of_day)) = self.minute
+        if let Some((known, moment)) = self.minute
             && known == minute
         {
-            return Ok(of_day);
+            return Ok(moment);
         }
-        let sql = "SELECT (extract(epoch FROM ((timestamptz '2000-01-01 00:00:00+00' + $1 * interval '1 minute')
-            AT TIME ZONE $2)::time) / 60)::int";
-        let of_day =
-            own::select(client, sql, &[minute.into(), settings::time_zone().into()])?.first().get_one::<i32>()?;
-        let of_day = of_day.unwrap_or(0) as u16;
-        self.minute = Some((minute, of_day));
-        Ok(of_day)
+        let sql = "SELECT (extract(epoch FROM (timestamptz '2000-01-01 00:00:00+00' + $1 * interval '1 minute')
+            AT TIME ZONE $2 - timestamp '2000-01-01') / 60)::bigint";
+        let local = own::select(client, sql, &[minute.into(), settings::time_zone().into()])?.first();
+        let moment = self.calendar.moment(local.get_one::<i64>()?.unwrap_or(minute) * MINUTE);
+        self.minute = Some((minute, moment));
+        Ok(moment)
     }
 
     /// Writes down what was raised, each in a subtransaction of its own. What meets a locked row is tried again with the
@@ -258,7 +312,7 @@ impl Watch {
     }
 
     /// Now and then, in a transaction of its own: what could not be written down before, alerts that nobody has
-    /// acknowledged within 15 minutes, which are told again, and the daily check that did not come.
+    /// acknowledged within 15 minutes, which are told again.
     pub fn tend(&mut self) {
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -267,14 +321,12 @@ impl Watch {
         }
         self.looked_at = now;
         self.raise();
-        for (event, query) in [("escalated", ESCALATE), ("raised", MISSED)] {
-            match own::attempt(|client| told_of(client, query)) {
-                Ok(told) => told.iter().for_each(|(id, rule, level)| {
-                    tell(event, *id, rule, level);
-                    warning!("pg_steward alert {id}: {rule} ({level}) {event}");
-                }),
-                Err(undone) => warning!("pg_steward: alerts are looked after later: {}", undone.message),
-            }
+        match own::attempt(|client| told_of(client, ESCALATE)) {
+            Ok(told) => told.iter().for_each(|(id, rule, level)| {
+                tell("escalated", *id, rule, level);
+                warning!("pg_steward alert {id}: {rule} ({level}) escalated");
+            }),
+            Err(undone) => warning!("pg_steward: alerts are looked after later: {}", undone.message),
         }
         if self.recent.len() > COUNTED {
             let rules = self.rules.clone();
@@ -288,13 +340,6 @@ const ESCALATE: &str = "UPDATE steward._alert SET escalated_at = clock_timestamp
         AND raised_at < clock_timestamp() - interval '15 minutes' FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING id, rule, level";
 
-/// A run that is overdue, told once until somebody answers.
-const MISSED: &str = "INSERT INTO steward._alert (rule, level, subject, times, first_at, last_at, operation_type)
-    SELECT 'missed_check', 'important', 'daily_check', 1, clock_timestamp(), clock_timestamp(), 'daily_check'
-    WHERE (SELECT max(ended_at) FROM steward._check_run) < clock_timestamp() - interval '25 hours'
-        AND NOT EXISTS (SELECT FROM steward._alert WHERE rule = 'missed_check' AND closed_at IS NULL)
-    RETURNING id, rule, level";
-
 fn told_of(client: &mut SpiClient<'_>, query: &str) -> Outcome<Vec<(i64, String, String)>> {
     let mut told = Vec::new();
     for row in own::query(client, query, &[])? {
@@ -305,7 +350,7 @@ fn told_of(client: &mut SpiClient<'_>, query: &str) -> Outcome<Vec<(i64, String,
 }
 
 /// What became of something raised.
-enum Written {
+pub(super) enum Written {
     New(i64),
     Counted,
     /// Somebody's transaction holds the row.
@@ -321,7 +366,7 @@ macro_rules! same_case {
 }
 
 impl Raised {
-    fn write(&self, client: &mut SpiClient<'_>, rule: &Rule, subject: &str) -> Outcome<Written> {
+    pub(super) fn write(&self, client: &mut SpiClient<'_>, rule: &Rule, subject: &str) -> Outcome<Written> {
         let case = || [rule.name.as_str().into(), subject.into(), rule.within.into()];
         let held = concat!("SELECT id", same_case!(), " ORDER BY id DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED");
         if let Some(row) = own::query(client, held, &case())?.next() {
@@ -368,8 +413,16 @@ impl Raised {
 }
 
 /// Whom it is about is for those who may read the table.
-fn tell(event: &str, id: i64, rule: &str, level: &str) {
+pub(super) fn tell(event: &str, id: i64, rule: &str, level: &str) {
     listeners::tell(json!({ "alert": rule, "event": event, "id": id, "level": level }).to_string());
+}
+
+fn number(record: &[u8], field: Field) -> i64 {
+    match find_field(record, field) {
+        Ok(Some(Value::Int(number))) => number,
+        Ok(Some(Value::Unsigned(number))) => number as i64,
+        _ => 0,
+    }
 }
 
 fn text(body: &[u8], field: Field) -> Option<&str> {

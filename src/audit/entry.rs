@@ -3,7 +3,8 @@
 use super::dictionary::{self, Dictionary};
 use super::epoch::Epochs;
 use super::sequencer::server_record;
-use crate::alert::watch::Watch;
+use crate::alert::watch::{SUSPICION, Watch};
+use crate::core::injection::Patterns;
 use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
@@ -131,16 +132,47 @@ pub(super) fn review_all(
     Ok(())
 }
 
-/// Lets the alert rules see every record. What fails there must not stop the chain either.
-pub(super) fn raise_alerts(dictionary: &mut Dictionary, alerts: &mut Watch, entries: &[Entry]) {
+/// Lets the alert rules see every record, and adds what they suspect. What fails there must not stop the chain either.
+pub(super) fn raise_alerts(dictionary: &mut Dictionary, alerts: &mut Watch, entries: &mut Vec<Entry>) {
+    let mut more = Vec::new();
     let seen = attempt(|client| {
         alerts.begin();
-        entries.iter().try_for_each(|entry| alerts.see(client, &entry.bytes, dictionary))
+        entries.iter().try_for_each(|entry| alerts.see(client, &entry.bytes, dictionary))?;
+        for (bytes, patterns) in alerts.suspected() {
+            if let Some(record) = dictionary.resolved(client, &bytes)? {
+                let entry = Entry::of(&suspicion(&record, patterns));
+                alerts.see(client, &entry.bytes, dictionary)?;
+                more.push(entry);
+            }
+        }
+        Ok(())
     });
     if let Err(reason) = seen {
         warning!("pg_steward: the alert rules were not asked about {} records: {reason}", entries.len());
     }
+    entries.append(&mut more);
     alerts.raise();
+}
+
+/// Who sent what from where, and what it looks like.
+fn suspicion(record: &Record, patterns: Patterns) -> Record {
+    let told = Record::new(Kind::Server, SUSPICION);
+    Record {
+        time: record.time,
+        user_id: record.user_id.clone(),
+        effective_user: record.effective_user.clone(),
+        person: record.person.clone(),
+        client_ip: record.client_ip.clone(),
+        application_name: record.application_name.clone(),
+        database: record.database.clone(),
+        relations: record.relations.clone(),
+        tier: record.tier,
+        outcome: record.outcome,
+        statement: record.statement.clone(),
+        backend: record.backend,
+        details: Some(json!({ "patterns": patterns.names(), "statement": record.operation_type }).to_string()),
+        ..told
+    }
 }
 
 /// What records asked for and could not be done at once, because somebody's transaction was in the way.

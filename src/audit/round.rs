@@ -11,7 +11,8 @@ use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
 use super::{incarnation, journal, offset, segment, start};
-use crate::alert::{listeners, watch::Watch};
+use crate::alert::condition::Conditions;
+use crate::alert::{listeners, query::Queries, watch::Watch};
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::{Fault, Outcome};
@@ -56,6 +57,8 @@ pub(super) struct Rounds {
     segments: segment::Care,
     logins: Keeper,
     alerts: Watch,
+    conditions: Conditions,
+    queries: Queries,
 }
 
 /// What a transaction did that must be followed up after its commit.
@@ -87,6 +90,8 @@ impl Rounds {
             segments: segment::Care::default(),
             logins: Keeper::default(),
             alerts: Watch::default(),
+            conditions: Conditions::default(),
+            queries: Queries::default(),
         }
     }
 
@@ -114,11 +119,13 @@ impl Rounds {
 
     fn tend_alerts(&mut self) {
         if self.ledger.is_some() {
-            let alerts = &mut self.alerts;
+            let (alerts, queries) = (&mut self.alerts, &mut self.queries);
             transaction(|| {
                 alerts.tend();
+                queries.look();
                 Ok(())
             });
+            queries.launch();
         }
     }
 
@@ -170,9 +177,11 @@ impl Rounds {
             let idle = taken.records.is_empty() && taken.unreadable.is_empty() && harvest.is_empty();
             let idle = idle && first.is_empty() && self.notes.is_empty();
             first.extend(self.heartbeat.due(client, &head, idle)?);
+            first.extend(self.conditions.due());
             catch_up();
             if idle && first.is_empty() {
                 self.dictionary = Some(dictionary);
+                self.conditions.is_behind(false);
                 return Ok(Some(Done { harvest, head, more: false }));
             }
             let epochs = match self.epochs.take() {
@@ -180,6 +189,7 @@ impl Rounds {
                 None => Epochs::read(client, &ledger, shared)?,
             };
             let more = taken.more || harvest.more;
+            self.conditions.is_behind(more);
             first.append(&mut self.notes);
             let mut entries: Vec<Entry> = first.iter().map(Entry::of).collect();
             let told = entries.len();
@@ -192,7 +202,7 @@ impl Rounds {
             entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
             entries[told..].sort_by_key(|entry| entry.time);
             review_all(client, &mut dictionary, &mut entries)?;
-            raise_alerts(&mut dictionary, &mut self.alerts, &entries);
+            raise_alerts(&mut dictionary, &mut self.alerts, &mut entries);
             let records = compacted(client, shared, &mut dictionary, head.id, entries)?;
             ledger::append(&ledger, &mut head, &records)?;
             dictionary.save(client)?;

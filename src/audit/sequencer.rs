@@ -52,12 +52,14 @@ pub fn register() {
         .load();
 }
 
-/// A record of the server's own life, stamped with the time and this database; its user is `pg_steward`, a name that
-/// no role can have.
-pub(super) fn server_record(what: &str, outcome: Outcome, details: serde_json::Value) -> Record {
+/// Who speaks in records of the server's own life: a name that no role can have.
+pub(crate) const SERVER: &str = "pg_steward";
+
+/// A record of the server's own life, stamped with the time and this database.
+pub(crate) fn server_record(what: &str, outcome: Outcome, details: serde_json::Value) -> Record {
     let mut record = Record::new(Kind::Server, what);
     record.outcome = outcome;
-    record.user_id = "pg_steward".into();
+    record.user_id = SERVER.into();
     record.database = Some(settings::database());
     record.details = Some(details.to_string());
     // Safe: reads the clock and this process's id.

@@ -1,6 +1,7 @@
 //! Alert rules: which records one speaks of, and when so many of one person's are too many. Pure. Manual 5.1, requirements
 //! 66 to 69.
 
+use super::calendar::Moment;
 use super::record::{Kind, Outcome};
 use super::tier::Tier;
 use std::collections::VecDeque;
@@ -19,10 +20,14 @@ pub struct Rule {
     pub longer_than: Option<i64>,
     /// Minutes of the day, from and to (excluded), in the policy's zone; to before from goes over midnight.
     pub hours: Option<(u16, u16)>,
+    /// Days on which nobody works count too, from the first to the last minute.
+    pub free_days: bool,
     pub posts: Vec<String>,
     pub except_posts: Vec<String>,
     /// So many within `within` are none too many; 0: each is one.
     pub more_than: usize,
+    /// So many rows within `within` are none too many; `more_than` says nothing then.
+    pub more_rows: Option<i64>,
     /// Microseconds.
     pub within: i64,
 }
@@ -46,22 +51,50 @@ impl Rule {
             && (self.outcomes.is_empty() || self.outcomes.contains(&outcome))
     }
 
-    /// Whether it speaks of this minute of the day.
-    pub fn concerns_minute(&self, minute: u16) -> bool {
-        self.hours.is_none_or(|(from, to)| match from <= to {
-            true => (from..to).contains(&minute),
-            false => minute >= from || minute < to,
-        })
+    /// Whether it asks when something happened.
+    pub fn asks_when(&self) -> bool {
+        self.hours.is_some() || self.free_days
+    }
+
+    /// Whether it speaks of such a moment.
+    pub fn concerns_moment(&self, moment: Moment) -> bool {
+        let within = |(from, to): (u16, u16)| match from <= to {
+            true => (from..to).contains(&moment.minute),
+            false => moment.minute >= from || moment.minute < to,
+        };
+        !self.asks_when() || self.free_days && moment.free || self.hours.is_some_and(within)
     }
 }
 
-/// When one subject's last records of one rule were, in order: as many as are none too many, and one.
+/// What one subject's last records of one rule were.
 #[derive(Debug, Default)]
-pub struct Recent(VecDeque<i64>);
+pub struct Recent {
+    times: Times,
+    rows: Rows,
+}
 
 impl Recent {
-    /// Takes the next record in; true if it is one too many. Times come almost in order: the place is near the end.
-    pub fn exceeds(&mut self, rule: &Rule, time: i64) -> bool {
+    /// Takes the next record in; true if it is one too many, or its rows are too many.
+    pub fn exceeds(&mut self, rule: &Rule, time: i64, rows: i64) -> bool {
+        match rule.more_rows {
+            Some(most) => self.rows.exceed(rule, most, time, rows),
+            None => rule.more_than == 0 || self.times.exceed(rule, time),
+        }
+    }
+
+    /// Nothing of it counts any more.
+    pub fn is_over(&self, rule: &Rule, now: i64) -> bool {
+        self.times.are_over(rule, now) && self.rows.are_over(rule, now)
+    }
+}
+
+/// When they were, in order: as many as are none too many, and one.
+#[derive(Debug, Default)]
+struct Times(VecDeque<i64>);
+
+impl Times {
+    /// Times come almost in order: the place is near the end.
+    fn exceed(&mut self, rule: &Rule, time: i64) -> bool {
         let place = self.0.iter().rposition(|earlier| *earlier <= time).map_or(0, |place| place + 1);
         self.0.insert(place, time);
         if self.0.len() <= rule.more_than {
@@ -71,11 +104,39 @@ impl Recent {
             self.0.pop_front();
         }
         let span = self.0.back().zip(self.0.front()).map_or(0, |(last, first)| last - first);
-        rule.more_than == 0 || span <= rule.within
+        span <= rule.within
     }
 
-    /// Nothing of it counts any more.
-    pub fn is_over(&self, rule: &Rule, now: i64) -> bool {
+    fn are_over(&self, rule: &Rule, now: i64) -> bool {
         self.0.back().is_none_or(|last| now - last > rule.within)
+    }
+}
+
+/// How many rows they had, in sixtieths of the rule's time.
+#[derive(Debug, Default)]
+struct Rows(VecDeque<(i64, i64)>);
+
+impl Rows {
+    const PARTS: i64 = 60;
+
+    fn part(rule: &Rule, time: i64) -> i64 {
+        time.div_euclid((rule.within / Self::PARTS).max(1))
+    }
+
+    /// True if these rows are too many, or come after too many.
+    fn exceed(&mut self, rule: &Rule, most: i64, time: i64, rows: i64) -> bool {
+        let part = Self::part(rule, time);
+        let place = self.0.iter().rposition(|(earlier, _)| *earlier <= part);
+        match place.and_then(|place| self.0.get_mut(place)) {
+            Some((known, sum)) if *known == part => *sum = sum.saturating_add(rows),
+            _ => self.0.insert(place.map_or(0, |place| place + 1), (part, rows)),
+        }
+        let newest = self.0.back().map_or(part, |(newest, _)| *newest);
+        self.0.retain(|(part, _)| newest - part < Self::PARTS);
+        rows > 0 && self.0.iter().fold(0, |sum: i64, (_, rows)| sum.saturating_add(*rows)) > most
+    }
+
+    fn are_over(&self, rule: &Rule, now: i64) -> bool {
+        self.0.back().is_none_or(|(newest, _)| Self::part(rule, now) - newest >= Self::PARTS)
     }
 }

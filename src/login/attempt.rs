@@ -21,6 +21,7 @@ const LOGOUT: &str = "LOGOUT";
 const WORKER: &str = "WORKER START";
 const TOO_MANY: &str = "LOGIN FAILURES";
 const TOO_MANY_DENIALS: &str = "PERMISSION FAILURES";
+const TOO_MANY_SYNTAX_ERRORS: &str = "SYNTAX ERRORS";
 /// What is kept of a message.
 const MESSAGE_CHARACTERS: usize = 160;
 
@@ -168,6 +169,14 @@ pub fn permission_denied(attempt: &Attempt, typed: bool) {
         let (record, details) = attempt.record(TOO_MANY_DENIALS, Outcome::Failure);
         too_many(record, details, failures, locked_until);
     }
+}
+
+/// So many statements of a session did not parse, one after the other.
+pub fn many_syntax_errors(attempt: &Attempt, errors: u32) {
+    let (mut record, details) = attempt.record(TOO_MANY_SYNTAX_ERRORS, Outcome::Failure);
+    record.sqlstate = Some("42601".into());
+    record.repeats = Some(errors.into());
+    keep(record, details, Durability::Buffered);
 }
 
 fn too_many(mut record: Record, mut details: Map<String, Value>, failures: u32, locked_until: Option<i64>) {

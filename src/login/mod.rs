@@ -16,6 +16,7 @@ pub mod policy;
 pub mod repeats;
 pub mod ring;
 mod set;
+pub mod syntax;
 
 pub use attempt::Attempt;
 

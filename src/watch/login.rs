@@ -11,7 +11,7 @@ use crate::audit::outcome;
 use crate::backend::backend_local;
 use crate::error::Fault;
 use crate::login::attempt::{self, Failure};
-use crate::login::{self, Attempt, failures, policy::LoginPolicy};
+use crate::login::{self, Attempt, failures, policy::LoginPolicy, syntax};
 use crate::operation::armed;
 use crate::{raw, session};
 use pgrx::pg_sys;
@@ -201,7 +201,7 @@ unsafe extern "C-unwind" fn on_log(error: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Whether a message says that a login failed, or that a session was denied something. A plain look: it is asked about
+/// Whether a message says that a login failed, that a session was denied something, or that what it sent does not parse. A plain look: it is asked about
 /// every message of every process.
 unsafe fn concerns(error: &pg_sys::ErrorData) -> bool {
     // Safe: plain globals of this process.
@@ -212,12 +212,15 @@ unsafe fn concerns(error: &pg_sys::ErrorData) -> bool {
     }
     match PHASE.get() {
         Phase::Connecting | Phase::Authenticated => error.elevel >= pg_sys::FATAL as c_int,
-        Phase::Established => error.sqlerrcode == DENIED && !is_ours(error),
+        Phase::Established => error.sqlerrcode == SYNTAX || error.sqlerrcode == DENIED && !is_ours(error),
         Phase::Over => false,
     }
 }
 
-/// SQLSTATE 42501, as PostgreSQL packs it.
+/// SQLSTATE 42601, as PostgreSQL packs it.
+const SYNTAX: c_int = pgrx::PgSqlErrorCode::ERRCODE_SYNTAX_ERROR as c_int;
+
+/// SQLSTATE 42501.
 const DENIED: c_int = pgrx::PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as c_int;
 
 /// Denials of our own are counted where they are made, whether or not they reach the log.
@@ -230,7 +233,12 @@ fn is_ours(error: &pg_sys::ErrorData) -> bool {
 unsafe extern "C-unwind" fn note(error: *mut pg_sys::ErrorData) {
     if PHASE.get() == Phase::Established {
         // Safe: an error of the server. Functions and their languages tell in its context that it happened in them.
-        denied(unsafe { (*error).context.is_null() });
+        let (typed, code) = unsafe { ((*error).context.is_null(), (*error).sqlerrcode) };
+        match code == SYNTAX {
+            true if typed => SESSION.with_borrow(|session| session.iter().for_each(syntax::one_more)),
+            true => (),
+            false => denied(typed),
+        }
         return;
     }
     // Whatever comes now, this process is recorded once.
