@@ -5,9 +5,10 @@
 //! set of bits, so that most records cost two look-ups. Counts live in memory: they begin anew with the sequencer.
 
 use super::listeners;
+use crate::backend::NumberMap;
 use crate::cache;
 use crate::core::alert::{Recent, Rule};
-use crate::core::record::{Field, Kind, Side, Split, Value, find_field, find_in_body, list};
+use crate::core::record::{Field, Kind, Side, Split, Value, find_in_body, list};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::{own, settings};
@@ -54,8 +55,8 @@ struct Raised {
 #[derive(Default)]
 pub struct Watch {
     rules: Rc<Vec<Rule>>,
-    who: HashMap<i64, Who>,
-    what: HashMap<i64, What>,
+    who: NumberMap<i64, Who>,
+    what: NumberMap<i64, What>,
     recent: HashMap<(usize, Rc<str>), Recent>,
     raised: HashMap<(usize, Rc<str>), Raised>,
     /// The minute of the day in the policy's zone, of the last minute that was asked for.
@@ -112,28 +113,21 @@ impl Watch {
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
-            if self.fulfils(client, place, &split, record)? {
+            if self.fulfils(client, place, &split)? {
                 self.count(place, &who, &what, split.time);
             }
         }
         Ok(())
     }
 
-    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>, record: &[u8]) -> Outcome<bool> {
+    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>) -> Outcome<bool> {
         let rules = self.rules.clone();
         let rule = &rules[place];
         if !rule.concerns_ending(split.kind, split.outcome) {
             return Ok(false);
         }
-        if let Some(least) = rule.longer_than {
-            let took = match find_field(record, Field::DurationUs) {
-                Ok(Some(Value::Int(took))) => took,
-                Ok(Some(Value::Unsigned(took))) => took as i64,
-                _ => 0,
-            };
-            if took < least {
-                return Ok(false);
-            }
+        if rule.longer_than.is_some_and(|least| split.duration_us.unwrap_or(0) < least) {
+            return Ok(false);
         }
         Ok(rule.hours.is_none() || rule.concerns_minute(self.minute_of_day(client, split.time)?))
     }
