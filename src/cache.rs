@@ -452,6 +452,11 @@ pub fn policy_relation() -> Option<pg_sys::Oid> {
 pub fn policy() -> Rc<Policy> {
     // Safe: receives pending invalidations; inside a transaction.
     unsafe { pg_sys::AcceptInvalidationMessages() };
+    policy_as_heard()
+}
+
+/// The same for who has just heard of all changes.
+pub fn policy_as_heard() -> Rc<Policy> {
     if !STALE.get()
         && let Some(policy) = POLICY.with(|policy| policy.borrow().clone())
     {

@@ -4,7 +4,7 @@
 //! decision depends on something its subject can change (prior_art: SUSET is how audit extensions are switched off).
 //! Bulk rows, terms and limits are rows of the policy, never settings.
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -68,7 +68,13 @@ pub fn database() -> String {
 
 /// The configured mode; `shared::mode()` is what holds (leaving `enforce` needs a restart).
 pub fn configured_mode() -> Mode {
-    MODE.get()
+    choice(&MODE)
+}
+
+/// A choice as it stands, for what is asked at each statement: the bindings' own getter asks which thread it runs in.
+fn choice<T: GucEnum>(setting: &GucSetting<T>) -> T {
+    // Safe: a number of this process's only thread, which the server has checked when it was set.
+    T::from_ordinal(unsafe { *setting.as_ptr() })
 }
 
 /// The zone of operation numbers and of rules about hours; never the session's.
@@ -93,7 +99,7 @@ pub fn checkpoint_interval_s() -> i64 {
 }
 
 pub fn read_durability() -> ReadDurability {
-    READ_DURABILITY.get()
+    choice(&READ_DURABILITY)
 }
 
 /// Seconds without any record after which a heartbeat is chained; 0: never.

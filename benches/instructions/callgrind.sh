@@ -18,7 +18,7 @@ callgrind_start() {
     as_server_user "$(pg_program pg_ctl)" --pgdata="$dir/data" --log="$dir/log" --silent --wait --timeout=300 \
         -p "$dir/postgres" start 3>&- || return
     # The first backend of a database writes files for the others, which is not to be counted.
-    count_run "$dir" 'SELECT 1;' 1 >/dev/null
+    count_run "$dir" 'SELECT 1;' 1 simple >/dev/null
 }
 
 # callgrind_stop DIR: stops such a cluster. callgrind still writes when the server thinks that it is gone.
@@ -29,13 +29,13 @@ callgrind_stop() {
     while [ -d "/proc/$postmaster" ]; do sleep 0.1; done
 }
 
-# count_run DIR STATEMENT TIMES: "instructions file" of the whole session that runs a statement so many times, prepared.
+# count_run DIR STATEMENT TIMES PROTOCOL: "instructions file" of the whole session that runs a statement so many times.
 count_run() {
     local dir=$1 name backend total waited=0
     # Called in a process of its own, whose number thus names the session.
     name=count.$BASHPID
     printf '%s\n' '\set id random(1, 1000)' "$2" | as_server_user tee "$dir/statement.sql" >/dev/null || return
-    PGAPPNAME=$name "$(pg_program pgbench)" --host="$dir" --username="$login" --no-vacuum --protocol=prepared --client=1 \
+    PGAPPNAME=$name "$(pg_program pgbench)" --host="$dir" --username="$login" --no-vacuum --protocol="$4" --client=1 \
         --transactions="$3" --random-seed=7 --file="$dir/statement.sql" "$database" >/dev/null 2>"$dir.error" ||
         { cat "$dir.error" >&2; return 1; }
     rm -f "$dir.error"
@@ -50,12 +50,12 @@ count_run() {
     echo "$total $dir/callgrind.$backend"
 }
 
-# count DIR STATEMENT TIMES: "instructions file file": of one execution in a warm session, the difference between sessions
+# count DIR STATEMENT TIMES PROTOCOL: "instructions file file": of one execution in a warm session, the difference between sessions
 # of once and twice as many, which have the same beginning and end; and callgrind's file of each.
 count() {
     local once twice
-    once=$(count_run "$1" "$2" "$3") || return
-    twice=$(count_run "$1" "$2" "$((2 * $3))") || return
+    once=$(count_run "$1" "$2" "$3" "$4") || return
+    twice=$(count_run "$1" "$2" "$((2 * $3))" "$4") || return
     echo "$(((${twice% *} - ${once% *}) / $3)) ${once#* } ${twice#* }"
 }
 

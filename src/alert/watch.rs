@@ -6,6 +6,7 @@
 
 use super::listeners;
 use crate::audit::sequencer::SERVER;
+use crate::backend::NumberMap;
 use crate::cache;
 use crate::core::alert::{Recent, Rule};
 use crate::core::calendar::{Calendar, Moment};
@@ -70,8 +71,8 @@ pub(super) struct Raised {
 #[derive(Default)]
 pub struct Watch {
     rules: Rc<Vec<Rule>>,
-    who: HashMap<i64, Who>,
-    what: HashMap<i64, What>,
+    who: NumberMap<i64, Who>,
+    what: NumberMap<i64, What>,
     recent: HashMap<(usize, Rc<str>), Recent>,
     raised: HashMap<(usize, Rc<str>), Raised>,
     suspected: Vec<(Vec<u8>, Patterns)>,
@@ -144,7 +145,7 @@ impl Watch {
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
-            if self.fulfils(client, place, &split, record)? {
+            if self.fulfils(client, place, &split)? {
                 self.count(place, &who, &what, split.time, record);
             }
         }
@@ -176,13 +177,13 @@ impl Watch {
         std::mem::take(&mut self.suspected)
     }
 
-    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>, record: &[u8]) -> Outcome<bool> {
+    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>) -> Outcome<bool> {
         let rules = self.rules.clone();
         let rule = &rules[place];
         if !rule.concerns_ending(split.kind, split.outcome) {
             return Ok(false);
         }
-        if rule.longer_than.is_some_and(|least| number(record, Field::DurationUs) < least) {
+        if rule.longer_than.is_some_and(|least| split.duration_us.unwrap_or(0) < least) {
             return Ok(false);
         }
         Ok(!rule.asks_when() || rule.concerns_moment(self.moment(client, split.time)?))

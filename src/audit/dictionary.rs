@@ -7,6 +7,7 @@ use super::epoch;
 use super::ledger::Ledger;
 use super::segment;
 use super::sequencer::server_record;
+use crate::backend::NumberMap;
 use crate::core::record::{Draft, Field, Kind, Outcome as Result, Part, Record, Side, Split, Value, find_in_body};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
@@ -138,10 +139,10 @@ pub(super) struct Dictionary {
     first_id: i64,
     ids: HashMap<u128, i64>,
     /// Content by id, older segments' included as they are asked for.
-    bodies: HashMap<i64, Vec<u8>>,
+    bodies: NumberMap<i64, Vec<u8>>,
     seen: HashSet<u128>,
-    /// Of the definition that was asked for last: most records follow one of their kind.
-    last_tier: Option<(i64, Option<Tier>)>,
+    /// Of the definitions that were asked for it.
+    tiers: NumberMap<i64, Option<Tier>>,
     /// Defined in this round, for everybody once it is committed.
     fresh: Vec<(u128, i64)>,
 }
@@ -161,9 +162,9 @@ impl Dictionary {
             segment,
             first_id,
             ids: HashMap::new(),
-            bodies: HashMap::new(),
+            bodies: NumberMap::default(),
             seen: HashSet::new(),
-            last_tier: None,
+            tiers: NumberMap::default(),
             fresh: Vec::new(),
         };
         shared.definitions.clear(epoch);
@@ -240,13 +241,11 @@ impl Dictionary {
 
     /// The tier that a definition gives to its records.
     pub fn tier(&mut self, client: &mut SpiClient<'_>, what: i64) -> Outcome<Option<Tier>> {
-        if let Some((id, tier)) = self.last_tier
-            && id == what
-        {
-            return Ok(tier);
+        if let Some(tier) = self.tiers.get(&what) {
+            return Ok(*tier);
         }
         let tier = self.body(client, what)?.and_then(tier_of);
-        self.last_tier = Some((what, tier));
+        self.tiers.insert(what, tier);
         Ok(tier)
     }
 

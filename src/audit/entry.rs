@@ -47,7 +47,7 @@ impl Entry {
 
     /// What came as `u32 epoch ‖ record`. What does not read as a record, or refers to definitions of another history, is
     /// not passed over: a record with its digest stands for it.
-    pub fn read(bytes: &[u8], epochs: &Epochs, source: &str) -> Entry {
+    pub fn read(mut bytes: Vec<u8>, epochs: &Epochs, source: &str) -> Entry {
         let whole = || {
             let (came, record) = bytes.split_first_chunk::<4>()?;
             let split = Split::new(record).ok()?;
@@ -67,9 +67,15 @@ impl Entry {
                 Side::Defined(id) => TierOf::Defined(id),
                 Side::Own(body) => TierOf::Own(dictionary::tier_of(body)),
             };
-            Some(Entry { bytes: record.to_vec(), time: split.time, kind: split.kind, refers_to, plain, tier })
+            Some(Entry { bytes: Vec::new(), time: split.time, kind: split.kind, refers_to, plain, tier })
         };
-        whole().unwrap_or_else(|| Entry::unreadable(bytes, source))
+        match whole() {
+            Some(entry) => {
+                bytes.drain(..4);
+                Entry { bytes, ..entry }
+            }
+            None => Entry::unreadable(&bytes, source),
+        }
     }
 
     pub fn unreadable(bytes: &[u8], source: &str) -> Entry {

@@ -6,11 +6,11 @@
 use crate::backend::backend_local;
 use crate::core::batch::{self, Batch};
 use crate::error::Outcome;
-use crate::{own, shared};
+use crate::{own, raw, shared};
 use pgrx::pg_sys;
 use pgrx::varlena::{set_varsize_4b, varlena_to_byte_slice};
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Three, so that a transaction that stays open, or prepared, on one of them leaves two to take turns.
@@ -23,6 +23,24 @@ const BATCH_MAX: usize = 256 << 10;
 const RECORD_BYTES: usize = 8;
 /// A journal with more pages is emptied as soon as it can be.
 const ROTATE_AT_PAGES: u32 = (1 << 20) / pg_sys::BLCKSZ;
+
+// Called for every row: within one guard for several calls instead of one for each.
+unsafe extern "C-unwind" {
+    fn palloc(size: usize) -> *mut c_void;
+    fn pfree(pointer: *mut c_void);
+    fn heap_form_tuple(shape: pg_sys::TupleDesc, values: *mut pg_sys::Datum, nulls: *mut bool) -> pg_sys::HeapTuple;
+    fn heap_freetuple(row: pg_sys::HeapTuple);
+    fn heap_deform_tuple(
+        row: pg_sys::HeapTuple,
+        shape: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        nulls: *mut bool,
+    );
+    fn heap_getnext(scan: pg_sys::TableScanDesc, direction: pg_sys::ScanDirection::Type) -> pg_sys::HeapTuple;
+    fn simple_heap_insert(relation: pg_sys::Relation, row: pg_sys::HeapTuple);
+    fn simple_heap_delete(relation: pg_sys::Relation, place: pg_sys::ItemPointer);
+    fn pg_detoast_datum_packed(value: *mut pg_sys::varlena) -> *mut pg_sys::varlena;
+}
 
 backend_local! {
     /// The tables, as far as they were looked up.
@@ -80,7 +98,10 @@ pub fn write(records: &[&[u8]]) -> bool {
     // Safe: inside a transaction that may write. The lock is kept to its end, so that an emptied journal has no writer.
     unsafe {
         let Some(relation) = open() else { return false };
-        let xid = pg_sys::GetTopFullTransactionId().value;
+        let xid = match raw::GetTopFullTransactionIdIfAny().value {
+            0 => pg_sys::GetTopFullTransactionId().value,
+            known => known,
+        };
         let mut batch = start_batch(xid);
         for record in records {
             if !batch.has_room(record, BATCH_MAX) {
@@ -117,17 +138,22 @@ fn start_batch<'a>(xid: u64) -> Batch<'a> {
 }
 
 unsafe fn insert(relation: pg_sys::Relation, batch: &[u8]) {
+    // Safe: as below. An error inside passes no frame that has something to drop.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| insert_row(relation, batch)) }
+}
+
+unsafe fn insert_row(relation: pg_sys::Relation, batch: &[u8]) {
     // Safe: `relation` is the open journal, whose one column is a bytea; everything formed here is freed here.
     unsafe {
         let size = pg_sys::VARHDRSZ + batch.len();
-        let value = pg_sys::palloc(size).cast::<pg_sys::varlena>();
+        let value = palloc(size).cast::<pg_sys::varlena>();
         set_varsize_4b(value, size as i32);
         std::ptr::copy_nonoverlapping(batch.as_ptr(), value.cast::<u8>().add(pg_sys::VARHDRSZ), batch.len());
         let (mut datum, mut is_null) = (pg_sys::Datum::from(value), false);
-        let row = pg_sys::heap_form_tuple((*relation).rd_att, &mut datum, &mut is_null);
-        pg_sys::simple_heap_insert(relation, row);
-        pg_sys::heap_freetuple(row);
-        pg_sys::pfree(value.cast());
+        let row = heap_form_tuple((*relation).rd_att, &mut datum, &mut is_null);
+        simple_heap_insert(relation, row);
+        heap_freetuple(row);
+        pfree(value.cast());
     }
 }
 
@@ -179,23 +205,51 @@ fn visit(table: pg_sys::Oid, mut each: impl FnMut(&[u8]) -> bool) -> bool {
         let (none, unshared) = (std::ptr::null_mut(), std::ptr::null_mut());
         let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, unshared, flags);
         let mut stopped = false;
-        loop {
-            let row = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
-            if row.is_null() || stopped {
-                break;
-            }
-            let (mut datum, mut is_null) = (pg_sys::Datum::from(0), true);
-            pg_sys::heap_deform_tuple(row, (*relation).rd_att, &mut datum, &mut is_null);
-            let value = pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr());
-            stopped = !each(varlena_to_byte_slice(value));
-            if value != datum.cast_mut_ptr() {
-                pg_sys::pfree(value.cast());
-            }
-            pg_sys::simple_heap_delete(relation, &mut (*row).t_self);
+        let mut row = pg_sys::ffi::pg_guard_ffi_boundary(|| Row::next(relation, scan));
+        while let Some(found) = row.filter(|_| !stopped) {
+            stopped = !each(varlena_to_byte_slice(found.value));
+            row = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                found.delete(relation);
+                Row::next(relation, scan)
+            });
         }
         pg_sys::heap_endscan(scan);
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
         stopped
+    }
+}
+
+/// A row of a journal, and its value. Its functions run under the guard of `visit`, and hold nothing to drop.
+#[derive(Clone, Copy)]
+struct Row {
+    row: pg_sys::HeapTuple,
+    stored: *mut pg_sys::varlena,
+    value: *mut pg_sys::varlena,
+}
+
+impl Row {
+    unsafe fn next(relation: pg_sys::Relation, scan: pg_sys::TableScanDesc) -> Option<Row> {
+        // Safe: the scan of this relation is open; the row stays where it is until the scan moves on.
+        unsafe {
+            let row = heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if row.is_null() {
+                return None;
+            }
+            let (mut datum, mut is_null) = (pg_sys::Datum::from(0), true);
+            heap_deform_tuple(row, (*relation).rd_att, &mut datum, &mut is_null);
+            let stored = datum.cast_mut_ptr();
+            Some(Row { row, stored, value: pg_detoast_datum_packed(stored) })
+        }
+    }
+
+    unsafe fn delete(self, relation: pg_sys::Relation) {
+        // Safe: as above.
+        unsafe {
+            if self.value != self.stored {
+                pfree(self.value.cast());
+            }
+            simple_heap_delete(relation, &mut (*self.row).t_self);
+        }
     }
 }
 

@@ -165,7 +165,7 @@ impl Rounds {
             let mut dictionary = self.dictionary(client, shared, &ledger)?;
             let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };
             let taken = journal::take(ROUND_BYTES);
-            let harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
+            let mut harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
             let mut head = ledger::head(client, &ledger)?;
             let mut first: Vec<Record> = genesis.into_iter().collect();
             if !self.announced {
@@ -198,8 +198,9 @@ impl Rounds {
                 harvest.lost.iter().map(|(slot, lost)| Entry::of(&lane_file::lost(*lost, json!({ "slot": slot })))),
             );
             entries.extend(taken.unreadable.iter().map(|batch| Entry::unreadable(batch, "journal")));
-            entries.extend(taken.records.iter().map(|bytes| Entry::read(bytes, &epochs, "journal")));
-            entries.extend(harvest.records.iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
+            entries.extend(taken.records.into_iter().map(|bytes| Entry::read(bytes, &epochs, "journal")));
+            let read = std::mem::take(&mut harvest.records);
+            entries.extend(read.into_iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
             entries[told..].sort_by_key(|entry| entry.time);
             review_all(client, &mut dictionary, &mut entries)?;
             raise_alerts(&mut dictionary, &mut self.alerts, &mut entries);

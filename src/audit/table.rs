@@ -5,10 +5,39 @@ use super::order;
 use crate::core::chain::Hash;
 use pgrx::pg_sys;
 use pgrx::varlena::set_varsize_4b;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 /// Rows that are handed over at once: a few pages. Each needs a slot, which the server keeps account of.
 const ROWS: usize = 250;
+
+// Called for every row: within one guard for many rows instead of one for each call.
+unsafe extern "C-unwind" {
+    fn palloc(size: usize) -> *mut c_void;
+    fn MakeSingleTupleTableSlot(
+        shape: pg_sys::TupleDesc,
+        operations: *const pg_sys::TupleTableSlotOps,
+    ) -> *mut pg_sys::TupleTableSlot;
+    fn ExecStoreVirtualTuple(slot: *mut pg_sys::TupleTableSlot) -> *mut pg_sys::TupleTableSlot;
+    fn heap_multi_insert(
+        relation: pg_sys::Relation,
+        slots: *mut *mut pg_sys::TupleTableSlot,
+        count: c_int,
+        command: pg_sys::CommandId,
+        options: c_int,
+        state: pg_sys::BulkInsertState,
+    );
+    fn ExecInsertIndexTuples(
+        target: *mut pg_sys::ResultRelInfo,
+        slot: *mut pg_sys::TupleTableSlot,
+        estate: *mut pg_sys::EState,
+        update: bool,
+        no_duplicate_error: bool,
+        conflict: *mut bool,
+        arbiters: *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
+    fn ReScanExprContext(context: *mut pg_sys::ExprContext);
+    fn MakePerTupleExprContext(estate: *mut pg_sys::EState) -> *mut pg_sys::ExprContext;
+}
 
 /// A row of the chain.
 pub(super) struct Row<'a> {
@@ -36,11 +65,12 @@ pub(super) fn insert<'a>(table: pg_sys::Oid, rows: impl Iterator<Item = Row<'a>>
         let mut context = pgrx::PgMemoryContexts::new("rows of the chain");
         let mut rows = rows.peekable();
         while rows.peek().is_some() {
+            // An error inside passes no frame that has something to drop.
             context.switch_to(|_| {
-                for row in rows.by_ref().take(ROWS) {
-                    inserter.fill(&row);
-                }
-                inserter.insert();
+                pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                    rows.by_ref().take(ROWS).for_each(|row| inserter.fill(&row));
+                    inserter.insert();
+                });
             });
             context.reset();
         }
@@ -70,7 +100,7 @@ impl Inserter {
                 let shape = (*self.relation).rd_att;
                 // The slots outlive the context of one batch.
                 let before = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
-                self.slots.push(pg_sys::MakeSingleTupleTableSlot(shape, &raw const pg_sys::TTSOpsVirtual));
+                self.slots.push(MakeSingleTupleTableSlot(shape, &raw const pg_sys::TTSOpsVirtual));
                 pg_sys::MemoryContextSwitchTo(before);
             }
             let slot = self.slots[self.filled];
@@ -80,7 +110,7 @@ impl Inserter {
             values[2] = bytea(&row.prev_hash);
             values[3] = bytea(&row.hash);
             std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS).fill(false);
-            pg_sys::ExecStoreVirtualTuple(slot);
+            ExecStoreVirtualTuple(slot);
         }
         self.filled += 1;
     }
@@ -90,7 +120,7 @@ impl Inserter {
     unsafe fn insert(&mut self) {
         // Safe: the slots hold rows of this table.
         unsafe {
-            pg_sys::heap_multi_insert(
+            heap_multi_insert(
                 self.relation,
                 self.slots.as_mut_ptr(),
                 self.filled as c_int,
@@ -100,8 +130,8 @@ impl Inserter {
             );
             for slot in &self.slots[..self.filled] {
                 let none = std::ptr::null_mut();
-                pg_sys::ExecInsertIndexTuples(self.target, *slot, self.estate, false, false, none, none.cast());
-                pg_sys::ReScanExprContext(pg_sys::MakePerTupleExprContext(self.estate));
+                ExecInsertIndexTuples(self.target, *slot, self.estate, false, false, none, none.cast());
+                ReScanExprContext(MakePerTupleExprContext(self.estate));
                 if let Some(clear) = (*(**slot).tts_ops).clear {
                     clear(*slot);
                 }
@@ -116,7 +146,7 @@ unsafe fn bytea(bytes: &[u8]) -> pg_sys::Datum {
     // Safe: as many bytes are written as are allocated.
     unsafe {
         let size = pg_sys::VARHDRSZ + bytes.len();
-        let value = pg_sys::palloc(size).cast::<pg_sys::varlena>();
+        let value = palloc(size).cast::<pg_sys::varlena>();
         set_varsize_4b(value, size as i32);
         std::ptr::copy_nonoverlapping(bytes.as_ptr(), value.cast::<u8>().add(pg_sys::VARHDRSZ), bytes.len());
         pg_sys::Datum::from(value)

@@ -20,6 +20,8 @@ pub struct Batch<'a> {
     /// Where the records begin.
     begin: usize,
     last: &'a [u8],
+    /// What the next record is compared with.
+    expected: Vec<u8>,
 }
 
 impl<'a> Batch<'a> {
@@ -29,7 +31,7 @@ impl<'a> Batch<'a> {
         write_number(&mut bytes, xid);
         write_number(&mut bytes, u64::from(part));
         let begin = bytes.len();
-        Batch { bytes, begin, last: &[] }
+        Batch { bytes, begin, last: &[], expected: Vec::new() }
     }
 
     /// Whether one more record, however little of it repeats, leaves the row shorter than this; a first one always may.
@@ -41,9 +43,13 @@ impl<'a> Batch<'a> {
         write_number(&mut self.bytes, record.len() as u64);
         let mask = self.bytes.len();
         self.bytes.resize(mask + record.len().div_ceil(8), 0);
-        for (at, byte) in record.iter().enumerate() {
-            if *byte != before(self.last, record.len(), at) {
-                self.bytes[mask + at / 8] |= 1 << (at % 8);
+        expect(&mut self.expected, self.last, record.len());
+        for (place, (eight, expected)) in record.chunks(8).zip(self.expected.chunks(8)).enumerate() {
+            if eight == expected {
+                continue;
+            }
+            for (bit, (byte, _)) in eight.iter().zip(expected).enumerate().filter(|(_, (byte, other))| byte != other) {
+                self.bytes[mask + place] |= 1 << bit;
                 self.bytes.push(*byte);
             }
         }
@@ -73,13 +79,17 @@ pub fn read(bytes: &[u8]) -> Option<Content> {
         let length = usize::try_from(read_number(&mut rest)?).ok()?;
         let (mask, mut others) = rest.split_at_checked(length.div_ceil(8))?;
         let last = records.last().map_or(&[][..], Vec::as_slice);
-        let mut record = Vec::with_capacity(length);
-        for at in 0..length {
-            if mask[at / 8] & 1 << (at % 8) == 0 {
-                record.push(before(last, length, at));
-            } else {
+        let mut record = Vec::new();
+        expect(&mut record, last, length);
+        for (eight, mask) in record.chunks_mut(8).zip(mask) {
+            let mut left = *mask;
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                // A bit behind the record's end stands for nothing.
+                let Some(place) = eight.get_mut(bit) else { break };
                 let (byte, tail) = others.split_first()?;
-                record.push(*byte);
+                *place = *byte;
                 others = tail;
             }
         }
@@ -89,10 +99,16 @@ pub fn read(bytes: &[u8]) -> Option<Content> {
     Some(Content { xid, part, records })
 }
 
-/// The byte of the last record that one of this length is compared with.
-fn before(last: &[u8], length: usize, at: usize) -> u8 {
-    let place = if at < length / 2 { Some(at) } else { (last.len() + at).checked_sub(length) };
-    place.and_then(|place| last.get(place)).copied().unwrap_or(0)
+/// Fills in what a record of this length is compared with, after this last one.
+fn expect(expected: &mut Vec<u8>, last: &[u8], length: usize) {
+    expected.clear();
+    expected.resize(length, 0);
+    let (front, back) = expected.split_at_mut(length / 2);
+    let same = front.len().min(last.len());
+    front[..same].copy_from_slice(&last[..same]);
+    let same = back.len().min(last.len());
+    let end = back.len() - same;
+    back[end..].copy_from_slice(&last[last.len() - same..]);
 }
 
 fn write_number(out: &mut Vec<u8>, mut number: u64) {

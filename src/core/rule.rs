@@ -164,10 +164,20 @@ struct Compiled {
 #[derive(Clone, Debug, Default)]
 pub struct RelationRules {
     compiled: Vec<Compiled>,
-    /// Which of them speak of a command, worked out when it first comes.
-    of_command: RefCell<Vec<(Command, Rc<[usize]>)>>,
+    /// What they say of a command, worked out when it first comes.
+    of_command: RefCell<Vec<Rc<Speaking>>>,
     /// At least one of them demands approvals of its own.
     demanding: bool,
+}
+
+/// The rules of one relation that speak of one command.
+#[derive(Debug)]
+struct Speaking {
+    command: Command,
+    /// Their places among the compiled rules.
+    places: Vec<usize>,
+    /// What they say of every such deed, where neither columns nor roles matter to any of them.
+    settled: Option<(Verdict, Vec<RowLimit>)>,
 }
 
 /// Every rule of the policy.
@@ -255,6 +265,13 @@ impl RuleSet {
 
     /// The tier of a deed before any row is counted.
     pub fn judge(&self, rules: &RelationRules, deed: &Deed<'_>) -> Verdict {
+        match &self.speaking(rules, deed.command).settled {
+            Some((verdict, _)) => verdict.clone(),
+            None => self.weigh(rules, deed),
+        }
+    }
+
+    fn weigh(&self, rules: &RelationRules, deed: &Deed<'_>) -> Verdict {
         let found = self.matching(rules, deed).find(|rule| self.rules[rule.index].min_rows.is_none());
         let approvals = if rules.demanding { self.approvals(rules, deed) } else { 0 };
         match found {
@@ -271,6 +288,13 @@ impl RuleSet {
     /// The row thresholds that ask for more than the deed as such, lowest number of rows first. Each asks for what those
     /// before it do: the highest tier and the most approvals count, whichever rules say so.
     pub fn row_limits(&self, rules: &RelationRules, deed: &Deed<'_>, above: Tier, approvals: u32) -> Vec<RowLimit> {
+        match &self.speaking(rules, deed.command).settled {
+            Some((verdict, limits)) if (verdict.tier, verdict.approvals) == (above, approvals) => limits.clone(),
+            _ => self.limits_above(rules, deed, above, approvals),
+        }
+    }
+
+    fn limits_above(&self, rules: &RelationRules, deed: &Deed<'_>, above: Tier, approvals: u32) -> Vec<RowLimit> {
         let limit = |rule: &Compiled| {
             let rule_limit = &self.rules[rule.index];
             let asks_more = rule_limit.tier > above || rule_limit.approvals > approvals;
@@ -303,16 +327,37 @@ impl RuleSet {
         merged
     }
 
-    /// Places of the compiled rules that speak of a command.
-    fn speaking(&self, rules: &RelationRules, command: Command) -> Rc<[usize]> {
-        let mut known = rules.of_command.borrow_mut();
-        if let Some((_, speaking)) = known.iter().find(|(known, _)| *known == command) {
+    /// What the rules of a relation say of a command.
+    fn speaking(&self, rules: &RelationRules, command: Command) -> Rc<Speaking> {
+        if let Some(speaking) = rules.of_command.borrow().iter().find(|known| known.command == command) {
             return speaking.clone();
         }
-        let speaks = |rule: &Compiled| self.rules[rule.index].commands.as_ref().is_none_or(|set| set.contains(command));
-        let speaking: Rc<[usize]> = (0..rules.compiled.len()).filter(|n| speaks(&rules.compiled[*n])).collect();
-        known.push((command, speaking.clone()));
-        speaking
+        let rule = |place: &usize| &self.rules[rules.compiled[*place].index];
+        // No column is in an empty set.
+        let matches = |place: &usize| rules.compiled[*place].columns.as_ref().is_none_or(|columns| !columns.is_empty());
+        let speaks = |place: &usize| rule(place).commands.as_ref().is_none_or(|set| set.contains(command));
+        let places: Vec<usize> = (0..rules.compiled.len()).filter(|n| matches(n) && speaks(n)).collect();
+        let always = |place: &usize| {
+            rules.compiled[*place].columns.is_none()
+                && rule(place).roles.is_none()
+                && rule(place).except_roles.is_empty()
+        };
+        let same_for_all = places.iter().all(always);
+        let keep = |settled| {
+            let speaking = Rc::new(Speaking { command, places: places.clone(), settled });
+            let mut known = rules.of_command.borrow_mut();
+            known.retain(|known| known.command != command);
+            known.push(speaking.clone());
+            speaking
+        };
+        let speaking = keep(None);
+        if !same_for_all {
+            return speaking;
+        }
+        let deed = Deed { command, columns: &ColumnSet::default(), has_role: &|_| false, is_role: &|_| false };
+        let verdict = self.weigh(rules, &deed);
+        let limits = self.limits_above(rules, &deed, verdict.tier, verdict.approvals);
+        keep(Some((verdict, limits)))
     }
 
     /// Every rule that knows a deed, from however many rows on.
@@ -322,7 +367,7 @@ impl RuleSet {
 
     fn matching<'a>(&'a self, rules: &'a RelationRules, deed: &'a Deed<'_>) -> impl Iterator<Item = &'a Compiled> {
         let speaking = self.speaking(rules, deed.command);
-        (0..speaking.len()).map(move |n| &rules.compiled[speaking[n]]).filter(move |compiled| {
+        (0..speaking.places.len()).map(move |n| &rules.compiled[speaking.places[n]]).filter(move |compiled| {
             let rule = &self.rules[compiled.index];
             compiled.columns.as_ref().is_none_or(|columns| columns.intersects(deed.columns))
                 && rule.roles.as_ref().is_none_or(|roles| roles.iter().any(|role| (deed.has_role)(*role)))

@@ -102,8 +102,13 @@ pub fn prepare(armed: Armed) {
 }
 
 /// PostgreSQL turns to a statement, or back to it. True: `leave` must follow; an error needs none.
+#[inline]
 pub fn enter(key: usize) -> bool {
-    if !ON.get() || ENTERED.get() || RUNNING.get() != key {
+    ON.get() && turn_to(key)
+}
+
+fn turn_to(key: usize) -> bool {
+    if ENTERED.get() || RUNNING.get() != key {
         return false;
     }
     cover::lay(current().map(|armed| armed.cover.borrow().clone()));

@@ -18,7 +18,8 @@ use crate::core::tier::Tier;
 use crate::error::answer;
 use crate::login::idle;
 use crate::operation::armed;
-use crate::{export, image, raw, settings};
+use crate::settings::{self, Mode};
+use crate::{export, image, raw, shared};
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
@@ -73,9 +74,16 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         if armed::is_armed() {
             super::armed::query_starts(query);
         }
-        let covered = armed::enter(query as usize);
         let decided = parallel::is_worker() && parallel::starts(query);
-        let writes = !decided && !passes(query) && decide(query, flags);
+        let passes = decided || passes(query);
+        if passes && !is_minded(query) {
+            return match NEXT_START {
+                Some(next) => next(query, flags),
+                None => core_start(query, flags),
+            };
+        }
+        let covered = armed::enter(query as usize);
+        let writes = !passes && decide(query, flags);
         if !decided && tripwire::may_concern(query) {
             tripwire::check(query, flags);
         }
@@ -114,6 +122,12 @@ unsafe extern "C-unwind" fn run(
     once: bool,
 ) {
     unsafe {
+        if !is_under_way(query) && cache::if_fresh(cache::Policy::stopped) == Some(false) {
+            return match NEXT_RUN {
+                Some(next) => next(query, direction, count, once),
+                None => core_run(query, direction, count, once),
+            };
+        }
         let covered = armed::enter(query as usize);
         let count = if armed::is_entered() { super::armed::most_rows(query, count, covered) } else { count };
         // A cursor or portal goes on without a new start.
@@ -163,6 +177,12 @@ unsafe extern "C-unwind" fn run(
 
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
     unsafe {
+        if !is_under_way(query) {
+            return match NEXT_FINISH {
+                Some(next) => next(query),
+                None => core_finish(query),
+            };
+        }
         let covered = armed::enter(query as usize);
         let mut context = listen();
         if is_listened_to() {
@@ -173,7 +193,7 @@ unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
             None => core_finish(query),
         }
         pg_sys::error_context_stack = context.previous;
-        if buffer::something_runs() {
+        if is_limited(query) {
             count_finally(query);
         }
         if covered {
@@ -237,20 +257,43 @@ unsafe fn passes(query: *mut pg_sys::QueryDesc) -> bool {
     }
 }
 
+/// Whether anything of ours goes on while a query runs. Where nothing does, hooks hand on without a frame of their own.
+unsafe fn is_under_way(query: *mut pg_sys::QueryDesc) -> bool {
+    // Safe: a running query has its plan.
+    unsafe {
+        armed::is_armed()
+            || buffer::something_runs()
+            || reading::counts_any()
+            || out_of_scope::is_pending()
+            || hidden_detail::is_due()
+            || tripwire::is_for_a_role(query)
+    }
+}
+
+/// Whether more is to be done for a plan than was decided.
+unsafe fn is_minded(query: *mut pg_sys::QueryDesc) -> bool {
+    // Safe: ExecutorStart gets a complete QueryDesc.
+    unsafe {
+        is_under_way(query)
+            || parallel::is_worker()
+            || tripwire::may_concern(query)
+            || hidden_detail::concerns(query)
+            || quiet::is_announced()
+            || shared::mode() == Mode::Off
+    }
+}
+
 /// Decides a plan. True: it writes what is protected.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
     // Outside home the policy is empty, and only the catalog concerns the cluster.
-    let policy = cache::policy();
+    let policy = cache::policy_as_heard();
     // Safe: ExecutorStart gets a complete QueryDesc.
     unsafe {
         let plan = (*query).plannedstmt;
         if policy.stopped() {
             let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
             judge::refuse_stopped(&policy, facts::operation_tag(plan), &source);
-        }
-        if !facts::concerns(plan, &policy) {
-            return false;
         }
         let destination = (*(*query).dest).mydest;
         let copies_out = destination == pg_sys::CommandDest::DestCopyOut;
@@ -339,7 +382,7 @@ unsafe fn remember_limits(query: *mut pg_sys::QueryDesc, limits: Vec<RelationLim
 unsafe extern "C-unwind" fn begin_writing(query: *mut pg_sys::QueryDesc) {
     // Safe: ExecutorStart has built the plan state.
     unsafe {
-        row_trigger::spare(query, &cache::policy());
+        row_trigger::spare(query, &cache::policy_as_heard());
         if is_limited(query) {
             rows::install(query, rows_due(query));
         }
@@ -428,10 +471,8 @@ fn reached(policy: &cache::Policy, limit: &RelationLimit, touched: u64, source: 
 /// The last exact count: after the AFTER triggers and the data-modifying CTEs have run.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn count_finally(query: *mut pg_sys::QueryDesc) {
-    if is_limited(query) {
-        // Safe: ExecutorFinish has run, ExecutorEnd has not.
-        unsafe { rows_due(query) };
-    }
+    // Safe: ExecutorFinish has run, ExecutorEnd has not.
+    unsafe { rows_due(query) };
 }
 
 #[pgrx::pg_guard]

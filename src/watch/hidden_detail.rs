@@ -52,18 +52,23 @@ pub fn is_due() -> bool {
     DUE.get()
 }
 
+/// Whether a plan writes for somebody who may have masks, for plain frames.
+pub unsafe fn concerns(query: *mut pg_sys::QueryDesc) -> bool {
+    // Safe: ExecutorStart gets a complete QueryDesc; plain getters.
+    unsafe {
+        let reads = (*query).operation == pg_sys::CmdType::CMD_SELECT && !(*(*query).plannedstmt).hasModifyingCTE;
+        !reads && !DUE.get() && !super::standing_aside() && {
+            let roles = [raw::GetUserId(), raw::GetOuterUserId()];
+            cache::if_fresh(|policy| policy.masks_nothing_of(roles)) != Some(true)
+        }
+    }
+}
+
 /// Before a plan that writes, for plain frames: nothing where there are no masks.
 pub unsafe fn writes(query: *mut pg_sys::QueryDesc) {
-    // Safe: ExecutorStart gets a complete QueryDesc.
-    let reads =
-        unsafe { (*query).operation == pg_sys::CmdType::CMD_SELECT && !(*(*query).plannedstmt).hasModifyingCTE };
-    if reads || DUE.get() || super::standing_aside() {
-        return;
-    }
-    // Safe: plain getters; the rest inside a transaction.
+    // Safe: as above, inside a transaction.
     unsafe {
-        let roles = [raw::GetUserId(), raw::GetOuterUserId()];
-        if cache::if_fresh(|policy| policy.masks_nothing_of(roles)) != Some(true) {
+        if concerns(query) {
             consider_now();
         }
     }

@@ -6,7 +6,7 @@ use super::statement::Source;
 use crate::audit::lane::{self, Durability};
 use crate::audit::note::note;
 use crate::audit::standby;
-use crate::backend::{NumberMap, backend_local};
+use crate::backend::{NumberHasher, NumberMap, backend_local};
 use crate::break_glass::window;
 use crate::cache::{OwnKind, Policy, Root};
 use crate::core::emergency;
@@ -19,12 +19,15 @@ use crate::login::idle;
 use crate::person::term;
 use crate::settings::Mode;
 use crate::{factor, operation::cover, own, session, shared};
-use std::cell::{OnceCell, RefCell};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use pgrx::pg_sys::Oid;
+use std::cell::RefCell;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 /// Statements whose record is remembered.
 const REMEMBERED: usize = 256;
+/// A longer text, in bytes, is not remembered.
+const LONGEST: usize = 8 << 10;
 
 /// The judgement of a whole statement: its riskiest deed, and from how many rows on it gets riskier.
 pub struct Judgement<'p> {
@@ -227,21 +230,77 @@ pub fn relations(deeds: &[Deed]) -> Vec<String> {
 
 /// A record of a statement as it begins.
 pub fn record(tag: &str, relations: Vec<String>, tier: Tier, rule: &str, source: &Source<'_>) -> Record {
+    stated(tag, relations, tier, rule, source.redacted())
+}
+
+fn stated(tag: &str, relations: Vec<String>, tier: Tier, rule: &str, statement: Option<String>) -> Record {
     let mut record = Record::new(Kind::Statement, tag);
     record.relations = relations;
     record.tier = Some(tier);
     record.rule = Some(rule.to_owned());
-    record.statement = source.redacted();
+    record.statement = statement;
     record
 }
 
-backend_local! {
-    static WHAT: RefCell<NumberMap<u64, Rc<Part>>> = const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
-    /// Keyed at random, so that nobody can make a statement pass for another in the cache.
-    static KEYS: OnceCell<RandomState> = const { OnceCell::new() };
+/// What a side of records was made from, its relations apart. Within one edition of the policy a name has one place.
+#[derive(Clone, Copy, PartialEq)]
+struct Origin<'t> {
+    text: &'t [u8],
+    /// How constants were read; None: the text has none any more.
+    conforming: Option<bool>,
+    edition: u64,
+    tier: Tier,
+    rule: *const u8,
+    tag: *const u8,
 }
 
-/// What a judged statement does, as a side of its record: text, relations and verdict.
+struct Made {
+    text: Box<[u8]>,
+    origin: Origin<'static>,
+    roots: Box<[Oid]>,
+    what: Rc<Part>,
+}
+
+backend_local! {
+    /// By a number made of the text. What is found is compared, so nobody can make a statement pass for another.
+    static WHAT: RefCell<NumberMap<u64, Made>> = const { RefCell::new(NumberMap::with_hasher(BuildHasherDefault::new())) };
+}
+
+impl Origin<'_> {
+    fn place(&self) -> u64 {
+        let mut hasher = NumberHasher::default();
+        let (words, rest) = self.text.as_chunks::<8>();
+        words.iter().for_each(|word| hasher.write_u64(u64::from_le_bytes(*word)));
+        hasher.write(rest);
+        hasher.write_u64(self.tag as u64);
+        hasher.finish()
+    }
+
+    fn find(&self, roots: impl Iterator<Item = Oid>) -> Option<Rc<Part>> {
+        WHAT.with_borrow(|known| {
+            let made = known.get(&self.place())?;
+            let same = Origin { text: &made.text, ..made.origin } == *self && made.roots.iter().copied().eq(roots);
+            same.then(|| made.what.clone())
+        })
+    }
+
+    fn keep(&self, roots: impl Iterator<Item = Oid>, what: &Rc<Part>) {
+        if self.text.len() > LONGEST {
+            return;
+        }
+        let origin = Origin { text: &[], ..*self };
+        let made = Made { text: self.text.into(), origin, roots: roots.collect(), what: what.clone() };
+        WHAT.with_borrow_mut(|known| {
+            if known.len() >= REMEMBERED {
+                known.clear();
+            }
+            known.insert(self.place(), made);
+        });
+    }
+}
+
+/// What a judged statement does, as a side of its record: text, relations and verdict. Statements that differ in their
+/// constants alone share one.
 pub fn what(
     policy: &Policy,
     tag: &'static str,
@@ -249,24 +308,29 @@ pub fn what(
     judgement: &Judgement<'_>,
     source: &Source<'_>,
 ) -> Rc<Part> {
-    let mut hasher = KEYS.with(|keys| keys.get_or_init(RandomState::new).build_hasher());
-    source.hash(&mut hasher);
-    // Within one edition of the policy a name has one place, and an oid one name.
-    hasher.write_u64(policy.edition);
-    hasher.write_usize(judgement.rule.as_ptr() as usize);
-    hasher.write_usize(tag.as_ptr() as usize);
-    hasher.write_u8(judgement.tier as u8);
-    for member in deeds.iter().filter_map(|deed| deed.relation.as_ref()) {
-        hasher.write_u32(member.root.oid.to_u32());
+    let roots = || deeds.iter().filter_map(|deed| deed.relation.as_ref()).map(|member| member.root.oid);
+    let typed = Origin {
+        text: source.bytes(),
+        conforming: Some(source.is_conforming()),
+        edition: policy.edition,
+        tier: judgement.tier,
+        rule: judgement.rule.as_ptr(),
+        tag: tag.as_ptr(),
+    };
+    if let Some(what) = typed.find(roots()) {
+        return what;
     }
-    let key = hasher.finish();
-    WHAT.with_borrow_mut(|known| {
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        let make = || Rc::new(Part::what(&record(tag, relations(deeds), judgement.tier, judgement.rule, source)));
-        known.entry(key).or_insert_with(make).clone()
-    })
+    let statement = source.redacted();
+    let text = statement.clone().unwrap_or_default();
+    let redacted = Origin { text: text.as_bytes(), conforming: None, ..typed };
+    let what = redacted.find(roots()).unwrap_or_else(|| {
+        let record = stated(tag, relations(deeds), judgement.tier, judgement.rule, statement);
+        let what = Rc::new(Part::what(&record));
+        redacted.keep(roots(), &what);
+        what
+    });
+    typed.keep(roots(), &what);
+    what
 }
 
 /// Carries out what the gate says to a judged statement. Does not return when it refuses.

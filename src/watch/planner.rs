@@ -40,9 +40,14 @@ unsafe extern "C-unwind" fn plan(
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
     unsafe {
+        if cache::if_fresh(cache::Policy::is_masked) == Some(false) {
+            return match NEXT {
+                Some(next) => next(query, text, options, parameters),
+                None => core_planner(query, text, options, parameters),
+            };
+        }
         let mut job = Job::new(text, query);
-        let masked = cache::if_fresh(cache::Policy::is_masked) != Some(false);
-        if masked && !standing_aside() && !is_key_query(text) && may_concern(query) {
+        if !standing_aside() && !is_key_query(text) && may_concern(query) {
             job.validates = key_validation::is_running(text);
             mask_query::mask(query, &mut job);
         }

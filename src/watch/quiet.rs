@@ -39,6 +39,11 @@ pub fn announce(source: *const c_char, quiet: Quiet) -> Announcement {
     Announcement(())
 }
 
+/// Whether any statement is announced.
+pub fn is_announced() -> bool {
+    ANNOUNCED.get().is_some()
+}
+
 /// What keeps quiet in a query. For plain frames: neither raises nor allocates.
 pub unsafe fn announced(query: *mut pg_sys::QueryDesc) -> Option<Quiet> {
     // Safe: ExecutorStart gets a complete QueryDesc.

@@ -145,6 +145,11 @@ pub fn remember(query: *mut pg_sys::QueryDesc, allowance: Allowance) {
     ANY.set(true);
 }
 
+/// Whether rows of any query are counted.
+pub fn counts_any() -> bool {
+    ANY.get()
+}
+
 /// Whether rows of this query are counted. For plain frames.
 pub fn counts(query: *mut pg_sys::QueryDesc) -> bool {
     ANY.get() && STATE.with_borrow(|state| state.readings.iter().any(|reading| reading.query == query))

@@ -42,17 +42,19 @@ impl Source<'_> {
         if self.text.is_empty() {
             return None;
         }
-        // Safe: reads a setting; with it off, backslashes in plain literals are escapes.
-        let backslashes = unsafe { !pg_sys::standard_conforming_strings };
-        Some(redact_limited(&self.utf8(), backslashes, RECORDED_BYTES))
+        Some(redact_limited(&self.utf8(), !self.is_conforming(), RECORDED_BYTES))
     }
 
-    /// What a redaction is made from, for a cache of it.
+    /// Whether backslashes in its plain literals are themselves: on that, too, depends what is a constant.
+    pub fn is_conforming(&self) -> bool {
+        // Safe: reads a setting.
+        unsafe { pg_sys::standard_conforming_strings }
+    }
+
+    /// What a redaction is made from.
     pub fn hash(&self, hasher: &mut impl Hasher) {
         self.text.hash(hasher);
-        // Safe: as above.
-        let conforming = unsafe { pg_sys::standard_conforming_strings };
-        conforming.hash(hasher);
+        self.is_conforming().hash(hasher);
     }
 
     /// The look-up that a foreign key makes for each row, exactly as the server itself writes it: it locks one key and

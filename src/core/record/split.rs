@@ -18,6 +18,8 @@ pub struct Split<'a> {
     pub outcome: Outcome,
     /// It belongs to an operation.
     pub has_op_no: bool,
+    /// How long it took, where that is known.
+    pub duration_us: Option<i64>,
     pub who: Side<'a>,
     pub what: Side<'a>,
     /// Format, kind and time.
@@ -37,6 +39,7 @@ impl<'a> Split<'a> {
             time: 0,
             outcome: Outcome::Success,
             has_op_no: false,
+            duration_us: None,
             who: Side::Own(&[]),
             what: Side::Own(&[]),
             head: &[],
@@ -61,6 +64,7 @@ impl<'a> Split<'a> {
                 (Field::Time, Value::Int(time)) => split.time = time,
                 (Field::Outcome, Value::Byte(byte)) => split.outcome = known(byte, Outcome::from_u8)?,
                 (Field::OpNo, _) => split.has_op_no = true,
+                (Field::DurationUs, Value::Int(took)) => split.duration_us = Some(took),
                 (Field::Who, Value::Int(id)) => split.who = Side::Defined(id),
                 (Field::What, Value::Int(id)) => split.what = Side::Defined(id),
                 _ => (),
