@@ -55,3 +55,35 @@ END $$;
 COMMENT ON FUNCTION steward._make_way_job() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
 REVOKE ALL ON FUNCTION steward._make_way_job() FROM PUBLIC;
 CREATE TRIGGER make_way BEFORE INSERT ON steward.job FOR EACH ROW EXECUTE FUNCTION steward._make_way_job();
+
+CREATE TABLE steward.job_login (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    role   regrole NOT NULL
+);
+COMMENT ON TABLE steward.job_login IS 'The login of the post service that runs the jobs, those that remove what is old without an approval of each run. No row: none does. Written by steward.set_job_login and steward.schedule_jobs only.';
+REVOKE ALL ON steward.job_login FROM PUBLIC;
+GRANT SELECT ON steward.job_login TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('steward.job_login', '');
+
+CREATE FUNCTION steward.run_job(name text) RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'run_job_wrapper';
+COMMENT ON FUNCTION steward.run_job IS 'Runs a job of steward.job: what cron, systemd and pg_cron call. Records BEGIN JOB and JOB and keeps steward.job_state. True if it succeeded; false, with a WARNING, if it failed: what it had done is then undone, its failure is kept. Errors: 42704 for no such job; 55000 while the same job runs, for one that is not enabled, and inside a transaction block; 42501 for others than the login of steward.job_login, the post ops, persons with the capability configure and superusers. Jobs that remove what is old are critical for everybody but that login.';
+
+CREATE FUNCTION steward.set_job(name text, schedule text DEFAULT NULL, max_age interval DEFAULT NULL, enabled boolean DEFAULT NULL) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'set_job_wrapper';
+COMMENT ON FUNCTION steward.set_job IS 'Changes when a job is due, after how long without a success it is overdue, and whether it is run at all; NULL = keep. pg_cron learns of it with the next steward.schedule_jobs(). 42704 for no such job, 22023 for bad values. Callers as steward.protect; once the policy is active with as many approvals as the rules for PRIVILEGE demand.';
+
+CREATE FUNCTION steward.set_job_login(login regrole) RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'set_job_login_wrapper';
+COMMENT ON FUNCTION steward.set_job_login IS 'Which login of the post service runs the jobs, from any scheduler; NULL = none. 22023 for another login. Callers as steward.set_job.';
+
+CREATE FUNCTION steward.schedule_jobs(login regrole DEFAULT NULL) RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'schedule_jobs_wrapper';
+COMMENT ON FUNCTION steward.schedule_jobs IS 'Makes a job of pg_cron of each enabled job, run by this login (NULL: by that of steward.job_login), and removes those that are not wanted any more; how many there are. Called again it brings pg_cron up to date. 55000 with a HINT if pg_cron is not loaded, not installed, or works in another database; 22023 for a login of another post. What pg_cron demands of the caller it demands here too: a superuser. Otherwise callers as steward.set_job.';
+
+CREATE FUNCTION steward.unschedule_jobs() RETURNS bigint
+    LANGUAGE c AS 'MODULE_PATHNAME', 'unschedule_jobs_wrapper';
+COMMENT ON FUNCTION steward.unschedule_jobs IS 'Removes what steward.schedule_jobs() made in pg_cron; how many. The login of steward.job_login stays. Errors and callers as steward.schedule_jobs.';
+
+REVOKE ALL ON FUNCTION steward.run_job, steward.set_job, steward.set_job_login, steward.schedule_jobs, steward.unschedule_jobs FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION steward.run_job TO PUBLIC;

@@ -10,7 +10,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::operation::requirement;
 use crate::person::{separation, texts};
 use crate::policy::checklist;
-use crate::{audit::buffer, factor, own, policy, scope, session, shared, state_file};
+use crate::{audit::buffer, factor, job, own, policy, scope, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -136,6 +136,7 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
     lacks.extend(texts(client, strangers, &[])?);
     lacks.extend(separation::sentences(client)?);
     lacks.extend(scope::lint::drift(client)?);
+    lacks.extend(job::set::misplaced(client)?);
     let mut lacks = Lacks { sentences: lacks, hint: None };
     if factors {
         lacking_factors(&policy, &everybody, &mut lacks);

@@ -718,6 +718,10 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("accept_configuration", privilege("ACCEPT CONFIGURATION")),
         ("set_alert_rule", privilege("SET ALERT RULE")),
         ("drop_alert_rule", privilege("REMOVE ALERT RULE")),
+        ("set_job", privilege("SET JOB")),
+        ("set_job_login", privilege("SET JOB LOGIN")),
+        ("schedule_jobs", privilege("SCHEDULE JOBS")),
+        ("unschedule_jobs", privilege("UNSCHEDULE JOBS")),
     ]
 };
 

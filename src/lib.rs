@@ -20,9 +20,11 @@ mod error;
 mod export;
 mod factor;
 mod image;
+mod job;
 mod login;
 mod mask;
 mod mask_value;
+mod metrics;
 mod operation;
 mod own;
 mod person;
@@ -70,6 +72,7 @@ extension_sql_file!("../sql/access.sql", name = "access", requires = ["permissio
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["access"]);
 extension_sql_file!("../sql/erasure.sql", name = "erasure", requires = ["export"]);
 extension_sql_file!("../sql/job.sql", name = "job", requires = ["erasure"]);
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["job"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

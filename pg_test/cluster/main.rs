@@ -50,6 +50,7 @@ mod form;
 mod history;
 mod idle;
 mod image_read;
+mod job;
 mod last_person;
 mod leaver;
 mod leftover;
@@ -59,6 +60,7 @@ mod mask_value;
 mod masking;
 mod masking_view;
 mod matrix;
+mod metrics;
 mod mode;
 mod mutation;
 mod never_alone;
@@ -143,6 +145,7 @@ fn main() {
         leaver::tests(),
         idle::tests(),
         image_read::tests(),
+        job::tests(),
         leftover::tests(),
         login::tests(),
         long_transaction::tests(),
@@ -155,6 +158,7 @@ fn main() {
         masking::rule::tests(),
         masking::written::tests(),
         matrix::tests(),
+        metrics::tests(),
         mode::tests(),
         mutation::tests(),
         never_alone::tests(),

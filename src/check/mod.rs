@@ -3,7 +3,7 @@
 
 mod attempt;
 mod question;
-mod run;
+pub mod run;
 mod server;
 mod value;
 
