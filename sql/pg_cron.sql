@@ -9,6 +9,9 @@ SELECT steward.set_job_login('job_night');
 
 SELECT cron.schedule_in_database('steward: archive_audit', '10 17 * * *',
     $$SELECT steward.run_job('archive_audit')$$, current_database(), 'job_night');
+SELECT cron.schedule_in_database('steward: check_records', '20 18 * * *',
+    $$SELECT steward.run_job('check_records')$$, current_database(), 'job_night')
+    FROM steward.job WHERE name = 'check_records';
 SELECT cron.schedule_in_database('steward: check_reviews', '*/15 * * * *',
     $$SELECT steward.run_job('check_reviews')$$, current_database(), 'job_night');
 SELECT cron.schedule_in_database('steward: daily_check', '0 18 * * *',

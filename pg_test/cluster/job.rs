@@ -97,6 +97,7 @@ fn nobody_else_runs_a_job_or_says_when() {
     ] {
         expect_refused(superuser.batch_execute(change));
     }
+    school.operate("postgres", "SELECT steward.run_job('purge_images')");
     // Approved, it takes as many as a privilege does; and a person who left takes the jobs along.
     school.operate("postgres", "SELECT steward.set_job('verify_new', '*/30 * * * *', '3 hours')");
     assert_eq!(state(&school, "verify_new", "schedule").as_deref(), Some("*/30 * * * *"));
@@ -249,11 +250,12 @@ fn pg_cron_is_set_up_once_and_in_plain_sql_alike() {
         ))
     };
     let what = "jobname, schedule, command, nodename, nodeport, database, username, active";
-    assert_eq!(school.ask::<i64>(schedule), 8);
+    let all: i64 = school.ask("SELECT count(*) FROM steward.job WHERE enabled");
+    assert_eq!((school.ask::<i64>(schedule), all >= 8), (all, true));
     let made = jobs(&school, what);
     let numbered = jobs(&school, "jobid, jobname");
     // Again, and after somebody meddled.
-    assert_eq!(school.ask::<i64>("SELECT steward.schedule_jobs()"), 8);
+    assert_eq!(school.ask::<i64>("SELECT steward.schedule_jobs()"), all);
     assert_eq!(jobs(&school, "jobid, jobname"), numbered);
     set_up(
         &school,
@@ -261,17 +263,17 @@ fn pg_cron_is_set_up_once_and_in_plain_sql_alike() {
         UPDATE cron.job SET username = 'postgres' WHERE jobname = 'steward: verify_new';
         SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = 'steward: purge_images'",
     );
-    assert_eq!(school.ask::<i64>(schedule), 8);
+    assert_eq!(school.ask::<i64>(schedule), all);
     assert_eq!(jobs(&school, what), made);
     // A job that is not enabled is not scheduled; jobs of others stay.
     set_up(
         &school,
         "SELECT cron.schedule('mine', '0 0 * * *', 'SELECT 1'); SELECT steward.set_job('purge_images', enabled => false)",
     );
-    assert_eq!(school.ask::<i64>(schedule), 7);
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM cron.job"), 8);
+    assert_eq!(school.ask::<i64>(schedule), all - 1);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM cron.job"), all);
     set_up(&school, "SELECT steward.set_job('purge_images', enabled => true)");
-    assert_eq!(school.ask::<i64>("SELECT steward.unschedule_jobs()"), 7);
+    assert_eq!(school.ask::<i64>("SELECT steward.unschedule_jobs()"), all - 1);
     set_up(&school, "SELECT cron.unschedule('mine'); SELECT steward.set_job_login(NULL)");
     assert_eq!(jobs(&school, what), "[]");
     set_up(&school, include_str!("../../sql/pg_cron.sql"));

@@ -63,6 +63,11 @@ fn who_watches_the_machine_reads_numbers_and_nothing_else() {
     for word in ["secret", "teacher", "wang", "student", "app.", "ID7", "exporter", "postgres"] {
         assert!(!all.contains(word), "{word} in {all}");
     }
+    // Where nothing can be written, they are read all the same.
+    let standby = school.standby(&[]);
+    let on_standby = "SELECT value FROM steward.metrics WHERE name = 'sequencer_up'";
+    assert_eq!(ask::<f64>(&mut standby.connect("exporter", HOME), on_standby), 0.0);
+    drop(standby);
     for change in ["CREATE OR REPLACE VIEW steward.metrics AS SELECT 1", "GRANT SELECT ON steward.metrics TO PUBLIC"] {
         expect_refused(school.superuser().batch_execute(change));
     }

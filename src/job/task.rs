@@ -7,7 +7,8 @@ use crate::core::chain::{Kind, Verdict};
 use crate::error::{Fault, Outcome};
 use crate::image;
 use crate::operation::review_queue;
-use crate::person::term;
+use crate::own;
+use crate::person::{one_text, term};
 use serde_json::{Value, json};
 
 pub struct Task {
@@ -19,8 +20,9 @@ pub struct Task {
 }
 
 /// In the order of their names, as in steward.job.
-const TASKS: [Task; 8] = [
+const TASKS: [Task; 9] = [
     Task { name: "archive_audit", removes: true, run: archive_audit },
+    Task { name: "check_records", removes: false, run: check_records },
     Task { name: "check_reviews", removes: false, run: || Ok(json!({ "told": review_queue::tell_overdue()? })) },
     Task { name: "daily_check", removes: false, run: daily_check },
     Task { name: "purge_archive", removes: true, run: || Ok(json!({ "files": retention::purge()? })) },
@@ -49,6 +51,12 @@ impl Task {
 fn archive_audit() -> Outcome<Value> {
     let archived = archive::archive(None)?;
     Ok(json!({ "segments": archived.len() }))
+}
+
+/// Its function belongs to the register of records, and the job is installed where that is.
+fn check_records() -> Outcome<Value> {
+    let told = own::run(|client| one_text(client, "SELECT steward.check_records()::text", &[]))?;
+    Ok(json!({ "told": told }))
 }
 
 /// Issues that are found are no failure of the job: they have records and alerts of their own.
