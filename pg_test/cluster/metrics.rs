@@ -86,8 +86,9 @@ fn the_numbers_are_those_of_what_happened() {
     school.operate("postgres", "UPDATE app.student SET note = 'x' WHERE id <= 60");
     school.request("region_chen", "DELETE FROM app.student WHERE id > 60");
     school.flush_audit();
-    let statement =
-        |result: &str| value(&school, "recent", &format!(r#"{{"result": "{result}", "subject": "statement"}}"#));
+    let statement = |result: &str| {
+        value(&school, "recent_records", &format!(r#"{{"result": "{result}", "subject": "statement"}}"#))
+    };
     assert!(
         statement("SUCCESS") >= 22.0 && statement("DENIED") == 1.0,
         "{} {}",
