@@ -1,3 +1,8 @@
+-- The register of records has a job too.
+INSERT INTO steward.job (name, schedule, purpose, max_age)
+    SELECT 'check_records', '20 18 * * *', 'Reminds of records whose term ends.', '25 hours'
+    WHERE to_regprocedure('steward.check_records()') IS NOT NULL;
+
 -- Last of all: the audit views say no by themselves, also where the library is not loaded. With the trigger a write on
 -- a view gets as far as the executor, where it is recorded as denied before this function could run.
 CREATE FUNCTION steward._refuse_write() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

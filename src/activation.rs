@@ -11,7 +11,7 @@ use crate::operation::requirement;
 use crate::person::{separation, texts};
 use crate::policy::checklist;
 use crate::register::kind;
-use crate::{audit::buffer, factor, own, policy, scope, session, shared, state_file};
+use crate::{audit::buffer, factor, job, own, policy, scope, session, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -137,6 +137,7 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
     lacks.extend(texts(client, strangers, &[])?);
     lacks.extend(separation::sentences(client)?);
     lacks.extend(scope::lint::drift(client)?);
+    lacks.extend(job::set::misplaced(client)?);
     lacks.extend(kind::unfillable(client, &everybody)?);
     if !lacks.is_empty() {
         lacks.extend(kind::lapsed(&everybody));

@@ -748,6 +748,10 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("set_alert_condition", privilege("SET ALERT CONDITION")),
         ("set_holiday", privilege("SET HOLIDAY")),
         ("drop_holiday", privilege("REMOVE HOLIDAY")),
+        ("set_job", privilege("SET JOB")),
+        ("set_job_login", privilege("SET JOB LOGIN")),
+        ("schedule_jobs", privilege("SCHEDULE JOBS")),
+        ("unschedule_jobs", privilege("UNSCHEDULE JOBS")),
     ]
 };
 

@@ -20,9 +20,11 @@ mod error;
 mod export;
 mod factor;
 mod image;
+mod job;
 mod login;
 mod mask;
 mod mask_value;
+mod metrics;
 mod operation;
 mod own;
 mod person;
@@ -76,6 +78,8 @@ extension_sql_file!("../sql/record_kinds.sql", name = "record_kinds", requires =
 extension_sql_file!("../sql/recertification.sql", name = "recertification", requires = ["record_kinds"]);
 extension_sql_file!("../sql/backup.sql", name = "backup", requires = ["recertification"]);
 extension_sql_file!("../sql/reminder.sql", name = "reminder", requires = ["backup"]);
+extension_sql_file!("../sql/job.sql", name = "job", requires = ["erasure"]);
+extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["job"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

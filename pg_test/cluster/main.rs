@@ -52,6 +52,7 @@ mod form;
 mod history;
 mod idle;
 mod image_read;
+mod job;
 mod last_person;
 mod leaver;
 mod leftover;
@@ -61,6 +62,7 @@ mod mask_value;
 mod masking;
 mod masking_view;
 mod matrix;
+mod metrics;
 mod mode;
 mod mutation;
 mod never_alone;
@@ -148,6 +150,7 @@ fn main() {
         leaver::tests(),
         idle::tests(),
         image_read::tests(),
+        job::tests(),
         leftover::tests(),
         login::tests(),
         long_transaction::tests(),
@@ -165,6 +168,7 @@ fn main() {
         masking::unlabelled::tests(),
         masking::written::tests(),
         matrix::tests(),
+        metrics::tests(),
         mode::tests(),
         mutation::tests(),
         never_alone::tests(),

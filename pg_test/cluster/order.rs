@@ -17,6 +17,7 @@ tests! {
     only_one_process_writes_the_chain,
     an_id_that_came_twice_is_shown_twice_and_found,
     the_index_is_for_nothing_else,
+    a_vacuumed_chain_is_counted_all_the_same,
 }
 
 /// Questions whose answers a plan can take from the index or from the whole table: the same, in the same order.
@@ -271,4 +272,15 @@ fn the_index_is_for_nothing_else() {
         )
         .expect("fill");
     compare(&mut session, "app.a");
+}
+
+/// All of its pages are visible to everybody then, and no column is asked for: the planner would read the index alone.
+fn a_vacuumed_chain_is_counted_all_the_same() {
+    let school = School::inactive();
+    let reads = "SELECT FROM app.student WHERE id = 1;".repeat(3000);
+    school.session("teacher_wang").batch_execute(&reads).expect("reads");
+    school.flush_audit();
+    school.superuser().batch_execute("VACUUM ANALYZE steward.chain_1").expect("what autovacuum does");
+    assert!(school.ask::<i64>("SELECT count(*) FROM steward.chain") >= 3000);
+    school.flush_audit();
 }

@@ -33,7 +33,7 @@ struct Segment {
 }
 
 /// What became of it.
-struct Archived {
+pub struct Archived {
     first_id: i64,
     last_id: i64,
     file: String,
@@ -49,12 +49,12 @@ fn archive_audit(
     'static,
     (name!(first_id, i64), name!(last_id, i64), name!(file, String), name!(sha256, String), name!(bytes, i64)),
 > {
-    let archived = error::answer(archive(before));
+    let archived = error::answer(policy::require_configuration("archive_audit").and_then(|()| archive(before)));
     TableIterator::new(archived.into_iter().map(|it| (it.first_id, it.last_id, it.file, hex(&it.sha256), it.bytes)))
 }
 
-fn archive(before: Option<TimestampWithTimeZone>) -> Outcome<Vec<Archived>> {
-    policy::require_configuration("archive_audit")?;
+/// Archives the closed segments that are old enough.
+pub fn archive(before: Option<TimestampWithTimeZone>) -> Outcome<Vec<Archived>> {
     let (ledger, segments) = own::run(|client| {
         let before = allowed(client, before)?;
         let ledger = ledger::current(client)?.ok_or_else(|| Fault::wrong_state("there is no audit chain yet"))?;

@@ -2,7 +2,7 @@
 //! the sequencer that chains both, and verification.
 
 mod announce;
-mod archive;
+pub mod archive;
 mod backlog;
 pub mod buffer;
 mod dictionary;
@@ -21,7 +21,7 @@ pub mod note;
 mod offset;
 mod order;
 pub mod outcome;
-mod retention;
+pub mod retention;
 mod round;
 pub mod segment;
 pub mod sequencer;

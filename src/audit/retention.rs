@@ -53,11 +53,11 @@ fn set_retention(
 
 #[pg_extern(sql = false)]
 fn purge_archive() -> SetOfIterator<'static, String> {
-    SetOfIterator::new(answer(purge()))
+    SetOfIterator::new(answer(policy::require_configuration("purge_archive").and_then(|()| purge())))
 }
 
-fn purge() -> Outcome<Vec<String>> {
-    policy::require_configuration("purge_archive")?;
+/// Removes the archive files whose term is over; their names.
+pub fn purge() -> Outcome<Vec<String>> {
     let files = own::run(|client| {
         // Dropped already: a file that is the only copy of its records, and that is over.
         let over = "SELECT file, encode(file_sha256, 'hex'), first_id, last_id FROM steward.segment s, steward.retention_policy p

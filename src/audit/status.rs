@@ -188,7 +188,7 @@ fn _record_details(record: Option<&[u8]>, who: Option<&[u8]>, what: Option<&[u8]
 }
 
 /// The columns of `steward.audit_status`, in order.
-type StatusRow = (
+pub type StatusRow = (
     bool,
     Option<i32>,
     Option<Interval>,
@@ -229,15 +229,16 @@ fn _audit_status() -> TableIterator<
         name!(last_verified_at, Option<TimestampWithTimeZone>),
     ),
 > {
-    TableIterator::once(error::answer(status()))
+    TableIterator::once(error::answer(require_view("audit_status").and_then(|()| measure())))
 }
 
-/// Whoever may read the view may ask what it shows, and nobody else.
-fn require_view() -> Fallible<()> {
-    let allowed = "SELECT has_table_privilege($1::oid, 'steward.audit_status', 'SELECT')";
+/// Whoever may read a view of ours may ask what it shows, and nobody else.
+pub fn require_view(view: &str) -> Fallible<()> {
+    let allowed = "SELECT has_table_privilege($1::oid, 'steward.' || $2, 'SELECT')";
     // Safe: plain getter; asked before the owner's rights are taken.
     let user = unsafe { pg_sys::GetUserId() };
-    let allowed = own::run(|client| Ok(own::select(client, allowed, &[user.into()])?.first().get_one::<bool>()?))?;
+    let allowed =
+        own::run(|client| Ok(own::select(client, allowed, &[user.into(), view.into()])?.first().get_one::<bool>()?))?;
     if allowed == Some(true) {
         return Ok(());
     }
@@ -245,8 +246,8 @@ fn require_view() -> Fallible<()> {
         .hint("SELECT steward.register_person(name, 'auditor', roles => '{login}');"))
 }
 
-fn status() -> Fallible<StatusRow> {
-    require_view()?;
+/// The state of the trail, whoever asks.
+pub fn measure() -> Fallible<StatusRow> {
     let pid = shared::get().map(|shared| shared.sequencer_pid.load(SeqCst)).filter(|pid| *pid > 0);
     let lost = shared::get().map_or(0, |shared| {
         (0..shared.lane_count).filter_map(|slot| shared.lane(slot)).map(|lane| lane.lost.load(SeqCst)).sum::<u64>()

@@ -100,7 +100,7 @@ impl Task {
 }
 
 /// `verify_chain`
-fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) -> Outcome<Verdict> {
+pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) -> Outcome<Verdict> {
     if from_id.is_some_and(|first| first < 1) || to_id.is_some_and(|last| last < from_id.unwrap_or(1)) {
         return Err(Fault::bad_argument("from_id must be 1 or more and not beyond to_id"));
     }
@@ -133,7 +133,7 @@ fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) -> Out
 
 /// `verify_new`: from the record that was verified last, which must still be there, to the end. Its checkpoint lies with
 /// the database and is no anchor: a good verdict never says that it was one.
-fn verify_since_last() -> Outcome<Verdict> {
+pub fn verify_since_last() -> Outcome<Verdict> {
     let Some(last) = verified::head()? else { return verify(None, None, None) };
     own::run(|client| {
         let tables = disk::tables()?;

@@ -3,7 +3,7 @@
 
 pub mod attempt;
 mod question;
-mod run;
+pub mod run;
 mod server;
 mod value;
 

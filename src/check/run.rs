@@ -34,19 +34,30 @@ fn daily_check() -> TableIterator<'static, (name!(check_name, String), name!(iss
     let results = answer((|| {
         let service = session::person().is_some_and(|person| person.post == "service");
         allowed("daily_check", _may_see_checks() || service)?;
-        one_at_a_time()?;
-        let began = now()?;
-        let mut results = made(wanted()?);
-        results.extend(server::names().map(own_result));
-        write_down(&began, &results)?;
-        Ok(results)
+        Ok(make_all()?.1)
     })());
+    TableIterator::new(results.into_iter().map(|result| (result.check, result.issues.ok())))
+}
+
+/// Makes every check: the number of the run, how many checks could not be made, how many issues there are.
+pub fn all() -> Outcome<(i64, usize, i64)> {
+    let (run, results) = make_all()?;
+    let failed = results.iter().filter(|result| result.issues.is_err()).count();
+    Ok((run, failed, results.iter().filter_map(|result| result.issues.as_ref().ok()).sum()))
+}
+
+fn make_all() -> Outcome<(i64, Vec<Result>)> {
+    one_at_a_time()?;
+    let began = now()?;
+    let mut results = made(wanted()?);
+    results.extend(server::names().map(own_result));
+    let run = write_down(&began, &results)?;
     for result in &results {
         if let Err(failure) = &result.issues {
             Fault::remark(format!("check {} could not be made: {failure}", result.check)).warn();
         }
     }
-    TableIterator::new(results.into_iter().map(|result| (result.check, result.issues.ok())))
+    Ok((run, results))
 }
 
 /// Two would open two cases of one check. That a run could not begin is on record: a job that is kept out must show.
@@ -199,7 +210,7 @@ const ISSUE: &str = "INSERT INTO steward._integrity_issue AS i
 const GONE: &str = "UPDATE steward._integrity_issue SET status = 'gone', ended_at = clock_timestamp(), last_run_id = $1
     WHERE status = 'open' AND check_name = $2";
 
-fn write_down(began: &str, results: &[Result]) -> Outcome<()> {
+fn write_down(began: &str, results: &[Result]) -> Outcome<i64> {
     let run = own::run(|client| {
         let run = one_text(client, RUN, &[began.into(), session::login_name().into()])?;
         let run: i64 = run.and_then(|run| run.parse().ok()).ok_or_else(|| Fault::internal("a run without a number"))?;
@@ -235,7 +246,7 @@ fn write_down(began: &str, results: &[Result]) -> Outcome<()> {
     }
     record.details = Some(json!({ "run": run, "issues": found, "failed": failed }).to_string());
     buffer::push(record);
-    Ok(())
+    Ok(run)
 }
 
 #[pg_extern(sql = false)]

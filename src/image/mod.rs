@@ -20,6 +20,7 @@ mod table;
 mod table_restore;
 pub mod text;
 
+pub use purge::purge;
 pub use row::{adopt, install, remove};
 pub use table::{before_command, require_copy};
 

@@ -22,7 +22,7 @@ mod proof;
 pub mod request;
 pub mod requirement;
 pub mod review;
-mod review_queue;
+pub mod review_queue;
 pub mod role_form;
 mod signer;
 mod standing;

@@ -80,16 +80,21 @@ fn check_reviews() -> i64 {
                 "check of reviews refused: it is for those who approve or audit".to_owned(),
             ));
         }
-        let told = own::run(tell)?;
-        for due in &told {
-            let mut record = step_record(OVERDUE, &due.op_no);
-            record.tier = due.tier;
-            record.outcome = Ending::Failure;
-            record.details = Some(json!({ "applicant": due.applicant, "due": due.due }).to_string());
-            buffer::push(record);
-        }
-        Ok(told.len() as i64)
+        tell_overdue()
     })())
+}
+
+/// Tells of reviews that are overdue, once; how many.
+pub fn tell_overdue() -> Outcome<i64> {
+    let told = own::run(tell)?;
+    for due in &told {
+        let mut record = step_record(OVERDUE, &due.op_no);
+        record.tier = due.tier;
+        record.outcome = Ending::Failure;
+        record.details = Some(json!({ "applicant": due.applicant, "due": due.due }).to_string());
+        buffer::push(record);
+    }
+    Ok(told.len() as i64)
 }
 
 /// Marks what is newly overdue, so that it is told once, however many ask at the same time. Whoever listens learns the

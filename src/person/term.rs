@@ -33,23 +33,28 @@ fn revoke_lapsed() -> i64 {
             return Err(Fault::wrong_state("terms are kept in the home database")
                 .hint(format!("\\connect {}", crate::settings::database())));
         }
-        let mut ended = 0;
-        for lapsed in own::run(claim)? {
-            // One that cannot be taken back leaves the others to be.
-            let record = match own::attempt(|client| lapsed.end(client)) {
-                Ok(()) => {
-                    ended += 1;
-                    lapsed.record()
-                }
-                Err(undone) => lapsed.failed(&undone),
-            };
-            buffer::push(record);
-        }
-        if ended > 0 {
-            own::policy_changed()?;
-        }
-        Ok(ended)
+        revoke()
     })())
+}
+
+/// Takes back what has lapsed; how many grants.
+pub fn revoke() -> Outcome<i64> {
+    let mut ended = 0;
+    for lapsed in own::run(claim)? {
+        // One that cannot be taken back leaves the others to be.
+        let record = match own::attempt(|client| lapsed.end(client)) {
+            Ok(()) => {
+                ended += 1;
+                lapsed.record()
+            }
+            Err(undone) => lapsed.failed(&undone),
+        };
+        buffer::push(record);
+    }
+    if ended > 0 {
+        own::policy_changed()?;
+    }
+    Ok(ended)
 }
 
 /// A grant whose term is over.

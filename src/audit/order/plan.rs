@@ -39,6 +39,12 @@ pub unsafe extern "C-unwind" fn cost(
             btcostestimate(root, path, loops, startup, total, selectivity, correlation, pages)
         });
         *correlation = 1.0;
+        // It knows where rows lie and holds nothing of them. A query that asks for no column at all takes it for one that
+        // could answer by itself.
+        if (*path).path.pathtype == pg_sys::NodeTag::T_IndexOnlyScan {
+            *startup += RATHER_NOT;
+            *total += RATHER_NOT;
+        }
         let index = pg_sys::index_open((*(*path).indexinfo).indexoid, pg_sys::NoLock as i32);
         if mark::is_disordered(index) {
             *startup += RATHER_NOT;
