@@ -13,6 +13,7 @@ use super::utility_names::{names_own_extension, text};
 use super::{copy_data, copy_masked, executor, reading, rows, standing_aside, transaction};
 use crate::audit::buffer;
 use crate::backend::backend_local;
+use crate::break_glass::window;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
@@ -140,6 +141,11 @@ unsafe extern "C-unwind" fn decide(
         let source = Source::new(source, (*statement).stmt_location, (*statement).stmt_len);
         if (*node).type_ == NodeTag::T_FetchStmt {
             judge::fetch(&source);
+        }
+        if (*node).type_ == NodeTag::T_DeclareCursorStmt
+            && (*node.cast::<pg_sys::DeclareCursorStmt>()).options & pg_sys::CURSOR_OPT_HOLD as i32 != 0
+        {
+            window::before_hold();
         }
         if sets_only_the_session((*node).type_) {
             forget_step_up(node);
