@@ -5,7 +5,9 @@ use super::armed::{self, Armed, Statement};
 use super::cover::{self, Cover};
 use super::environment::Kept;
 use super::execute::{check, check_rules, reach, read_again};
-use super::{Entry, Operation, actor, adoption, denied, dependency, numbered, own_act, push, step_record, window};
+use super::{
+    Entry, Operation, actor, adoption, denied, dependency, numbered, own_act, push, role_form, step_record, window,
+};
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::core::course::Course;
@@ -111,7 +113,14 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     let left = operation.runs_allowed.saturating_sub(operation.runs_done + 1);
     let shut = window::shut_rules(&operation)?;
     let (reach, closed) = reach(&operation, shut.clone())?;
-    let cover = Cover { op_no: op_no.to_owned(), reach, person: executor.name.clone(), images: images.clone(), closed };
+    let cover = Cover {
+        op_no: op_no.to_owned(),
+        reach,
+        rights_only: role_form::stands_alone(op_no)?,
+        person: executor.name.clone(),
+        images: images.clone(),
+        closed,
+    };
     use_up(&operation, &executor.name)?;
     push("ARM", &operation, json!({ "digest": hex(&operation.digest), "policy": policy, "left": left }));
     let settings = Kept::set();
@@ -146,9 +155,7 @@ fn statements(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Stateme
     let statements: Vec<Statement> = steps
         .into_iter()
         .map(|step| Statement {
-            defines: adoption::defines(&step.command)
-                && !step.command.ends_with("INDEX")
-                && step.command != "ALTER SYSTEM",
+            defines: adoption::may_define(&step) && !step.command.ends_with("INDEX") && step.command != "ALTER SYSTEM",
             comes_first: step.command == "DROP INDEX" && step.runnable.is_err(),
             data: step.loads_data.then(|| digests.next()).flatten(),
             text: step.statement,

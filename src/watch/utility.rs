@@ -185,14 +185,15 @@ unsafe fn begin(
     tag: &'static str,
     source: &Source<'_>,
 ) {
+    // Safe: the statement is complete.
+    let given = unsafe { granted::of((*statement).utilityStmt) };
     let mut judgement = judge::judge_now(policy, &facts.deeds);
     judgement.reached &= !facts.beneath;
+    judgement.gives = !given.is_empty();
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
     if facts.unloads {
         reading::admit_table_copy(policy, &judge::relations(&facts.deeds).join(", "), source);
     }
-    // Safe: the statement is complete.
-    let given = unsafe { granted::of((*statement).utilityStmt) };
     let privileged = facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
     role_form::admit(&given, privileged, tag, source);
     let coming = role_form::coming(&given);
