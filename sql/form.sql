@@ -4,7 +4,7 @@ CREATE TABLE steward.form (
     name      text NOT NULL,
     field     text NOT NULL CHECK (field <> '' AND field <> 'form'),
     line      int NOT NULL,
-    type      text NOT NULL CHECK (type IN ('text', 'role', 'person', 'timestamptz', 'count', 'boolean', 'choice', 'choices')),
+    type      text NOT NULL CHECK (type IN ('text', 'role', 'roles', 'person', 'timestamptz', 'count', 'boolean', 'choice', 'choices')),
     required  boolean NOT NULL DEFAULT false,
     choices   text[] CHECK ((choices IS NOT NULL) = (type IN ('choice', 'choices'))),
     label_zh  text NOT NULL,
@@ -13,10 +13,10 @@ CREATE TABLE steward.form (
     PRIMARY KEY (name, field)
 );
 COMMENT ON TABLE steward.form IS 'The fields of each form, in the order of line. A form is filled in with steward.request(…, form => ''{"form": "role_grant", …}''), incident with steward.report_incident, what the kinds of steward.record_kind ask for with steward.add_record. Before steward.activate() an administrator may add forms of their own; afterwards nobody changes them.';
-COMMENT ON COLUMN steward.form.type IS 'text; role: the name of a role; person: of a registered person; timestamptz: a time or infinity; count: a whole number from 0; boolean; choice: one of choices; choices: a list of them.';
+COMMENT ON COLUMN steward.form.type IS 'text; role: the name of a role; roles: one, or a list of them; person: of a registered person; timestamptz: a time or infinity; count: a whole number from 0; boolean; choice: one of choices; choices: a list of them.';
 
 INSERT INTO steward.form (name, line, field, type, required, choices, label_zh, label_en, installed) VALUES
-    ('role_grant', 1, 'grantee',     'role',        true,  NULL, '申请人', 'who gets it: a role, or public', true),
+    ('role_grant', 1, 'grantee',     'roles',       true,  NULL, '申请人', 'who gets it: a role, public, or a list of roles who each get the same', true),
     ('role_grant', 2, 'department',  'text',        false, NULL, '所属部门', 'department', true),
     ('role_grant', 3, 'role',        'role',        false, NULL, '申请角色', 'role that is granted', true),
     ('role_grant', 4, 'rights',      'choices',     false, '{query,modify,delete,administer}', '申请权限', 'rights that are granted: query, modify, delete, administer', true),

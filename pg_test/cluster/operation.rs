@@ -6,6 +6,7 @@ use std::time::Duration;
 use postgres::error::SqlState;
 
 use crate::expect::{db_error, expect_bulk_refused, expect_error};
+use crate::fault::wait_for;
 use crate::school::{School, execute, request};
 
 tests! {
@@ -21,6 +22,8 @@ tests! {
     an_operation_does_not_run_before_its_time,
     more_rows_than_expected_abort_the_run,
     a_failed_run_is_on_record_and_changes_nothing,
+    a_failure_that_meets_a_locked_row_is_not_lost,
+    a_failure_before_a_run_that_succeeds_is_history,
     a_rejected_operation_does_not_run,
     a_cancelled_operation_does_not_run,
     cover_ends_with_the_run,
@@ -180,7 +183,67 @@ fn a_failed_run_is_on_record_and_changes_nothing() {
     let failures = format!("op_no = '{op_no}' AND result = 'FAILURE' AND sqlstate = '23505'");
     assert!(school.records(&failures) >= 1);
     assert_eq!(school.records(&format!("op_no = '{op_no}' AND operation_type = 'UPDATE' AND result = 'SUCCESS'")), 0);
-    assert_eq!(school.status(&op_no), "failed");
+    becomes(&school, &op_no, "failed");
+}
+
+/// What the sequencer makes of a record, once nobody's transaction is in its way.
+#[track_caller]
+fn becomes(school: &School, op_no: &str, status: &str) {
+    wait_for(school, status, || (school.status(op_no) == status).then_some(()));
+}
+
+/// An approved operation of `region_chen` with so many runs, which fails while `app.scratch` is empty; and a transaction
+/// of theirs that has run it once and holds its row.
+fn run_once(school: &School, runs: u32) -> (postgres::Client, String) {
+    let mut chen = school.session("region_chen");
+    let script = "SELECT 1 / count(*) FROM app.scratch";
+    let op_no = request(&mut chen, script, &format!(", runs => {runs}, approvals => 1"));
+    school.release(&op_no);
+    chen.batch_execute("BEGIN; INSERT INTO app.scratch VALUES (1, ''); SAVEPOINT s").expect("a row");
+    execute(&mut chen, &op_no).expect("the first run");
+    chen.batch_execute("DELETE FROM app.scratch; SAVEPOINT t").expect("no row");
+    expect_error(execute(&mut chen, &op_no), &SqlState::DIVISION_BY_ZERO, "", "");
+    chen.batch_execute("ROLLBACK TO t").expect("the transaction goes on");
+    let failed = format!("op_no = '{op_no}' AND operation_type = 'EXECUTE' AND result = 'FAILURE'");
+    assert_eq!(school.records(&failed), 1);
+    assert_eq!(school.status(&op_no), "approved", "nothing waits for the row");
+    (chen, op_no)
+}
+
+fn a_failure_that_meets_a_locked_row_is_not_lost() {
+    let school = School::active();
+    for end in ["COMMIT", "ROLLBACK"] {
+        let (mut chen, op_no) = run_once(&school, 3);
+        chen.batch_execute(end).expect(end);
+        becomes(&school, &op_no, "failed");
+        let told = format!(
+            "SELECT string_agg(coalesce(details ->> 'status', 'put off'), ' ' ORDER BY n) FROM steward._operation_event
+             WHERE op_no = '{op_no}' AND event = 'FAIL'"
+        );
+        assert_eq!(school.ask::<String>(&told), "put off failed");
+        school.superuser().batch_execute("DELETE FROM app.scratch").expect("nobody's data");
+    }
+    // The sequencer that put it off may be gone.
+    let (mut chen, op_no) = run_once(&school, 3);
+    let sequencer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_steward sequencer'";
+    let pid: i32 = school.ask(sequencer);
+    school.signal("TERM", pid);
+    chen.batch_execute("COMMIT").expect("commit");
+    becomes(&school, &op_no, "failed");
+}
+
+fn a_failure_before_a_run_that_succeeds_is_history() {
+    let school = School::active();
+    let (mut chen, op_no) = run_once(&school, 3);
+    chen.batch_execute("INSERT INTO app.scratch VALUES (1, '')").expect("a row");
+    execute(&mut chen, &op_no).expect("the second run");
+    school.flush_audit();
+    chen.batch_execute("COMMIT").expect("commit");
+    let settled = format!(
+        "SELECT count(*) FROM steward._operation_event WHERE op_no = '{op_no}' AND event = 'FAIL' AND details ? 'needless'"
+    );
+    wait_for(&school, "the failure to be looked at", || (school.ask::<i64>(&settled) == 1).then_some(()));
+    assert_eq!(school.status(&op_no), "approved", "one run is left");
 }
 
 fn a_rejected_operation_does_not_run() {

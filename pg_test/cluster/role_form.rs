@@ -39,6 +39,9 @@ tests! {
     a_handover_in_the_open_writes_its_own_form,
     a_policy_that_only_takes_away_needs_no_form,
     a_wider_policy_needs_the_form_of_those_it_lets_through,
+    one_form_is_for_several_who_get_the_same,
+    what_frees_rows_needs_the_form_of_those_it_frees,
+    a_block_may_make_a_policy_of_a_table_it_uses,
 }
 
 const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
@@ -154,7 +157,7 @@ fn what_one_form_cannot_say_needs_forms_of_its_own() {
     let school = demanding();
     let mut wu = school.superuser();
     for script in [
-        "GRANT region_liu TO region_chen, teacher_wang",
+        "GRANT region_liu TO region_chen; GRANT SELECT ON app.student TO teacher_wang",
         "GRANT region_liu, reviewer_sun TO region_chen",
         "GRANT region_liu TO region_chen; DO $$BEGIN END$$",
     ] {
@@ -713,8 +716,111 @@ fn a_wider_policy_needs_the_form_of_those_it_lets_through() {
         school.release(&op_no);
         execute(&mut wu, &op_no).unwrap_or_else(|error| panic!("{script}: {error:?}"));
     }
-    // Two gain by it: no form says so, and the HINT shows one for one.
+    // Two gain the same by it, and one form says so.
     let both = "ALTER POLICY narrow ON app.student TO region_liu";
-    let refused = wu.query("SELECT steward.request($1, purpose => 'x')", &[&both]);
-    expect_error(refused, BAD, "several roles", "role_grant");
+    expect_error(
+        file(&school, both, &form("region_liu", "[\"query\"]", "infinity")),
+        BAD,
+        "grants to region_chen",
+        "[\"region_chen\",\"region_liu\"]",
+    );
+    let op_no = request(&mut wu, both, "");
+    let said = format!("SELECT form ->> 'grantee' FROM steward.show('{op_no}')");
+    assert_eq!(ask::<String>(&mut wu, &said), "[\"region_chen\", \"region_liu\"]");
+    school.release(&op_no);
+    execute(&mut wu, &op_no).expect("signed for both");
+}
+
+fn one_form_is_for_several_who_get_the_same() {
+    let school = demanding();
+    let several = form("LIST", "region_liu", "2099-01-01").replace("\"LIST\"", "[\"region_chen\", \"clerk_zhao\"]");
+    let grant_to = |grantees: &str| format!("GRANT region_liu TO {grantees}");
+    let beyond = file(&school, &grant_to("region_chen, clerk_zhao, teacher_wang"), &several);
+    expect_error(beyond, BAD, "for clerk_zhao, region_chen, the command grants to teacher_wang", "");
+    let op_no = grant(&school, &grant_to("region_chen, clerk_zhao"), &several);
+    assert!(member(&school, "region_chen", "region_liu") && member(&school, "clerk_zhao", "region_liu"));
+    // Each has a term of their own.
+    assert_eq!(school.ask::<i64>(&format!("SELECT count(*) FROM steward.role_term WHERE op_no = '{op_no}'")), 2);
+    for list in ["[]", "[\"region_chen\", 7]", "[\"region_chen\", \" \"]", "{}"] {
+        let form = several.replace("[\"region_chen\", \"clerk_zhao\"]", list);
+        let error = expect_error(file(&school, &grant_to("region_chen"), &form), BAD, "", "");
+        assert!(error.message().contains("a text or a list of texts"), "{list}: {error:?}");
+    }
+    let nobody = several.replace("clerk_zhao", "nobody_at_all");
+    let error = expect_error(file(&school, &grant_to("region_chen"), &nobody), BAD, "nobody_at_all", "");
+    assert!(error.message().contains("names no role"), "{error:?}");
+}
+
+fn what_frees_rows_needs_the_form_of_those_it_frees() {
+    let school = demanding_after(
+        "CREATE POLICY narrow ON app.student AS RESTRICTIVE FOR SELECT TO region_chen USING (school_id = 1);
+        CREATE TABLE app.guarded (id int); ALTER TABLE app.guarded OWNER TO region_liu;
+        ALTER TABLE app.guarded ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+        GRANT CREATE ON DATABASE school TO region_liu",
+    );
+    let mut wu = school.superuser();
+    let rows = "[\"query\", \"modify\", \"delete\"]";
+    let all = "[\"query\", \"modify\", \"delete\", \"administer\"]";
+    for (script, grantee, rights) in [
+        ("ALTER TABLE app.guarded NO FORCE ROW LEVEL SECURITY", "region_liu", rows),
+        ("ALTER TABLE app.guarded DISABLE ROW LEVEL SECURITY", "public", rows),
+        ("DROP POLICY narrow ON app.student", "region_chen", "[\"query\"]"),
+        ("CREATE SCHEMA owned AUTHORIZATION region_liu", "region_liu", all),
+    ] {
+        let hidden = format!("DO $b$BEGIN EXECUTE $q${script}$q$; END$b$");
+        let op_no = request(&mut wu, &hidden, ", approvals => 2");
+        school.release(&op_no);
+        let error = expect_error(execute(&mut wu, &op_no), REFUSED, "role form", "form => ");
+        assert!(error.message().contains("no role form covers it"), "{script}: {error:?}");
+        let other = file(&school, script, &form("clerk_zhao", all, "infinity"));
+        expect_error(other, BAD, &format!("grants to {grantee}"), "");
+        let op_no = request(&mut wu, script, "");
+        let said = format!("SELECT concat_ws(' ', form ->> 'grantee', form ->> 'rights') FROM steward.show('{op_no}')");
+        assert_eq!(ask::<String>(&mut wu, &said), format!("{grantee} {rights}"), "{script}");
+        school.release(&op_no);
+        execute(&mut wu, &op_no).unwrap_or_else(|error| panic!("{script}: {error:?}"));
+    }
+    // A database is owned from its first moment too; a table space as well.
+    for script in
+        ["CREATE DATABASE other OWNER region_liu", "CREATE TABLESPACE other OWNER region_liu LOCATION '/none'"]
+    {
+        let other = file(&school, script, &form("clerk_zhao", all, "infinity"));
+        expect_error(other, BAD, "grants to region_liu", "");
+    }
+    // What frees nobody needs none.
+    for script in
+        ["ALTER TABLE app.scratch DISABLE ROW LEVEL SECURITY", "CREATE SCHEMA more AUTHORIZATION CURRENT_USER"]
+    {
+        let op_no = request(&mut wu, script, "");
+        assert!(ask::<bool>(&mut wu, &format!("SELECT form IS NULL FROM steward.show('{op_no}')")), "{script}");
+    }
+}
+
+/// Its own run finds what it has made; what others make meanwhile is refused as ever.
+fn a_block_may_make_a_policy_of_a_table_it_uses() {
+    let school = demanding();
+    let block = "DO $b$BEGIN
+            CREATE POLICY more ON app.student FOR SELECT TO region_liu USING (true);
+            UPDATE app.student SET note = 'x' WHERE id = 1;
+        END$b$";
+    let op_no = grant(&school, block, &form("region_liu", "[\"query\"]", "infinity"));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_policy WHERE polname = 'more'"), 1);
+    assert_eq!(school.status(&op_no), "executed");
+    // Somebody else's change in the middle of the run waits until it has ended.
+    school.superuser().batch_execute("CREATE TABLE app.gate (id int)").expect("a gate");
+    let waits = "DO $b$BEGIN LOCK TABLE app.gate; DROP POLICY more ON app.student; END$b$";
+    let mut wu = school.superuser();
+    let op_no = file(&school, waits, &form("region_liu", "[\"query\"]", "infinity")).expect("filed");
+    school.release(&op_no);
+    let mut holder = school.superuser();
+    holder.batch_execute("BEGIN; LOCK TABLE app.gate").expect("a lock");
+    let run = std::thread::spawn(move || execute(&mut wu, &op_no));
+    let blocked = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'app.gate'::regclass";
+    crate::failover::wait_until(&school, blocked);
+    let mut attacker = school.superuser();
+    attacker.batch_execute("SET lock_timeout = '1s'").expect("set");
+    let index = "CREATE INDEX ON app.student (note)";
+    expect_error(attacker.batch_execute(index), &SqlState::LOCK_NOT_AVAILABLE, "", "");
+    holder.batch_execute("COMMIT").expect("commit");
+    run.join().expect("no panic").expect("the run");
 }

@@ -7,7 +7,7 @@ use postgres::error::SqlState;
 
 use crate::account::{self, check};
 use crate::expect::expect_error;
-use crate::fault::{Random, report, scaled, wait_for_process};
+use crate::fault::{Random, report, scaled, wait_for, wait_for_process};
 use crate::school::School;
 use crate::trail::{load, unload};
 
@@ -15,6 +15,7 @@ tests! {
     a_long_transaction_that_is_cancelled_is_on_record,
     a_block_that_is_cancelled_leaves_the_rest_of_its_transaction,
     a_write_out_that_is_cancelled_while_it_waits_leaves_nothing,
+    a_long_transaction_holds_one_journal,
 }
 
 /// A school with the sequence.
@@ -129,4 +130,50 @@ fn a_write_out_that_is_cancelled_while_it_waits_leaves_nothing() {
     assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 1);
     teacher.batch_execute("INSERT INTO app.tally (client, sequence) VALUES ('e', 1)").expect("the session goes on");
     check(&school);
+}
+
+/// It is written out many times while the journals take turns. One stays held by it; the others are emptied as ever.
+fn a_long_transaction_holds_one_journal() {
+    let school = school(&[]);
+    let mut teacher = school.session("teacher_wang");
+    teacher.batch_execute("BEGIN").expect("begin");
+    let pid: i32 = crate::school::ask(&mut teacher, "SELECT pg_backend_pid()");
+    let held = format!(
+        "SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+         WHERE l.pid = {pid} AND c.relname LIKE 'journal%'"
+    );
+    let mut chen = school.session("region_chen");
+    let mut turn = || {
+        // Long records, as much as a journal takes before the next one has its turn; then that turn.
+        let long = "SELECT count(steward.request('SELECT 1', purpose =>
+                (SELECT string_agg(md5((n * j)::text), '') FROM generate_series(1, 1800) j)))
+            FROM generate_series(1, 22) n";
+        chen.batch_execute(long).expect("filed");
+        school.flush_audit();
+        school.flush_audit();
+    };
+    let mut kept = Vec::new();
+    for round in 0..3 {
+        if round > 0 {
+            turn();
+        }
+        teacher.batch_execute(&format!("DO $$ BEGIN {} END $$", different_statements(4_000))).expect("written out");
+        kept.push(school.ask::<Option<String>>(&held).expect("a journal"));
+    }
+    assert!(kept[0].starts_with("journal_") && kept.iter().all(|journal| *journal == kept[0]), "{kept:?}");
+    let size = |which: &str| {
+        let sum = "SELECT sum(pg_table_size(oid))::bigint FROM pg_class WHERE relname IN ('journal_0', 'journal_1', 'journal_2')";
+        school.ask::<i64>(&format!("{sum} AND relname {which} '{}'", kept[0]))
+    };
+    assert!(size("=") > 1 << 20, "the journals took no turns");
+    // The one of the second turn is empty again.
+    wait_for(&school, "an emptied journal", || {
+        school.flush_audit();
+        (size("<>") < 1 << 20).then_some(())
+    });
+    teacher.batch_execute("COMMIT").expect("commit");
+    assert_eq!(school.records("operation_type = 'LOST'"), 0);
+    let recorded = "SELECT sum(coalesce(repeats, 1))::bigint FROM steward.audit_log
+        WHERE table_name = 'app.tally' AND operation_type = 'INSERT' AND result = 'SUCCESS'";
+    assert_eq!(school.ask::<i64>(recorded), 12_000);
 }

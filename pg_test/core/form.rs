@@ -51,6 +51,7 @@ fn every_kind_takes_its_own_values_only() {
     for kind in [Kind::Text, Kind::Role, Kind::Person, Kind::Timestamp] {
         assert_eq!(fits(kind), [r#""a""#, r#""c""#], "{kind:?}");
     }
+    assert_eq!(fits(Kind::Roles), [r#""a""#, r#"["a","b"]"#, r#""c""#]);
     assert_eq!(fits(Kind::Count), ["7"]);
     assert_eq!(fits(Kind::Boolean), ["true"]);
     assert_eq!(fits(Kind::Choice), [r#""a""#]);

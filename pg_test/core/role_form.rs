@@ -14,7 +14,7 @@ fn granted(grantee: &str, role: Option<&str>, rights: &[Right]) -> Granted {
 
 fn form(grantee: &str, role: Option<&str>, rights: &[Right]) -> RoleForm {
     let Granted { grantee, role, rights } = granted(grantee, role, rights);
-    RoleForm { grantee, role, rights }
+    RoleForm { grantees: BTreeSet::from([grantee]), role, rights }
 }
 
 #[test]
@@ -37,11 +37,17 @@ fn what_was_signed_passes_and_nothing_beyond() {
 }
 
 #[test]
-fn one_form_says_what_one_grantee_gets() {
+fn one_form_says_what_each_grantee_gets() {
     let both = [granted("wang", Some("teachers"), &[]), granted("wang", None, &[Right::Modify])];
     assert_eq!(RoleForm::of(&both), Some(form("wang", Some("teachers"), &[Right::Modify])));
     assert_eq!(RoleForm::of(&[]), None);
-    assert_eq!(RoleForm::of(&[granted("wang", Some("a"), &[]), granted("chen", Some("a"), &[])]), None);
+    let several = [granted("wang", Some("a"), &[]), granted("chen", Some("a"), &[])];
+    let grantees = BTreeSet::from(["chen".to_owned(), "wang".to_owned()]);
+    assert_eq!(RoleForm::of(&several), Some(RoleForm { grantees, ..form("wang", Some("a"), &[]) }));
+    // But not what each gets for themselves.
+    let more = granted("chen", None, &[Right::Modify]);
+    assert_eq!(RoleForm::of(&[several.as_slice(), &[more]].concat()), None);
+    assert_eq!(RoleForm::of(&[granted("wang", Some("a"), &[]), granted("chen", Some("b"), &[])]), None);
     assert_eq!(RoleForm::of(&[granted("wang", Some("a"), &[]), granted("wang", Some("b"), &[])]), None);
 }
 

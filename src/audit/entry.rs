@@ -9,7 +9,7 @@ use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::login::attempt as login;
-use crate::operation::{disarm, review};
+use crate::operation::{put_off, review};
 use crate::own;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -183,11 +183,22 @@ fn suspicion(record: &Record, patterns: Patterns) -> Record {
 
 /// What records asked for and could not be done at once, because somebody's transaction was in the way.
 pub(super) fn catch_up() {
-    if disarm::is_put_off()
-        && let Err(reason) = attempt(disarm::catch_up)
-    {
-        warning!("pg_steward: the end of an armed run is put off: {reason}");
+    if !put_off::is_due() {
+        return;
     }
+    let mut found = false;
+    for catch_up in put_off::ALL {
+        let mut done = false;
+        let tried = attempt(|client| {
+            done = catch_up(client)?;
+            Ok(())
+        });
+        if let Err(reason) = &tried {
+            warning!("pg_steward: what an operation has become is put off: {reason}");
+        }
+        found |= done || tried.is_err();
+    }
+    put_off::looked(found);
 }
 
 /// What the sequencer adds to a record, or does about it.

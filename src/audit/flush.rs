@@ -68,7 +68,7 @@ fn late(shared: &Shared) -> Fault {
 }
 
 /// Sleeps a little, and heeds cancel and shutdown. The sequencer sets no latch of ours, so this looks again by itself.
-fn doze() {
+pub fn doze() {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // Safe: this process's own latch.
     unsafe {

@@ -45,8 +45,9 @@ unsafe extern "C-unwind" {
 backend_local! {
     /// The tables, as far as they were looked up.
     static KNOWN: Cell<[pg_sys::Oid; TABLES.len()]> = const { Cell::new([pg_sys::InvalidOid; TABLES.len()]) };
-    /// The transaction that wrote last and the part number of its next row.
-    static PART: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    /// The transaction that wrote last, the part number of its next row, and the table that it writes to: one that is
+    /// written out many times holds one journal until it ends, not each in turn.
+    static PART: Cell<(u64, u32, usize)> = const { Cell::new((0, 0, 0)) };
 }
 
 /// A journal is dropped or created, or anything may have changed. Runs inside invalidation processing.
@@ -97,16 +98,17 @@ pub fn write(records: &[&[u8]]) -> bool {
     }
     // Safe: inside a transaction that may write. The lock is kept to its end, so that an emptied journal has no writer.
     unsafe {
-        let Some(relation) = open() else { return false };
         let xid = match raw::GetTopFullTransactionIdIfAny().value {
             0 => pg_sys::GetTopFullTransactionId().value,
             known => known,
         };
-        let mut batch = start_batch(xid);
+        let which = if PART.get().0 == xid { PART.get().2 } else { current() };
+        let Some(relation) = open(which) else { return false };
+        let mut batch = start_batch(xid, which);
         for record in records {
             if !batch.has_room(record, BATCH_MAX) {
                 insert(relation, batch.bytes());
-                batch = start_batch(xid);
+                batch = start_batch(xid, which);
             }
             batch.push(record);
         }
@@ -116,10 +118,10 @@ pub fn write(records: &[&[u8]]) -> bool {
     true
 }
 
-/// The journal that takes new rows. One that another session has just dropped is looked up again.
-unsafe fn open() -> Option<pg_sys::Relation> {
+/// A journal to write to. One that another session has just dropped is looked up again.
+unsafe fn open(which: usize) -> Option<pg_sys::Relation> {
     for _ in 0..2 {
-        let table = table(current())?;
+        let table = table(which)?;
         // Safe: locks before it looks, and answers null for a table that is gone.
         let relation = unsafe { pg_sys::try_table_open(table, pg_sys::RowExclusiveLock as i32) };
         if !relation.is_null() {
@@ -130,10 +132,10 @@ unsafe fn open() -> Option<pg_sys::Relation> {
     None
 }
 
-fn start_batch<'a>(xid: u64) -> Batch<'a> {
-    let (last, next) = PART.get();
+fn start_batch<'a>(xid: u64, which: usize) -> Batch<'a> {
+    let (last, next, _) = PART.get();
     let part = if last == xid { next } else { 0 };
-    PART.set((xid, part + 1));
+    PART.set((xid, part + 1, which));
     Batch::new(xid, part)
 }
 
@@ -275,13 +277,15 @@ pub(super) fn rotate() -> Outcome<()> {
     Ok(())
 }
 
+/// With those of its TOAST table, where long rows are.
 fn pages(table: pg_sys::Oid) -> u32 {
     // Safe: inside a transaction; the lock conflicts with no writer.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as i32);
         let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        let toast = (*(*relation).rd_rel).reltoastrelid;
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        pages
+        if toast == pg_sys::InvalidOid { pages } else { pages + self::pages(toast) }
     }
 }
 

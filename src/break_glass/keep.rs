@@ -1,6 +1,8 @@
 //! The sequencer's side: the operation of a window and its trail, made from the records, whatever became of the
 //! transactions they came from; and the alert, which a session could keep from the server's log and a rollback from its
 //! listeners.
+//!
+//! Never: waiting for somebody's lock. What meets a locked row is put off (`operation::put_off`).
 
 use super::{ASK, END, OPEN};
 use crate::alert::listeners;
@@ -10,7 +12,8 @@ use crate::core::record::Record;
 use crate::core::script::digest;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
-use crate::operation::{Entry, person_named};
+use crate::operation::{Entry, person_named, put_off};
+use crate::own;
 use crate::person::one_text;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -44,27 +47,38 @@ const FILE: &str = concat!(
     FROM steward.person WHERE name = $10 AND NOT EXISTS (SELECT FROM steward._operation WHERE op_no = $1) RETURNING op_no"
 );
 
-/// A window that was asked for and confirmed.
+/// A window that was asked for and confirmed, unless its row is locked.
 const OPENED: &str = concat!(
-    "UPDATE steward._operation SET status = 'executed', runs_done = 1, executed_by = applicant, executed_at = ",
+    "WITH asked AS (SELECT op_no FROM steward._operation WHERE op_no = $1 AND origin = 'break_glass' AND applicant = $5
+        AND status = 'approved' AND confirmed_by IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE steward._operation o SET status = 'executed', runs_done = 1, executed_by = applicant, executed_at = ",
     moment!("$2"),
     ", not_after = ",
     moment!("$3"),
     ", review_due = ",
     moment!("$3"),
     " + make_interval(secs => $4)
-    WHERE op_no = $1 AND origin = 'break_glass' AND applicant = $5 AND status = 'approved' AND confirmed_by IS NOT NULL
-    RETURNING op_no"
+    FROM asked WHERE o.op_no = asked.op_no RETURNING o.op_no"
 );
 
-/// It was over earlier than it had to be, and so is the term of its review.
+/// It was over earlier than it had to be, and so is the term of its review; unless its row is locked.
 const ENDED: &str = concat!(
-    "UPDATE steward._operation SET not_after = ended.at, review_due = review_due - (not_after - ended.at)
-    FROM (SELECT least(not_after, greatest(",
+    "WITH ended AS (SELECT op_no, least(not_after, greatest(",
     moment!("$2"),
-    ", not_before + interval '1 microsecond')) AS at FROM steward._operation WHERE op_no = $1) ended
-    WHERE op_no = $1 AND origin = 'break_glass' AND status = 'executed' RETURNING op_no"
+    ", not_before + interval '1 microsecond')) AS at FROM steward._operation
+        WHERE op_no = $1 AND origin = 'break_glass' AND status = 'executed' FOR NO KEY UPDATE SKIP LOCKED)
+    UPDATE steward._operation o SET not_after = ended.at, review_due = review_due - (not_after - ended.at)
+    FROM ended WHERE o.op_no = ended.op_no RETURNING o.op_no"
 );
+
+/// What met a locked row: the newest line of its kind says so. A window that ended before it was written down as open was
+/// not opened.
+const PUT_OFF: &str = "SELECT e.op_no, e.event, e.person, e.login, e.comment, e.details::text
+    FROM steward._operation o JOIN steward._operation_event e ON e.op_no = o.op_no
+    WHERE o.origin = 'break_glass' AND o.status IN ('approved', 'executed') AND e.event IN ($1, $2) AND e.details ? 'put_off'
+        AND NOT EXISTS (SELECT FROM steward._operation_event d
+            WHERE d.op_no = e.op_no AND d.event IN (e.event, $2) AND d.n > e.n)
+    ORDER BY e.n";
 
 /// Whether a record is one of a window's.
 pub fn follows(operation_type: &str) -> bool {
@@ -75,22 +89,45 @@ pub fn follows(operation_type: &str) -> bool {
 pub fn on_record(client: &mut SpiClient<'_>, record: &Record) -> Outcome<()> {
     let (Some(op_no), Some(person)) = (record.op_no.as_deref(), record.person.as_deref()) else { return Ok(()) };
     let details: Value = record.details.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    if record.operation_type == END {
-        if one_text(client, ENDED, &[op_no.into(), record.time.into()])?.is_some() {
-            trail(client, record, op_no, person, details["why"].as_str(), None)?;
-        }
-        return Ok(());
+    let line = Line { op_no, event: &record.operation_type, person, login: &record.user_id };
+    if line.event == END {
+        return line.end(client, record.time, details["why"].as_str());
     }
     let window = Asked::read(&details).ok_or_else(|| Fault::internal("an emergency window does not read back"))?;
-    if !window.write(client, record, op_no, person)? {
-        return Err(Fault::wrong_state(format!(
-            "emergency window {op_no} cannot be written down: its number is taken"
-        )));
+    match line.begin(client, &window)? {
+        Written::Yes => Ok(()),
+        Written::Locked => {
+            put_off::soon();
+            line.tell(client, Some(window.reason), Some(window.later()))
+        }
+        Written::No => {
+            Err(Fault::wrong_state(format!("emergency window {op_no} cannot be written down: its number is taken")))
+        }
     }
-    let also = json!({ "seconds": window.seconds, "backend": details["backend"] });
-    trail(client, record, op_no, person, Some(window.reason), Some(also))?;
-    alert(record, op_no, person, &window);
-    Ok(())
+}
+
+/// Tries again what met a locked row; true: there was something, which may be locked still.
+pub fn catch_up(client: &mut SpiClient<'_>) -> Outcome<bool> {
+    let mut lines = Vec::new();
+    for row in own::select(client, PUT_OFF, &[OPEN.into(), END.into()])? {
+        lines.push([1, 2, 3, 4, 5, 6].map(|column| row.get::<String>(column).map(Option::unwrap_or_default)));
+    }
+    let found = !lines.is_empty();
+    for line in lines {
+        let [op_no, event, person, login, comment, details] = line;
+        let (op_no, event, person, login, comment) = (op_no?, event?, person?, login?, comment?);
+        let mut details: Value = serde_json::from_str(&details?).unwrap_or_default();
+        let line = Line { op_no: &op_no, event: &event, person: &person, login: &login };
+        let at = details["put_off"].as_i64().unwrap_or(0);
+        if event == END {
+            line.end_again(client, at, &comment)?;
+            continue;
+        }
+        (details["from"], details["reason"]) = (at.into(), comment.into());
+        let window = Asked::read(&details).ok_or_else(|| Fault::internal("an emergency window does not read back"))?;
+        line.begin(client, &window)?;
+    }
+    Ok(found)
 }
 
 /// What the record says of a window.
@@ -99,70 +136,134 @@ struct Asked<'a> {
     seconds: i64,
     /// Microseconds since 2000-01-01 UTC.
     from: i64,
+    /// The process of its session.
+    backend: &'a Value,
 }
 
 impl<'a> Asked<'a> {
     fn read(details: &'a Value) -> Option<Asked<'a>> {
         let (seconds, from) = (details["seconds"].as_i64()?, details["from"].as_i64()?);
-        Some(Asked { reason: details["reason"].as_str()?, seconds, from })
+        Some(Asked { reason: details["reason"].as_str()?, seconds, from, backend: &details["backend"] })
     }
 
     fn until(&self) -> i64 {
         self.from + self.seconds * SECOND
     }
 
-    /// False where the number belongs to something else, or the window is not what was confirmed.
-    fn write(&self, client: &mut SpiClient<'_>, record: &Record, op_no: &str, person: &str) -> Outcome<bool> {
+    /// Its line while its row is locked; the reason is the line's comment.
+    fn later(&self) -> Value {
+        json!({ "put_off": self.from, "seconds": self.seconds, "backend": self.backend })
+    }
+}
+
+/// What became of it.
+enum Written {
+    Yes,
+    /// The number belongs to something else, or the window is not what was confirmed.
+    No,
+    /// Somebody's transaction holds the row.
+    Locked,
+}
+
+/// A step of a window: what happened, and by whom.
+struct Line<'a> {
+    op_no: &'a str,
+    event: &'a str,
+    person: &'a str,
+    login: &'a str,
+}
+
+impl Line<'_> {
+    /// Writes the window down, tells of it in the trail and raises the alert.
+    fn begin(&self, client: &mut SpiClient<'_>, window: &Asked<'_>) -> Outcome<Written> {
+        let written = self.write(client, window)?;
+        if matches!(written, Written::Yes) {
+            let also = json!({ "seconds": window.seconds, "backend": window.backend });
+            self.tell(client, Some(window.reason), Some(also))?;
+            self.alert(window);
+        }
+        Ok(written)
+    }
+
+    fn write(&self, client: &mut SpiClient<'_>, window: &Asked<'_>) -> Outcome<Written> {
+        let Line { op_no, person, .. } = *self;
         let post = person_named(person).map(|person| person.post.clone()).unwrap_or_default();
         let within =
             cache::policy().tier_policy(Tier::Critical, &post).review_within_s.unwrap_or(REVIEW_SECONDS) as f64;
-        let opens = record.operation_type == OPEN;
+        let opens = self.event == OPEN;
         if opens {
-            let opened = [op_no.into(), self.from.into(), self.until().into(), within.into(), person.into()];
+            let opened = [op_no.into(), window.from.into(), window.until().into(), within.into(), person.into()];
             if one_text(client, OPENED, &opened)?.is_some() {
-                return Ok(true);
+                return Ok(Written::Yes);
+            }
+            let waits =
+                "SELECT op_no FROM steward._operation WHERE op_no = $1 AND origin = 'break_glass' AND applicant = $2
+                AND status = 'approved' AND confirmed_by IS NOT NULL";
+            if one_text(client, waits, &[op_no.into(), person.into()])?.is_some() {
+                return Ok(Written::Locked);
             }
         }
-        let text = script(self.reason, self.seconds);
+        let text = script(window.reason, window.seconds);
         let sha = digest(&text).to_vec();
-        let until = if opens { self.until() } else { self.from + ASKED_MINUTES * 60 * SECOND };
+        let until = if opens { window.until() } else { window.from + ASKED_MINUTES * 60 * SECOND };
         let filed = [
             op_no.into(),
             text.as_str().into(),
             sha.into(),
-            self.reason.into(),
-            record.user_id.as_str().into(),
-            self.from.into(),
+            window.reason.into(),
+            self.login.into(),
+            window.from.into(),
             until.into(),
             i32::from(opens).into(),
             within.into(),
             person.into(),
         ];
-        Ok(one_text(client, FILE, &filed)?.is_some())
+        Ok(if one_text(client, FILE, &filed)?.is_some() { Written::Yes } else { Written::No })
     }
-}
 
-fn trail(
-    client: &mut SpiClient<'_>,
-    record: &Record,
-    op_no: &str,
-    person: &str,
-    comment: Option<&str>,
-    details: Option<Value>,
-) -> Outcome<()> {
-    let login = &record.user_id;
-    Entry { op_no, event: &record.operation_type, person: Some(person), login, comment, digest: None, details }
-        .write(client)
-}
+    /// The window is over, which its line says whether or not it was written down as open.
+    fn end(&self, client: &mut SpiClient<'_>, at: i64, why: Option<&str>) -> Outcome<()> {
+        match self.ended(client, at)? {
+            Some(Written::Locked) => {
+                put_off::soon();
+                self.tell(client, why, Some(json!({ "put_off": at })))
+            }
+            Some(_) => self.tell(client, why, None),
+            None => Ok(()),
+        }
+    }
 
-/// A line in the server's log, and after the commit a notification for whoever listens. Everybody may, so it goes without
-/// the reason.
-fn alert(record: &Record, op_no: &str, person: &str, window: &Asked<'_>) {
-    let what = &record.operation_type;
-    let payload = json!({
-        "alert": "break_glass", "event": what, "op_no": op_no, "person": person, "login": record.user_id,
-        "seconds": window.seconds,
-    });
-    listeners::tell(payload.to_string());
-    warning!("pg_steward alert: {what} {op_no} by {person} for {} s: {}", window.seconds, window.reason);
+    fn end_again(&self, client: &mut SpiClient<'_>, at: i64, why: &str) -> Outcome<()> {
+        match self.ended(client, at)? {
+            None | Some(Written::Locked) => Ok(()),
+            Some(_) => self.tell(client, Some(why), None),
+        }
+    }
+
+    /// None: there is no such operation.
+    fn ended(&self, client: &mut SpiClient<'_>, at: i64) -> Outcome<Option<Written>> {
+        if one_text(client, ENDED, &[self.op_no.into(), at.into()])?.is_some() {
+            return Ok(Some(Written::Yes));
+        }
+        let status = "SELECT status FROM steward._operation WHERE op_no = $1 AND origin = 'break_glass'";
+        let status = one_text(client, status, &[self.op_no.into()])?;
+        Ok(status.map(|status| if status == "executed" { Written::Locked } else { Written::No }))
+    }
+
+    fn tell(&self, client: &mut SpiClient<'_>, comment: Option<&str>, details: Option<Value>) -> Outcome<()> {
+        let Line { op_no, event, person, login } = *self;
+        Entry { op_no, event, person: Some(person), login, comment, digest: None, details }.write(client)
+    }
+
+    /// A line in the server's log, and after the commit a notification for whoever listens. Everybody may, so it goes
+    /// without the reason.
+    fn alert(&self, window: &Asked<'_>) {
+        let Line { op_no, event, person, login } = *self;
+        let payload = json!({
+            "alert": "break_glass", "event": event, "op_no": op_no, "person": person, "login": login,
+            "seconds": window.seconds,
+        });
+        listeners::tell(payload.to_string());
+        warning!("pg_steward alert: {event} {op_no} by {person} for {} s: {}", window.seconds, window.reason);
+    }
 }

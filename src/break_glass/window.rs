@@ -38,6 +38,8 @@ backend_local! {
     static WINDOW: RefCell<Option<Rc<Window>>> = const { RefCell::new(None) };
     /// The transaction in which the last window ended, if it began in that window.
     static LAST: RefCell<Option<(i64, Run)>> = const { RefCell::new(None) };
+    /// The terms of those that are over, as they were: what was begun in one of them is not read on after it.
+    static OVER: RefCell<Vec<(i64, i64)>> = const { RefCell::new(Vec::new()) };
     /// Start of the client's message whose statement was announced last, and that statement.
     static ANNOUNCED: Cell<(i64, u64)> = const { Cell::new((0, 0)) };
 }
@@ -53,6 +55,17 @@ pub fn begin(op_no: &str, person: &str, witnessed: bool, pre_image: bool, opened
 /// Whether one was opened and nothing has noticed its end yet. Costs nothing.
 pub fn was_opened() -> bool {
     WINDOW.with_borrow(Option::is_some)
+}
+
+/// Whether this session has or had one. Costs nothing.
+pub fn was_ever_opened() -> bool {
+    was_opened() || OVER.with_borrow(|over| !over.is_empty())
+}
+
+/// Whether what was begun at this moment was begun in a window that is over. Needs a transaction.
+pub fn outlives(begun: i64) -> bool {
+    standing();
+    OVER.with_borrow(|over| over.iter().any(|(from, until)| (*from..*until).contains(&begun)))
 }
 
 /// The window if it holds now; ends it otherwise. Needs a transaction.
@@ -87,6 +100,16 @@ pub fn images() -> Option<Run> {
     let transaction = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
     let open = WINDOW.with_borrow(|window| window.as_ref().and_then(|window| window.run()));
     open.or_else(|| LAST.with_borrow(|last| Some(last.as_ref().filter(|last| last.0 == transaction)?.1.clone())))
+}
+
+/// Before DECLARE … WITH HOLD: such a cursor has its rows at the end of its transaction, and nobody could end its reading.
+/// May raise.
+pub fn before_hold() {
+    if was_opened() && standing().is_some() {
+        Fault::unsupported("a cursor of an emergency window cannot be declared WITH HOLD")
+            .detail("It would be read after the window.")
+            .raise();
+    }
 }
 
 /// PRE_PREPARE: what a window leaves is known when it is reviewed, and not when somebody commits it later. May raise.
@@ -132,6 +155,7 @@ pub fn end(why: &str) -> bool {
     let transaction = unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
     let run = window.run().filter(|_| transaction < window.until);
     LAST.with_borrow_mut(|last| *last = run.map(|run| (transaction, run)));
+    OVER.with_borrow_mut(|over| over.push((window.opened_at, window.until.min(clock()))));
     let mut record = step_record(END, &window.op_no);
     record.details = Some(json!({ "why": why }).to_string());
     note(record, Durability::Flushed);

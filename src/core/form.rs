@@ -9,6 +9,8 @@ pub enum Kind {
     Text,
     /// The name of a role as the catalog has it, unquoted.
     Role,
+    /// Such a name, or a list of them.
+    Roles,
     /// The name of a registered person.
     Person,
     Timestamp,
@@ -26,6 +28,7 @@ impl Kind {
         Some(match name {
             "text" => Kind::Text,
             "role" => Kind::Role,
+            "roles" => Kind::Roles,
             "person" => Kind::Person,
             "timestamptz" => Kind::Timestamp,
             "count" => Kind::Count,
@@ -70,8 +73,15 @@ pub fn mistake(fields: &[Field], given: &Map<String, Value>) -> Option<String> {
 /// Why a value does not fit its field; None: it does.
 fn unfit(field: &Field, value: &Value) -> Option<String> {
     let chosen = |value: &Value| value.as_str().is_some_and(|value| field.choices.iter().any(|choice| choice == value));
+    if field.kind == Kind::Roles
+        && let Some(several) = value.as_array()
+    {
+        let named = |value: &Value| value.as_str().is_some_and(|name| !name.trim().is_empty());
+        let fits = !several.is_empty() && several.iter().all(named);
+        return if fits { None } else { Some("must be a text or a list of texts".to_owned()) };
+    }
     let fits = match field.kind {
-        Kind::Text | Kind::Role | Kind::Person | Kind::Timestamp => match value.as_str() {
+        Kind::Roles | Kind::Text | Kind::Role | Kind::Person | Kind::Timestamp => match value.as_str() {
             Some(text) if text.trim().is_empty() => return Some("is empty".to_owned()),
             text => text.is_some(),
         },
@@ -82,6 +92,7 @@ fn unfit(field: &Field, value: &Value) -> Option<String> {
     };
     let wanted = match field.kind {
         _ if fits => return None,
+        Kind::Roles => "must be a text or a list of texts".to_owned(),
         Kind::Text | Kind::Role | Kind::Person => "must be a text".to_owned(),
         Kind::Timestamp => "must be a time".to_owned(),
         Kind::Count => "must be a whole number from 0".to_owned(),

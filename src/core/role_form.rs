@@ -1,7 +1,7 @@
-//! The role form of appendix A: whom it gives what, and whether a command gives exactly that. One form, one grantee, one
-//! role: what a command gives beyond it was signed by nobody.
+//! The role form of appendix A: whom it gives what, and whether a command gives exactly that. One form, one role, the same
+//! for each grantee: what a command gives beyond it was signed by nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The boxes of the form (申请权限).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,26 +57,33 @@ pub struct Granted {
 /// What the form says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleForm {
-    pub grantee: String,
+    /// Each gets the same.
+    pub grantees: BTreeSet<String>,
     pub role: Option<String>,
     pub rights: BTreeSet<Right>,
 }
 
 impl RoleForm {
-    /// The form that says what these commands give, if one form can: one grantee, one role at most.
+    /// The form that says what these commands give, if one form can: one role at most, and the same for each grantee.
     pub fn of(granted: &[Granted]) -> Option<RoleForm> {
-        let mut form = RoleForm { grantee: granted.first()?.grantee.clone(), ..RoleForm::default() };
+        let mut of_each: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<Right>)> = BTreeMap::new();
         for one in granted {
-            form.role = form.role.or_else(|| one.role.clone());
-            form.rights.extend(&one.rights);
+            let (roles, rights) = of_each.entry(&one.grantee).or_default();
+            roles.extend(one.role.as_deref());
+            rights.extend(&one.rights);
         }
-        granted.iter().all(|one| form.disagreement(one).is_none()).then_some(form)
+        let (roles, rights) = of_each.values().next()?.clone();
+        let alike = of_each.values().all(|other| *other == (roles.clone(), rights.clone()));
+        let grantees = of_each.keys().map(|grantee| (*grantee).to_owned()).collect();
+        let role = roles.first().map(|role| (*role).to_owned());
+        (alike && roles.len() < 2).then_some(RoleForm { grantees, role, rights })
     }
 
     /// Where a command gives something else, as a sentence; None: it gives what was signed.
     pub fn disagreement(&self, granted: &Granted) -> Option<String> {
-        if granted.grantee != self.grantee {
-            return Some(format!("The form is for {}, the command grants to {}.", self.grantee, granted.grantee));
+        if !self.grantees.contains(&granted.grantee) {
+            let named: Vec<&str> = self.grantees.iter().map(String::as_str).collect();
+            return Some(format!("The form is for {}, the command grants to {}.", named.join(", "), granted.grantee));
         }
         if let Some(role) = &granted.role
             && self.role.as_ref() != Some(role)

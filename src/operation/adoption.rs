@@ -10,12 +10,13 @@ use super::dependency::{self, Changes, Dependencies, GONE};
 use crate::error::{Fault, Outcome};
 use crate::own;
 use crate::person::{one_text, texts};
+use crate::watch::dry_run::Step;
 use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 
-/// Whether a command, by its tag, may change code.
-pub fn defines(tag: &str) -> bool {
-    ["CREATE", "ALTER", "DROP"].iter().any(|verb| tag.starts_with(verb))
+/// Whether a statement may change code: by its tag, or because nobody sees what it runs.
+pub fn may_define(step: &Step) -> bool {
+    ["CREATE", "ALTER", "DROP"].iter().any(|verb| step.command.starts_with(verb)) || step.is_block()
 }
 
 /// What a run depends on as it was when it began, held until its transaction ends.

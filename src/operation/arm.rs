@@ -5,7 +5,9 @@ use super::armed::{self, Armed, Statement};
 use super::cover::{self, Cover};
 use super::environment::Kept;
 use super::execute::{check, check_rules, reach, read_again};
-use super::{Entry, Operation, actor, adoption, denied, dependency, numbered, own_act, push, step_record, window};
+use super::{
+    Entry, Operation, actor, adoption, denied, dependency, numbered, own_act, push, role_form, step_record, window,
+};
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
 use crate::core::course::Course;
@@ -115,6 +117,7 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     let cover = Cover {
         op_no: op_no.to_owned(),
         reach,
+        rights_only: role_form::stands_alone(op_no)?,
         person: executor.name.clone(),
         images: images.clone(),
         export: export.clone(),
@@ -158,9 +161,7 @@ fn statements(operation: &Operation, run_as: pg_sys::Oid) -> Outcome<Vec<Stateme
     let statements: Vec<Statement> = steps
         .into_iter()
         .map(|step| Statement {
-            defines: adoption::defines(&step.command)
-                && !step.command.ends_with("INDEX")
-                && step.command != "ALTER SYSTEM",
+            defines: adoption::may_define(&step) && !step.command.ends_with("INDEX") && step.command != "ALTER SYSTEM",
             comes_first: step.command == "DROP INDEX" && step.runnable.is_err(),
             data: step.loads_data.then(|| digests.next()).flatten(),
             text: step.statement,

@@ -10,7 +10,7 @@ use super::dependency::{self, Dependencies};
 use super::environment::Kept;
 use super::execute::{approval_missing, reach, unconfirmed};
 use super::request::check_membership;
-use super::{Operation, adoption, arm, denied, person_named, window};
+use super::{Operation, adoption, arm, denied, person_named, role_form, window};
 use crate::audit::lane::Durability;
 use crate::audit::note;
 use crate::backend::backend_local;
@@ -228,6 +228,7 @@ impl Armed {
         let now = Cover {
             op_no: before.op_no.clone(),
             reach,
+            rights_only: role_form::stands_alone(&before.op_no)?,
             person: before.person.clone(),
             images: before.images.clone(),
             export: before.export.clone(),

@@ -3,6 +3,7 @@
 
 use crate::backend::backend_local;
 use crate::core::gate;
+use crate::core::tier::Tier;
 use crate::export::form::Export;
 use crate::image::Run;
 use crate::raw;
@@ -15,6 +16,8 @@ pub struct Cover {
     pub op_no: String,
     /// Which statements it covers.
     pub reach: gate::Cover,
+    /// It was filed with a role form where another form is demanded too: above normal it gives rights and does nothing else.
+    pub rights_only: bool,
     /// Who executes.
     pub person: String,
     /// The run, if what it changes must be restorable.
@@ -43,21 +46,21 @@ impl Drop for CoverGuard {
     }
 }
 
+impl Cover {
+    /// What it covers of a deed that `gives` rights, or does something else.
+    pub fn over(&self, gives: bool) -> gate::Cover {
+        let tier = if self.rights_only && !gives { Tier::Normal } else { self.reach.tier };
+        gate::Cover { tier, ..self.reach }
+    }
+}
+
 /// Starts the cover of an operation. None if one stands already: covers do not nest.
-pub fn begin(
-    op_no: &str,
-    reach: gate::Cover,
-    person: &str,
-    images: Option<Run>,
-    export: Option<Rc<Export>>,
-    closed: Vec<Closed>,
-) -> Option<CoverGuard> {
+pub fn begin(beginning: Cover) -> Option<CoverGuard> {
     COVER.with_borrow_mut(|cover| {
         if cover.is_some() {
             return None;
         }
-        let (op_no, person) = (op_no.to_owned(), person.to_owned());
-        *cover = Some(Rc::new(Cover { op_no, reach, person, images, export, closed }));
+        *cover = Some(Rc::new(beginning));
         Some(CoverGuard(()))
     })
 }

@@ -5,15 +5,13 @@
 
 use super::Entry;
 use super::arm::DISARM;
-use super::armed;
-use crate::backend::backend_local;
+use super::{armed, put_off};
 use crate::core::operation::{Event, Status, next};
 use crate::core::record::Record;
 use crate::error::{Fault, Outcome};
-use crate::{image, own, raw};
+use crate::{image, own};
 use pgrx::spi::SpiClient;
 use serde_json::{Value, json};
-use std::cell::Cell;
 
 /// The sequencer meets the record of a run that ended early.
 pub fn on_record(client: &mut SpiClient<'_>, record: &Record) -> Outcome<()> {
@@ -29,23 +27,9 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &Record) -> Outcome<()> {
     };
     if !end.write(client)? {
         end.put_off(client)?;
-        NEXT_LOOK.set(0);
+        put_off::soon();
     }
     Ok(())
-}
-
-backend_local! {
-    /// Moment of the sequencer's next look for ends that were put off. After its start there may be some.
-    static NEXT_LOOK: Cell<i64> = const { Cell::new(0) };
-}
-
-/// Microseconds between two looks.
-const LOOK_INTERVAL: i64 = 1_000_000;
-
-/// Whether it is time to try again what met a locked row.
-pub fn is_put_off() -> bool {
-    // Safe: reads the clock.
-    NEXT_LOOK.get() <= unsafe { raw::GetCurrentTimestamp() }
 }
 
 /// Ends that met a locked row: they are known by their line in the trail, which has no status.
@@ -54,11 +38,8 @@ const PUT_OFF: &str = "SELECT e.op_no, (e.details ->> 'begun')::int8, e.comment,
     WHERE o.armed_in IS NOT NULL AND e.event = 'DISARM' AND NOT e.details ? 'status'
         AND e.n > (SELECT max(n) FROM steward._operation_event a WHERE a.op_no = o.op_no AND a.event = 'ARM')";
 
-/// Tries them again; those that are still locked wait for the next look.
-pub fn catch_up(client: &mut SpiClient<'_>) -> Outcome<()> {
-    // Safe: reads the clock. Set before, so that an error does not come back at once.
-    NEXT_LOOK.set(unsafe { raw::GetCurrentTimestamp() } + LOOK_INTERVAL);
-    let mut left = false;
+/// Tries them again; true: there were some, which may be locked still.
+pub fn catch_up(client: &mut SpiClient<'_>) -> Outcome<bool> {
     let ends = own::select(client, PUT_OFF, &[])?;
     let ends: Vec<_> = ends
         .map(|row| -> Outcome<_> {
@@ -69,12 +50,9 @@ pub fn catch_up(client: &mut SpiClient<'_>) -> Outcome<()> {
     for (op_no, begun, why, person, login) in &ends {
         let (why, login) = (why.as_deref().unwrap_or_default(), login.as_deref().unwrap_or_default());
         let begun = begun.and_then(|begun| u64::try_from(begun).ok());
-        left |= !End { op_no, begun, why, person: person.as_deref(), login }.write(client)?;
+        End { op_no, begun, why, person: person.as_deref(), login }.write(client)?;
     }
-    if !left {
-        NEXT_LOOK.set(i64::MAX);
-    }
-    Ok(())
+    Ok(!ends.is_empty())
 }
 
 /// After a start of the server: sessions that were armed before it are gone, and nothing tells how far they came.

@@ -7,7 +7,7 @@ use super::leftover::{self, Cursors};
 use super::request::check_membership;
 use super::{
     CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, numbered, person_named, push,
-    require_factor, requirement, review_queue, step_record, window,
+    require_factor, requirement, review_queue, role_form, step_record, window,
 };
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
@@ -67,7 +67,7 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let statements = read_again(&operation, run_as, false)?;
     check_rules(&operation, &statements)?;
     let policy = own::run(dependency::policy_version)?;
-    let alters_code = statements.iter().any(|statement| statement.scopes || adoption::defines(&statement.command));
+    let alters_code = statements.iter().any(|statement| statement.scopes || adoption::may_define(statement));
     let held = alters_code.then(|| adoption::hold(&operation, dependency::filed(op_no)?)).transpose()?;
     let attempt = Attempt::begin(&operation);
     let begun = Instant::now();
@@ -279,8 +279,16 @@ fn run(
     let touched = || policy.roots().map(|member| rows::touched(&member.root)).sum::<u64>();
     let before = touched();
     let (reach, closed) = reach(operation, window::shut_rules(operation)?)?;
-    let cover = cover::begin(&operation.op_no, reach, &executor.name, images, export, closed);
-    let _cover = cover.ok_or_else(|| Fault::internal("a cover stands where none may"))?;
+    let cover = cover::Cover {
+        op_no: operation.op_no.clone(),
+        reach,
+        rights_only: role_form::stands_alone(&operation.op_no)?,
+        person: executor.name.clone(),
+        images,
+        export,
+        closed,
+    };
+    let _cover = cover::begin(cover).ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let cursors = Cursors::before()?;
     let mut done = Vec::with_capacity(statements.len());

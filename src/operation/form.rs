@@ -86,9 +86,11 @@ fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
     if request.tier == Tier::Normal {
         others.clear();
     }
-    // What a block does cannot be seen, so no role form tells of it.
+    // What a block does cannot be seen: filed with a role form, it gives rights and is refused the rest when it runs.
     let more = |step: &Step| {
-        step.given.is_empty() && risk(std::slice::from_ref(step), request.expected_rows).tier > Tier::Normal
+        step.given.is_empty()
+            && !step.is_block()
+            && risk(std::slice::from_ref(step), request.expected_rows).tier > Tier::Normal
     };
     let only_grants = !request.steps.iter().any(more);
     match others.first() {
@@ -133,17 +135,21 @@ fn not_with_a_script() -> Fault {
         .hint("SELECT steward.report_incident(number, form);")
 }
 
-/// Who gives plain rights to one grantee has written the form with the script; there is no end then, and approvers read
-/// that there is none.
+/// Who gives the same plain rights to each grantee has written the form with the script; there is no end then, and
+/// approvers read that there is none.
 fn from_script(request: &Request<'_>) -> Outcome<Map<String, Value>> {
     let form = RoleForm::of(&granted(request.steps)).filter(|_| !request.steps.iter().any(|step| step.opaque));
     let form = form.ok_or_else(|| {
         Fault::bad_argument(format!("the form {ROLE_GRANT} is missing"))
-            .detail("The script grants rights to several roles, of several roles, or where it cannot be seen.")
+            .detail(
+                "The script grants different rights to several roles, or several roles, or where it cannot be seen.",
+            )
             .hint(EXAMPLE)
     })?;
     let rights: Vec<&str> = form.rights.iter().map(|right| right.name()).collect();
-    let filled = json!({ "form": ROLE_GRANT, "grantee": form.grantee, "role": form.role, "rights": rights,
+    let grantees: Vec<&String> = form.grantees.iter().collect();
+    let grantee = if let [one] = grantees[..] { json!(one) } else { json!(grantees) };
+    let filled = json!({ "form": ROLE_GRANT, "grantee": grantee, "role": form.role, "rights": rights,
         "reason": request.purpose, "until": NO_END });
     let Value::Object(mut filled) = filled else { return Err(Fault::internal("a form is no object")) };
     filled.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
@@ -171,9 +177,16 @@ pub fn checked(name: &str, mut values: Map<String, Value>, steps: &[Step]) -> Ou
     }
     values.retain(|_, value| !value.is_null());
     for field in &fields {
-        let Some(Value::String(text)) = values.get_mut(&field.name) else { continue };
-        legible(&field.name, text)?;
-        *text = meaning(name, field, text.trim(), steps)?;
+        let texts = match values.get_mut(&field.name) {
+            Some(Value::Array(all)) if field.kind == Kind::Roles => all.iter_mut().collect(),
+            Some(one) => vec![one],
+            None => Vec::new(),
+        };
+        for value in texts {
+            let Value::String(text) = value else { continue };
+            legible(&field.name, text)?;
+            *text = meaning(name, field, text.trim(), steps)?;
+        }
     }
     Ok(values)
 }
@@ -202,7 +215,7 @@ fn meaning(form: &str, field: &Field, text: &str, steps: &[Step]) -> Outcome<Str
     };
     match field.kind {
         // A step of the script may make it.
-        Kind::Role if text != "public" && !steps.iter().any(|step| step.command == "CREATE ROLE") => {
+        Kind::Role | Kind::Roles if text != "public" && !steps.iter().any(|step| step.command == "CREATE ROLE") => {
             let role = "SELECT rolname::text FROM pg_roles WHERE rolname = $1";
             match own::run(|client| one_text(client, role, &[text.into()]))? {
                 Some(role) => Ok(role),

@@ -2,11 +2,11 @@
 //! because the transaction it tells of was undone or had no operation.
 
 use super::checklist::{self, Due};
-use super::{Entry, Operation, actor, arm, disarm, next_number, numbered, own_act, push, require_factor};
+use super::{Entry, Operation, actor, arm, disarm, follow, next_number, numbered, own_act, push, require_factor};
 use crate::backend::backend_local;
 use crate::break_glass::{incident, keep, review as emergency};
 use crate::cache::{self, Person};
-use crate::core::operation::{Event, Past, Status, Step, next};
+use crate::core::operation::Step;
 use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::script::digest;
 use crate::core::tier::Tier;
@@ -77,10 +77,10 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
 /// somebody's transaction holds; a record that says nothing to operations costs a few comparisons.
 pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()> {
     match (record.kind, record.operation_type.as_str(), record.outcome) {
-        (Kind::Operation, "EXECUTE", Ending::Failure) => follow(client, record, "FAIL", |_| Event::Fail),
-        (Kind::Operation, "EXECUTE", Ending::RolledBack) => mention(client, record, "ROLLED BACK", None),
+        (Kind::Operation, "EXECUTE", Ending::Failure) => follow::on_record(client, record, follow::FAIL),
+        (Kind::Operation, "EXECUTE", Ending::RolledBack) => follow::mention(client, record, "ROLLED BACK"),
         (Kind::Operation, arm::DISARM, Ending::Failure) => disarm::on_record(client, record),
-        (Kind::Operation, "EXPIRE", _) => follow(client, record, "EXPIRE", Event::Expire),
+        (Kind::Operation, follow::EXPIRE, _) => follow::on_record(client, record, follow::EXPIRE),
         (Kind::Operation, what, Ending::Success) if keep::follows(what) => keep::on_record(client, record),
         (Kind::Login, factor::VERIFY, _) => factor::keep::on_record(client, record),
         (Kind::Statement, _, Ending::Success)
@@ -90,53 +90,6 @@ pub fn on_record(client: &mut SpiClient<'_>, record: &mut Record) -> Outcome<()>
         }
         _ => Ok(()),
     }
-}
-
-/// Moves an operation on, if that is still a legal move and nobody works on it: whoever does, decides again.
-fn follow(client: &mut SpiClient<'_>, record: &Record, event: &str, what: fn(Past) -> Event) -> Outcome<()> {
-    let Some(op_no) = record.op_no.clone() else { return Ok(()) };
-    let read =
-        "SELECT status, runs_done > 0, review_due IS NOT NULL, not_after <= clock_timestamp() FROM steward._operation
-        WHERE op_no = $1 FOR NO KEY UPDATE SKIP LOCKED";
-    let found = own::query(client, read, &[op_no.as_str().into()])?.next();
-    let Some(row) = found else { return mention(client, record, event, None) };
-    let past = match (row.get(2)?, row.get(3)?) {
-        (Some(true), Some(true)) => Past::ReviewOwed,
-        (Some(true), _) => Past::Settled,
-        _ => Past::Unused,
-    };
-    let step = what(past);
-    if matches!(step, Event::Expire(_)) && row.get(4)? != Some(true) {
-        return Ok(());
-    }
-    let status: Option<String> = row.get(1)?;
-    let Some(status) = status.as_deref().and_then(Status::from_name).and_then(|status| next(status, step)) else {
-        return Ok(());
-    };
-    own::execute(
-        client,
-        "UPDATE steward._operation SET status = $2 WHERE op_no = $1",
-        &[op_no.as_str().into(), status.name().into()],
-    )?;
-    mention(client, record, event, Some(status))
-}
-
-/// A line of the trail for what the record tells, if there is such an operation.
-fn mention(client: &mut SpiClient<'_>, record: &Record, event: &str, status: Option<Status>) -> Outcome<()> {
-    let Some(op_no) = record.op_no.as_deref() else { return Ok(()) };
-    if one_text(client, "SELECT op_no FROM steward._operation WHERE op_no = $1", &[op_no.into()])?.is_none() {
-        return Ok(());
-    }
-    Entry {
-        op_no,
-        event,
-        person: record.person.as_deref(),
-        login: &record.user_id,
-        comment: None,
-        digest: None,
-        details: status.map(|status| json!({ "status": status.name() })),
-    }
-    .write(client)
 }
 
 /// A review that this transaction of the sequencer has opened or found; forgotten with the transaction.

@@ -2,7 +2,7 @@
 //! its operation when it runs, wherever it stands, and what has an end is written down with it.
 
 use super::cover;
-use super::form::{ROLE_GRANT, Request, granted, hint};
+use super::form::{INCIDENT, ROLE_GRANT, Request, granted, hint};
 use super::grant_term::{self, Coming, NO_END};
 use crate::core::form::NAME;
 use crate::core::role_form::{Right, RoleForm};
@@ -17,6 +17,7 @@ use crate::{own, policy, shared};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// The role form says what the script grants, as far as that can be seen; the rest is asked again when it runs.
 pub fn check(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> {
@@ -43,7 +44,7 @@ pub fn check(values: &Map<String, Value>, request: &Request<'_>) -> Outcome<()> 
     if until == "-infinity" || own::run(|client| is_past(client, &until))? {
         return Err(Fault::bad_argument("form role_grant: field \"until\" is in the past"));
     }
-    if form.grantee == "public" {
+    if form.grantees.contains("public") {
         return Err(Fault::bad_argument("form role_grant: what everybody gets has no end")
             .detail("A term is kept by stopping its grantee; that would be everybody.")
             .hint("\"until\": \"infinity\""));
@@ -72,13 +73,25 @@ fn read(values: &Map<String, Value>) -> Option<(RoleForm, String)> {
     let text = |name: &str| values.get(name).and_then(Value::as_str).map(str::to_owned);
     let rights = values.get("rights").and_then(Value::as_array).into_iter().flatten();
     let rights = rights.map(|right| right.as_str().and_then(Right::from_name)).collect::<Option<_>>()?;
-    let form = RoleForm { grantee: text("grantee")?, role: text("role"), rights };
+    let grantees = match values.get("grantee")? {
+        Value::Array(several) => several.iter().map(|one| one.as_str().map(str::to_owned)).collect::<Option<_>>()?,
+        one => BTreeSet::from([one.as_str()?.to_owned()]),
+    };
+    let form = RoleForm { grantees, role: text("role"), rights };
     (text(NAME)? == ROLE_GRANT).then_some((form, text("until")?))
 }
 
 /// The stored form of an operation.
 fn stored(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Option<String>> {
     one_text(client, "SELECT form FROM steward._operation WHERE op_no = $1", &[op_no.into()])
+}
+
+/// Whether an operation was filed with a role form where another form is demanded of what else it could do.
+pub fn stands_alone(op_no: &str) -> Outcome<bool> {
+    let alone = "SELECT o.op_no FROM steward._operation o WHERE o.op_no = $1 AND o.form::jsonb ->> 'form' = $2
+        AND EXISTS (SELECT FROM steward.form_policy p WHERE p.demanded AND p.form NOT IN ($2, $3))";
+    let arguments = [op_no.into(), ROLE_GRANT.into(), INCIDENT.into()];
+    Ok(own::run(|client| one_text(client, alone, &arguments))?.is_some())
 }
 
 /// The form of the operation that runs, whether one is demanded, and whether its time is over.

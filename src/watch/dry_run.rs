@@ -61,6 +61,13 @@ pub struct Step {
     pub reads: Vec<(String, String)>,
 }
 
+impl Step {
+    /// DO, CALL and the like: it only runs something, and what that is cannot be seen.
+    pub fn is_block(&self) -> bool {
+        self.opaque && self.utility
+    }
+}
+
 /// What a step becomes from so many rows on.
 #[derive(Clone, Debug)]
 pub struct RowRule {

@@ -11,11 +11,12 @@ use super::statement::Source;
 use super::{hidden_detail, out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
+use crate::break_glass::window;
 use crate::cache;
 use crate::core::gate::Decision;
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::core::tier::Tier;
-use crate::error::answer;
+use crate::error::{Fault, answer};
 use crate::login::idle;
 use crate::operation::armed;
 use crate::settings::{self, Mode};
@@ -133,6 +134,9 @@ unsafe extern "C-unwind" fn run(
         // A cursor or portal goes on without a new start.
         if cache::if_fresh(cache::Policy::stopped).unwrap_or(false) {
             stop(query);
+        }
+        if window::was_ever_opened() {
+            refuse_outlived(query);
         }
         if buffer::something_runs() && idle::was_interrupted() && buffer::runs(query as usize) {
             // Most often the client's next message, which says to run what it has just bound.
@@ -358,6 +362,30 @@ unsafe extern "C-unwind" fn stop(query: *mut pg_sys::QueryDesc) {
         let plan = (*query).plannedstmt;
         let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
         judge::refuse_stopped(&cache::policy(), facts::operation_tag(plan), &source);
+    }
+}
+
+/// A cursor or portal that was begun in an emergency window is not read on after it.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn refuse_outlived(query: *mut pg_sys::QueryDesc) {
+    // Safe: the query is running; the portal, if there is one, is that of the client's statement or of a cursor.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        if standing_aside()
+            || portal.is_null()
+            || (*portal).queryDesc != query
+            || !window::outlives((*portal).creation_time)
+        {
+            return;
+        }
+        let plan = (*query).plannedstmt;
+        let source = Source::new((*query).sourceText, (*plan).stmt_location, (*plan).stmt_len);
+        judge::deny(
+            judge::record(facts::operation_tag(plan), Vec::new(), Tier::Critical, "break_glass", &source),
+            Fault::refused("statement refused: it was begun in an emergency window that is over")
+                .detail("A cursor or portal is not read on after the window it was begun in.")
+                .hint("Begin it again."),
+        )
     }
 }
 

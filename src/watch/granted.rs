@@ -63,15 +63,24 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Given> {
                 let alter = &*node.cast::<pg_sys::AlterRoleStmt>();
                 role_options(&role_name(alter.role), alter.options, alter.action > 0)
             }
-            T_AlterTableStmt => handed::new_owners(&*node.cast()),
+            T_AlterTableStmt => {
+                let alter = &*node.cast();
+                [handed::new_owners(alter), handed::unguarded(alter)].concat()
+            }
             T_AlterOwnerStmt => vec![handed::ownership((*node.cast::<pg_sys::AlterOwnerStmt>()).newowner)],
             T_ReassignOwnedStmt => vec![handed::ownership((*node.cast::<pg_sys::ReassignOwnedStmt>()).newrole)],
             T_CreatePolicyStmt => handed::created_policy(&*node.cast()),
             T_AlterPolicyStmt => handed::altered_policy(&*node.cast()),
+            T_DropStmt => handed::dropped_policies(&*node.cast()),
+            T_CreatedbStmt => handed::owner_of_database(&*node.cast()).into_iter().collect(),
+            T_CreateTableSpaceStmt => {
+                handed::first_owner((*node.cast::<pg_sys::CreateTableSpaceStmt>()).owner).into_iter().collect()
+            }
             // Its elements run as parts of it, so no hook of theirs asks.
             T_CreateSchemaStmt => {
-                let elements = list::<pg_sys::Node>((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts);
-                elements.flat_map(|element| of(element)).collect()
+                let schema = &*node.cast::<pg_sys::CreateSchemaStmt>();
+                let elements = list::<pg_sys::Node>(schema.schemaElts).flat_map(|element| of(element));
+                handed::first_owner(schema.authrole).into_iter().chain(elements).collect()
             }
             _ => Vec::new(),
         }

@@ -39,6 +39,8 @@ pub struct Judgement<'p> {
     pub changes: bool,
     /// An emergency window reaches all of its deeds.
     pub reached: bool,
+    /// It gives rights to roles.
+    pub gives: bool,
     pub limits: Vec<RelationLimit>,
     /// Which deed decided.
     worst: usize,
@@ -64,18 +66,21 @@ pub struct Question {
     pub changes: bool,
     /// An emergency window reaches it.
     pub reached: bool,
+    /// It gives rights to roles.
+    pub gives: bool,
 }
 
 impl Judgement<'_> {
     pub fn question(&self) -> Question {
-        Question { tier: self.tier, approvals: self.approvals, changes: self.changes, reached: self.reached }
+        let Judgement { tier, approvals, changes, reached, gives, .. } = *self;
+        Question { tier, approvals, changes, reached, gives }
     }
 }
 
 impl RelationLimit {
     /// Rows are only counted where they are written.
     pub fn question(&self) -> Question {
-        Question { tier: self.tier, approvals: self.approvals, changes: true, reached: true }
+        Question { tier: self.tier, approvals: self.approvals, changes: true, reached: true, gives: false }
     }
 }
 
@@ -87,6 +92,7 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
         approvals: 0,
         changes: false,
         reached: true,
+        gives: false,
         limits: Vec::new(),
         worst: 0,
     };
@@ -158,7 +164,7 @@ pub fn ask_gate(policy: &Policy, question: Question) -> Decision {
     let situation = Situation {
         active: shared::active(),
         enforcing: shared::mode() == Mode::Enforce,
-        cover: cover::current().map(|cover| cover.reach),
+        cover: cover::current().map(|cover| cover.over(question.gives)),
         idle: idle::longest(),
         stepped_up: demand.second_factor
             && session::person().is_some_and(|person| factor::step_up::holds(question.tier, &person)),
@@ -397,7 +403,7 @@ pub fn carry_out(
         Decision::RefuseIdle { idle, term } => refuse_idle(question.tier, idle, term, why(), record()),
         Decision::RefuseAlone => ("it takes a second person".to_owned(), never_alone()),
         Decision::RefuseBeyondCover(cover, Lack::Tier) => {
-            (format!("the operation is approved as {}", cover.tier.name()), String::new())
+            (format!("the operation is approved as {}", cover.tier.name()), rights_only())
         }
         Decision::RefuseBeyondCover(cover, Lack::Approvals) => {
             let needed = demand(policy, question).approvals;
@@ -421,6 +427,13 @@ fn never_alone() -> String {
     person.map_or_else(String::new, |person| {
         format!(" {} holds the post {}, which changes nothing alone.", person.name, person.post)
     })
+}
+
+/// The sentence that tells why an operation covers less than it was approved for; empty where it does not.
+fn rights_only() -> String {
+    let alone = cover::current().is_some_and(|cover| cover.rights_only);
+    let why = " It was filed with the form role_grant, under which it gives rights and does nothing else above normal.";
+    if alone { why.to_owned() } else { String::new() }
 }
 
 /// Records a denial durably, then raises it.
@@ -470,7 +483,7 @@ pub fn fetch(source: &Source<'_>) {
 }
 
 fn refuse_if_idle(policy: &Policy, tier: Tier, tag: &str, source: &Source<'_>) {
-    let question = Question { tier, approvals: 0, changes: false, reached: false };
+    let question = Question { tier, approvals: 0, changes: false, reached: false, gives: false };
     if let Decision::RefuseIdle { idle, term } = ask_gate(policy, question) {
         refuse_idle(tier, idle, term, format!("{tag} goes on."), record(tag, Vec::new(), tier, "idle_timeout", source));
     }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::audit::buffer;
 use crate::backend::backend_local;
+use crate::break_glass::window;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
@@ -159,6 +160,11 @@ unsafe extern "C-unwind" fn decide(
                 tripwire::check_held(CStr::from_ptr(name), &source);
             }
         }
+        if (*node).type_ == NodeTag::T_DeclareCursorStmt
+            && (*node.cast::<pg_sys::DeclareCursorStmt>()).options & pg_sys::CURSOR_OPT_HOLD as i32 != 0
+        {
+            window::before_hold();
+        }
         if sets_only_the_session((*node).type_) {
             forget_step_up(node);
             // A held cursor has its rows already.
@@ -198,14 +204,15 @@ unsafe fn begin(
     tag: &'static str,
     source: &Source<'_>,
 ) {
+    // Safe: the statement is complete.
+    let given = unsafe { granted::of((*statement).utilityStmt) };
     let mut judgement = judge::judge_now(policy, &facts.deeds);
     judgement.reached &= !facts.beneath;
+    judgement.gives = !given.is_empty();
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
     if facts.unloads {
         reading::admit_table_copy(policy, &judge::relations(&facts.deeds).join(", "), source);
     }
-    // Safe: the statement is complete.
-    let given = unsafe { granted::of((*statement).utilityStmt) };
     let privileged = facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
     role_form::admit(&given, privileged, tag, source);
     let coming = role_form::coming(&given);

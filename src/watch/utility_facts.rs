@@ -3,7 +3,7 @@
 
 use super::facts::Deed;
 use super::utility_names::{copied_columns, names_own_extension, resolve, text};
-use super::{catalog, list, privilege};
+use super::{catalog, handed, list, privilege};
 use crate::cache::{OwnKind, Policy, Watched};
 use crate::core::emergency::is_closed_setting;
 use crate::core::rule::{ColumnSet, Group};
@@ -113,6 +113,9 @@ impl Reader<'_> {
                 T_CreateSchemaStmt => {
                     let schema = &*node.cast::<pg_sys::CreateSchemaStmt>();
                     self.own_schema(text(schema.schemaname));
+                    if handed::first_owner(schema.authrole).is_some() {
+                        self.plain(privilege::of_roles(self.policy, std::iter::once(schema.authrole)));
+                    }
                     list(schema.schemaElts).for_each(|element| self.read(element));
                 }
                 T_CreateCastStmt => self.plain(Group::Config),
@@ -141,6 +144,18 @@ impl Reader<'_> {
                 T_AlterSystemStmt => self.setting((*node.cast::<pg_sys::AlterSystemStmt>()).setstmt),
                 T_AlterDatabaseSetStmt => self.setting((*node.cast::<pg_sys::AlterDatabaseSetStmt>()).setstmt),
                 T_AlterRoleSetStmt => self.setting((*node.cast::<pg_sys::AlterRoleSetStmt>()).setstmt),
+                T_CreatedbStmt => {
+                    self.cluster(Group::Config);
+                    if handed::owner_of_database(&*node.cast()).is_some() {
+                        self.cluster(Group::Privilege);
+                    }
+                }
+                T_CreateTableSpaceStmt => {
+                    self.cluster(Group::Config);
+                    if handed::first_owner((*node.cast::<pg_sys::CreateTableSpaceStmt>()).owner).is_some() {
+                        self.cluster(Group::Privilege);
+                    }
+                }
                 // Databases, tablespaces, subscriptions, foreign servers, LOAD, languages,
                 // and whatever a later PostgreSQL adds.
                 _ => self.cluster(Group::Config),
@@ -255,6 +270,9 @@ impl Reader<'_> {
             for owner in owners {
                 let group = privilege::of_roles(self.policy, std::iter::once(owner));
                 self.plain(group);
+            }
+            if !handed::unguarded(alter).is_empty() {
+                self.plain(Group::Privilege);
             }
             // A table that becomes a child of a protected one: the parent is what changes.
             for command in list::<pg_sys::AlterTableCmd>(alter.cmds) {

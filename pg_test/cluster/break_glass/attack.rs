@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Emergency, NOT_NOW, REASON, REFUSED, SIXTY, end, not_opened, open};
 use crate::expect::expect_refused;
+use crate::fault::wait_for;
 use crate::school::{ask, request};
 use crate::second_factor::verify;
 use postgres::Client;
@@ -27,6 +28,10 @@ tests! {
     signatures_of_a_rule_are_not_lifted_by_an_emergency,
     a_window_takes_no_operation_over,
     an_armed_session_opens_no_window,
+    a_cursor_is_not_read_on_after_the_window,
+    masks_and_scopes_hold_in_a_window,
+    a_locked_row_does_not_keep_the_end_from_being_written,
+    a_locked_row_puts_the_opening_off,
 }
 
 fn an_error_after_the_opening_hides_nothing() {
@@ -307,4 +312,113 @@ fn an_armed_session_opens_no_window() {
     assert_eq!(emergency.moved(), 0);
     let opened = format!("op_no <> '{op_no}' AND operation_type = 'BREAK GLASS' AND result = 'SUCCESS'");
     assert_eq!(emergency.school().records(&opened), 0);
+}
+
+/// Whoever opened it reports it, ends it, and keeps that transaction open: its review would not begin before the longest
+/// term is over.
+fn a_locked_row_does_not_keep_the_end_from_being_written() {
+    let emergency = Emergency::new();
+    let school = emergency.school();
+    let (mut zheng, op_no) = emergency.open(0);
+    let report = format!("SELECT steward.report_incident('{op_no}', $f${}$f$)", super::incident::form(school));
+    zheng.batch_execute(&format!("BEGIN; {report}; SELECT steward.end_break_glass()")).expect("over");
+    school.flush_audit();
+    let over = format!("SELECT not_after <= clock_timestamp() FROM steward._operation WHERE op_no = '{op_no}'");
+    assert!(!school.ask::<bool>(&over), "the row is locked");
+    zheng.batch_execute("COMMIT").expect("commit");
+    wait_for(school, "the end of the window", || school.ask::<bool>(&over).then_some(()));
+    // The term of the review began when it ended, not fifteen minutes after its opening.
+    let term = format!(
+        "SELECT review_due - not_after = (SELECT review_within FROM steward.tier_policy WHERE tier = 'critical' AND post = '')
+         FROM steward._operation WHERE op_no = '{op_no}'"
+    );
+    assert!(school.ask::<bool>(&term));
+    emergency.review(&op_no, 1);
+}
+
+/// The second person has confirmed, and somebody's transaction holds the row.
+fn a_locked_row_puts_the_opening_off() {
+    let emergency = Emergency::with("SELECT steward.set_post('ops', '{apply,witness,break_glass,never_alone}');");
+    let school = emergency.school();
+    let mut zheng = emergency.zheng(-1);
+    let op_no = open(&mut zheng, "").expect("asked");
+    let confirm = format!("SELECT steward.confirm('{op_no}', '{}')", school.digest(&op_no));
+    emergency.active.stepped_up("region_liu", 0).batch_execute(&confirm).expect("the second person");
+    let mut holder = school.session("ops_zheng");
+    holder.batch_execute(&format!("BEGIN; SELECT steward.cancel('{op_no}')")).expect("cancel");
+    let opening = std::thread::spawn(move || (open(&mut zheng, ""), zheng));
+    let put_off = format!(
+        "SELECT count(*) FROM steward._operation_event WHERE op_no = '{op_no}' AND event = 'BREAK GLASS' AND details ? 'put_off'"
+    );
+    wait_for(school, "the opening to be put off", || (school.ask::<i64>(&put_off) == 1).then_some(()));
+    holder.batch_execute("ROLLBACK").expect("rollback");
+    let (opened, mut zheng) = opening.join().expect("no panic");
+    assert_eq!(opened.expect("opened"), op_no);
+    assert_eq!(school.status(&op_no), "executed", "its review waits");
+    zheng.batch_execute(SIXTY).expect("in the window");
+    end(&mut zheng);
+    school.flush_audit();
+    emergency.review(&op_no, 1);
+}
+
+/// Whatever it reads: what begins in a window ends with it, by FETCH and as a portal of the protocol.
+fn a_cursor_is_not_read_on_after_the_window() {
+    let emergency = Emergency::new();
+    let (mut zheng, _) = emergency.open(0);
+    let held = zheng.batch_execute("DECLARE held CURSOR WITH HOLD FOR SELECT id_card FROM app.student");
+    assert_eq!(held.expect_err("not held").code().map(|code| code.code()), Some("0A000"));
+    let mut transaction = zheng.transaction().expect("begin");
+    transaction.batch_execute("DECLARE c CURSOR FOR SELECT id_card FROM app.student").expect("a cursor");
+    let portal = transaction.bind("SELECT id_card FROM app.student", &[]).expect("a portal");
+    assert_eq!(transaction.query("FETCH 10 FROM c", &[]).expect("in the window").len(), 10);
+    assert_eq!(transaction.query_portal(&portal, 10).expect("in the window").len(), 10);
+    transaction.batch_execute("SELECT steward.end_break_glass()").expect("end");
+    for read_on in ["cursor", "portal"] {
+        transaction.batch_execute("SAVEPOINT s").expect("savepoint");
+        let read = match read_on {
+            "cursor" => transaction.query("FETCH 10 FROM c", &[]),
+            _ => transaction.query_portal(&portal, 10),
+        };
+        let error = expect_refused(read);
+        assert!(error.message().contains("begun in an emergency window"), "{read_on}: {error:?}");
+        transaction.batch_execute("ROLLBACK TO s").expect("never blocked");
+    }
+    // What begins after it is judged for itself.
+    transaction.batch_execute("DECLARE d CURSOR FOR SELECT id_card FROM app.student").expect("a cursor");
+    assert_eq!(transaction.query("FETCH 10 FROM d", &[]).expect("a read is normal").len(), 10);
+    transaction.rollback().expect("rollback");
+    assert_eq!(emergency.school().records("result = 'DENIED' AND rule = 'break_glass' AND user_id = 'ops_zheng'"), 2);
+}
+
+/// A window lifts what a tier demands. What somebody's role sees is another matter: neither masks nor scopes are lifted,
+/// and what would lift them stays refused.
+fn masks_and_scopes_hold_in_a_window() {
+    let emergency = Emergency::with(
+        "SELECT steward.set_mask('ops_zheng', 'id_card'); SELECT steward.set_scope('ops_zheng', 'app.student', 'school_id', 'school');
+         SELECT steward.set_attribute('Zheng', 'school', '{1}');",
+    );
+    let seen = "SELECT count(*) || ' ' || string_agg(id_card, ' ' ORDER BY id) FROM app.student";
+    let mut zheng = emergency.zheng(0);
+    let before: String = ask(&mut zheng, seen);
+    assert!(before.starts_with("50 ") && !before.contains("ID"), "{before}");
+    open(&mut zheng, "").expect("break glass");
+    assert_eq!(ask::<String>(&mut zheng, seen), before);
+    assert_eq!(zheng.execute(SIXTY, &[]).expect("in the window"), 15, "those of the own school");
+    end(&mut zheng);
+    let mut wu = emergency.active.stepped_up("postgres", 0);
+    open(&mut wu, "").expect("break glass");
+    for lifting in [
+        "SELECT steward.drop_mask('ops_zheng', 'id_card')",
+        "SELECT steward.drop_scope('ops_zheng', 'app.student', 'school_id')",
+        "SELECT steward.set_attribute('Zheng', 'school', '{1,2,3,4}')",
+        "SECURITY LABEL FOR pg_steward ON COLUMN app.student.id_card IS NULL",
+        "ALTER TABLE app.student DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE app.student NO FORCE ROW LEVEL SECURITY",
+        "ALTER ROLE ops_zheng BYPASSRLS",
+        "DO $$ BEGIN EXECUTE (SELECT format('DROP POLICY %I ON app.student', polname) FROM pg_policy
+            WHERE polrelid = 'app.student'::regclass AND NOT polpermissive LIMIT 1); END $$",
+    ] {
+        expect_refused(wu.batch_execute(lifting));
+    }
+    assert_eq!(ask::<String>(&mut emergency.school().session("ops_zheng"), seen), before.replace("moved", ""));
 }

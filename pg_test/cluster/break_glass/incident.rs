@@ -24,7 +24,7 @@ fn report(session: &mut Client, op_no: &str, form: &str) -> Result<(), postgres:
 }
 
 /// Twelve minutes before now, as a form takes it.
-fn form(school: &School) -> String {
+pub fn form(school: &School) -> String {
     let occurred: String = school.ask("SELECT (clock_timestamp() - interval '12 min')::text");
     format!(
         r#"{{"occurred_at": "{occurred}", "level": "major", "description": "no card can be read",

@@ -12,6 +12,7 @@ tests! {
     a_merge,
     a_select_for_update_is_a_read,
     a_security_definer_function,
+    a_trigger_of_a_table_that_is_free,
     a_rewrite_rule,
     an_updatable_view,
     a_view_with_a_trigger_instead,
@@ -70,6 +71,17 @@ fn a_security_definer_function() {
     // Even who may not touch the table himself, and it is he who stands in the record.
     attack_as(&school, "auditor_qian", "SELECT app.move()", Refused, BULK_UPDATE);
     assert_eq!(school.records("user_id = 'auditor_qian' AND effective_user = 'postgres'"), 1);
+}
+
+/// Its function writes what is protected: that is decided as if it had been typed.
+fn a_trigger_of_a_table_that_is_free() {
+    let school = school_with(
+        "CREATE FUNCTION app.moves() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN UPDATE app.student SET note = ''x'' WHERE id <= 60; RETURN NEW; END';
+        GRANT INSERT ON app.scratch TO teacher_wang, region_chen;
+        CREATE TRIGGER moves AFTER INSERT ON app.scratch FOR EACH ROW EXECUTE FUNCTION app.moves()",
+    );
+    attack(&school, "INSERT INTO app.scratch VALUES (1, '')", Refused, BULK_UPDATE);
 }
 
 fn a_rewrite_rule() {
