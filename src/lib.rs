@@ -28,6 +28,7 @@ mod own;
 mod person;
 mod policy;
 mod raw;
+mod report;
 mod scope;
 mod session;
 mod settings;
@@ -69,6 +70,7 @@ extension_sql_file!("../sql/permission.sql", name = "permission", requires = ["s
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["permission"]);
 extension_sql_file!("../sql/export.sql", name = "export", requires = ["access"]);
 extension_sql_file!("../sql/erasure.sql", name = "erasure", requires = ["export"]);
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["erasure"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

@@ -69,6 +69,7 @@ mod parallel;
 mod policy;
 mod pre_image;
 mod record_text;
+mod report;
 mod restore;
 mod restore_among_others;
 mod retention;
@@ -165,6 +166,7 @@ fn main() {
         policy::tests(),
         pre_image::tests(),
         record_text::tests(),
+        report::tests(),
         restore::tests(),
         restore_among_others::tests(),
         retention::tests(),

@@ -29,6 +29,7 @@ mod operation;
 mod reach;
 mod record;
 mod redact;
+mod report;
 mod role_form;
 mod rule;
 mod script;

@@ -11,7 +11,7 @@ mod progress;
 mod query;
 mod verified;
 
-pub(super) use verified::kept;
+pub(crate) use verified::kept;
 
 use super::ledger::{self, Ledger};
 use super::segment;

@@ -1,7 +1,7 @@
 //! Integrity checks: `steward.set_check` says what is asked of the data, `steward.daily_check()` asks. What a check reads
 //! is `question`, a run is `run`, what the policy asks of the server and of itself is `server`.
 
-mod attempt;
+pub mod attempt;
 mod question;
 mod run;
 mod server;

@@ -22,6 +22,7 @@ pub mod operation;
 pub mod reach;
 pub mod record;
 pub mod redact;
+pub mod report;
 pub mod role_form;
 pub mod rule;
 pub mod script;

@@ -30,7 +30,7 @@ pub(super) fn head() -> Outcome<Option<Head>> {
 }
 
 /// Id and time of the last good verification, for `audit_status`.
-pub(in crate::audit) fn kept() -> Option<(i64, Option<TimestampWithTimeZone>)> {
+pub(crate) fn kept() -> Option<(i64, Option<TimestampWithTimeZone>)> {
     let line = std::fs::read_to_string(path()).ok()?;
     let line = line.strip_suffix('\n')?;
     let head = Head::parse(line)?;
