@@ -31,6 +31,7 @@ mod person;
 mod policy;
 mod raw;
 mod register;
+mod report;
 mod scope;
 mod session;
 mod settings;
@@ -80,6 +81,7 @@ extension_sql_file!("../sql/backup.sql", name = "backup", requires = ["recertifi
 extension_sql_file!("../sql/reminder.sql", name = "reminder", requires = ["backup"]);
 extension_sql_file!("../sql/job.sql", name = "job", requires = ["erasure"]);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["job"]);
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["metrics"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

@@ -74,6 +74,7 @@ mod policy;
 mod pre_image;
 mod record;
 mod record_text;
+mod report;
 mod restore;
 mod restore_among_others;
 mod retention;
@@ -180,6 +181,7 @@ fn main() {
         pre_image::tests(),
         record::tests(),
         record_text::tests(),
+        report::tests(),
         restore::tests(),
         restore_among_others::tests(),
         retention::tests(),

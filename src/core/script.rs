@@ -82,7 +82,8 @@ pub fn hidden_character(text: &str) -> Option<(usize, char)> {
     None
 }
 
-fn hides(character: char) -> bool {
+/// Whether a reader would not see the character, or would see others in another order because of it.
+pub fn hides(character: char) -> bool {
     match character {
         '\t' | '\n' => false,
         _ if character.is_control() => true,
