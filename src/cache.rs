@@ -198,6 +198,9 @@ impl Member {
     }
 }
 
+/// Tables by their oid.
+type Members = NumberMap<u32, Rc<Member>>;
+
 /// The whole policy. What few statements ask for is read when one asks: every session pays for the rest when it starts.
 #[derive(Default)]
 pub struct Policy {
@@ -233,7 +236,9 @@ pub struct Policy {
     scoped: bool,
     scopes: OnceCell<Scopes>,
     /// Own tables that hold values of protected ones: nobody writes them, and who reads them copies data out.
-    images: NumberMap<u32, Rc<Member>>,
+    images: Members,
+    /// The tables of the audit trail: reading them, through whatever view, is on record as reading steward.audit_log.
+    trail: Members,
     /// There are mask rules.
     masked: bool,
     masks: OnceCell<Masks>,
@@ -257,6 +262,10 @@ impl Policy {
     /// A table of images, as a relation that is read.
     pub fn image(&self, relation: pg_sys::Oid) -> Option<&Rc<Member>> {
         self.images.get(&relation.to_u32())
+    }
+    /// A table of the trail, as the view that it is read through.
+    pub fn trail(&self, relation: pg_sys::Oid) -> Option<&Rc<Member>> {
+        self.trail.get(&relation.to_u32())
     }
     /// The mask rules, read at first use; None: there are none.
     pub fn masks(&self) -> Option<&Masks> {
@@ -510,7 +519,7 @@ fn load() -> Result<Policy, Fault> {
     let tiers = load_tiers()?;
     let stops_at = persons.get(&crate::session::login().to_u32()).and_then(|person| person.stops_at());
     let terms = tiers.iter().flatten().filter_map(|(_, policy)| policy.idle_timeout);
-    let (watched, images) = load_watched()?;
+    let (watched, images, trail) = load_watched()?;
     Ok(Policy {
         edition,
         stops_at: [stops_at, term::lapses_at(singles[1].as_deref())].into_iter().flatten().min(),
@@ -519,6 +528,7 @@ fn load() -> Result<Policy, Fault> {
         signatures,
         watched,
         images,
+        trail,
         export_limits: export::read(singles[3].as_deref()).ok_or_else(|| odd("export_limit"))?,
         shortest_idle: terms.min().unwrap_or(i64::MAX).min(FEW_MINUTES),
         tiers,
@@ -571,11 +581,11 @@ const PROTECTED: &CStr = c"SELECT c.oid::text, n.nspname || '.' || c.relname, p.
 const OWN: &CStr = c"SELECT c.oid::text, c.relname, c.reltoastrelid::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'steward' AND c.relkind IN ('r','p','v','m','S','f')";
 
-/// What is watched, and the images among it.
-type Relations = (NumberMap<u32, Watched>, NumberMap<u32, Rc<Member>>);
+/// What is watched, and the images and the tables of the trail among it.
+type Relations = (NumberMap<u32, Watched>, Members, Members);
 
 fn load_watched() -> Result<Relations, Fault> {
-    let (mut watched, mut images) = (NumberMap::default(), NumberMap::default());
+    let (mut watched, mut images, mut trail) = (NumberMap::default(), NumberMap::default(), NumberMap::default());
     for row in own::latest_rows(PROTECTED) {
         let oid = pg_sys::Oid::from(number(&row, 0)?);
         let members = columns::tree(oid);
@@ -600,6 +610,9 @@ fn load_watched() -> Result<Relations, Fault> {
             _ => OwnKind::Configuration,
         };
         watched.insert(number(&row, 0)?, Watched::Own(kind));
+        if text(&row, 1)?.starts_with("chain") {
+            trail.insert(number(&row, 0)?, image(pg_sys::Oid::from(number(&row, 0)?), "audit_log"));
+        }
         if is_image(text(&row, 1)?) {
             // Long values lie in a table of their own here too.
             for place in [number(&row, 0)?, number(&row, 2)?].into_iter().filter(|place| *place != 0) {
@@ -608,7 +621,7 @@ fn load_watched() -> Result<Relations, Fault> {
             }
         }
     }
-    Ok((watched, images))
+    Ok((watched, images, trail))
 }
 
 /// Tables of schema steward that hold values of protected tables, or say what these were like.
@@ -617,7 +630,7 @@ fn is_image(name: &str) -> bool {
     matches!(name, "row_image" | "table_image") || name.strip_prefix("image_").is_some_and(copy)
 }
 
-/// A table of images as a tree of its own.
+/// A table of images, or of the trail, as a tree of its own.
 fn image(relation: pg_sys::Oid, name: &str) -> Rc<Member> {
     let name = format!("steward.{name}");
     let root = Rc::new(Root { oid: relation, name, members: vec![relation], row_images: false });

@@ -136,6 +136,9 @@ fn what_the_index_finds_is_what_the_table_holds() {
     compare(&mut school.superuser(), "steward.chain_1");
     small_segments(&school);
     fill_segment(&school, 12);
+    // Each question is on record too: segments of ten records would grow in number with every one.
+    let large = "SELECT steward.set_retention(segment_records => 100000)";
+    school.superuser().batch_execute(large).expect("set_retention");
     compare(&mut school.superuser(), "steward.chain");
 }
 

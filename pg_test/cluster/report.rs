@@ -307,6 +307,9 @@ fn a_search_is_for_auditors_and_on_record() {
         .expect("search");
     let said = "operation_type = 'SEARCH LOG' AND person = 'Qian' AND details::json -> 'asked' ->> 'person' = 'Wang' AND table_name = 'app.student'";
     assert_eq!(school.records(said), 1);
+    auditor.batch_execute("SELECT count(*) FROM steward.audit_log").expect("view");
+    let read = "operation_type = 'SELECT' AND user_id = 'auditor_qian' AND 'steward.audit_log' = ANY (relations)";
+    assert!(school.records(read) >= 1, "reading the view is on record");
     for bad in [
         "now(), NULL",
         "now(), now()",

@@ -35,6 +35,7 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
     // Safe: a finished plan; its lists and entries live as long as the plan, which outlives the hook.
     unsafe {
         let mut writes_elsewhere = false;
+        let mut trail = None;
         for (index, entry) in list::<pg_sys::RangeTblEntry>((*plan).rtable).enumerate() {
             if (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION || (*entry).requiredPerms == 0 {
                 continue;
@@ -52,6 +53,8 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
                             relation: Some(image.clone()),
                             columns: ColumnSet::default(),
                         });
+                    } else if let Some(records) = policy.trail((*entry).relid) {
+                        trail = Some(records.clone());
                     }
                 }
                 (Some(Watched::Protected(member)), Some(verb)) => {
@@ -84,6 +87,11 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
             for deed in facts.deeds.iter_mut().filter(|deed| deed.command.group == Group::Read) {
                 deed.command = Command { tag, group: Group::Export };
             }
+        }
+        // Who may read the trail may keep what was read: that is no export, and once on record for a statement.
+        if let Some(records) = trail {
+            let command = Command { tag: "SELECT", group: Group::Read };
+            facts.deeds.push(Deed { command, relation: Some(records), columns: ColumnSet::default() });
         }
         // Triggers and foreign keys are switched off for this session: the structure is not what the policy knows.
         if facts.writes && pg_sys::SessionReplicationRole != pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32 {

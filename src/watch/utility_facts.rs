@@ -182,6 +182,8 @@ impl Reader<'_> {
             let secret = matches!(self.policy.watched(relation), Some(Watched::Own(OwnKind::Secret)));
             if let Some(image) = self.policy.image(relation) {
                 self.push(Group::Export, Some(image.clone()), ColumnSet::default());
+            } else if let Some(records) = self.policy.trail(relation) {
+                self.push(Group::Read, Some(records.clone()), ColumnSet::default());
             } else if secret || self.policy.protected(relation).is_some() {
                 self.touches(relation, Group::Export);
             }
