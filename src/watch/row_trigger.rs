@@ -21,7 +21,9 @@ const INSTEAD: i16 = 1 << 6;
 /// Whether a started plan, which nobody has decided, writes a table with triggers while the mode is off. For plain frames:
 /// neither raises nor allocates.
 pub unsafe fn is_idle(query: *mut pg_sys::QueryDesc) -> bool {
-    if shared::mode() != Mode::Off || own::running() {
+    // While an extension is made, ours perhaps, there may be no whole policy to ask.
+    // Safe: plain backend state.
+    if shared::mode() != Mode::Off || own::running() || unsafe { pg_sys::creating_extension } {
         return false;
     }
     // Safe: called right after ExecutorStart.
