@@ -600,25 +600,24 @@ fn load_watched() -> Result<Relations, Fault> {
         }
     }
     for row in own::latest_rows(OWN) {
-        let kind = match text(&row, 1)? {
+        let name = text(&row, 1)?;
+        let kind = match name {
             "definition" | "segment" | "journal_0" | "journal_1" | "journal_2" | "spool_offset" | "installation"
             | "audit_log" | "audit_logs" | "audit_archive" | "row_image" | "table_image" | "pre_image" => {
                 OwnKind::Record
             }
-            name if name.starts_with("chain") || name.starts_with("image_") => OwnKind::Record,
-            name if name.starts_with("_second_factor") => OwnKind::Secret,
+            _ if name.starts_with("chain") || name.starts_with("image_") => OwnKind::Record,
+            _ if name.starts_with("_second_factor") => OwnKind::Secret,
             _ => OwnKind::Configuration,
         };
         watched.insert(number(&row, 0)?, Watched::Own(kind));
-        if text(&row, 1)?.starts_with("chain") {
-            trail.insert(number(&row, 0)?, image(pg_sys::Oid::from(number(&row, 0)?), "audit_log"));
-        }
-        if is_image(text(&row, 1)?) {
-            // Long values lie in a table of their own here too.
-            for place in [number(&row, 0)?, number(&row, 2)?].into_iter().filter(|place| *place != 0) {
-                watched.insert(place, Watched::Own(OwnKind::Record));
-                images.insert(place, image(pg_sys::Oid::from(place), text(&row, 1)?));
-            }
+        // Long values lie in a table of their own here too.
+        let places = [number(&row, 0)?, number(&row, 2)?].into_iter().filter(|place| *place != 0);
+        let is_trail = ["chain", "journal_"].iter().any(|start| name.starts_with(start));
+        for place in places.filter(|_| is_trail || is_image(name)) {
+            watched.insert(place, Watched::Own(OwnKind::Record));
+            let (kept, name) = if is_trail { (&mut trail, "audit_log") } else { (&mut images, name) };
+            kept.insert(place, image(pg_sys::Oid::from(place), name));
         }
     }
     Ok((watched, images, trail))

@@ -255,6 +255,15 @@ fn a_block_with_the_role_form_gives_rights_and_nothing_else() {
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_auth_members WHERE member = 'region_chen'::regrole"), 0);
     run(&format!("GRANT region_liu TO region_chen; {ONE};"), "").expect("a grant, and what is normal");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_auth_members WHERE member = 'region_chen'::regrole"), 1);
+    // One command gives something and does more beside it.
+    let whole = r#"{"form": "role_grant", "grantee": "region_chen", "rights": ["query", "modify", "delete", "administer"],
+        "reason": "x", "until": "infinity"}"#;
+    let both = "ALTER TABLE app.guardian OWNER TO region_chen, DISABLE TRIGGER ALL";
+    let hidden = format!("DO $b$BEGIN {both}; END$b$");
+    let op_no = file(&school, "postgres", &hidden, whole, "").expect("a block");
+    school.release(&op_no);
+    expect_refused(execute(&mut school.superuser(), &op_no));
+    expect_error(file(&school, "postgres", both, whole, ""), BAD, "", "");
     // With the operation form it does the rest, and gives nothing.
     let paper = PAPER.replace("\"people\": 60, ", "");
     let script = format!("DO $b$BEGIN {SIXTY}; END$b$");

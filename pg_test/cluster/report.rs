@@ -310,6 +310,12 @@ fn a_search_is_for_auditors_and_on_record() {
     auditor.batch_execute("SELECT count(*) FROM steward.audit_log").expect("view");
     let read = "operation_type = 'SELECT' AND user_id = 'auditor_qian' AND 'steward.audit_log' = ANY (relations)";
     assert!(school.records(read) >= 1, "reading the view is on record");
+    let past = "operation_type = 'SELECT' AND user_id = 'postgres' AND 'steward.audit_log' = ANY (relations)
+        AND statement LIKE 'SELECT count(*) FROM %batch%'";
+    assert_eq!(school.records(past), 0);
+    let journal = "SELECT count(*) FROM steward.journal_0 WHERE batch IS NOT NULL";
+    school.superuser().batch_execute(journal).expect("journal");
+    assert!(school.records(past) >= 1, "reading past the views is on record");
     for bad in [
         "now(), NULL",
         "now(), now()",

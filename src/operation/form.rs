@@ -88,7 +88,7 @@ fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
     }
     // What a block does cannot be seen: filed with a role form, it gives rights and is refused the rest when it runs.
     let more = |step: &Step| {
-        step.given.is_empty()
+        !step.gives_alone
             && !step.is_block()
             && risk(std::slice::from_ref(step), request.expected_rows).tier > Tier::Normal
     };

@@ -46,6 +46,8 @@ pub struct Step {
     pub returns_rows: bool,
     /// What it gives to roles.
     pub given: Vec<Given>,
+    /// And nothing else beside that.
+    pub gives_alone: bool,
     /// It gives that under the rules for PRIVILEGE.
     pub privileged: bool,
     /// It changes what scopes compile to: policies of tables.
@@ -121,6 +123,7 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             opaque: is_opaque(node),
             returns_rows: (*node).type_ == NodeTag::T_SelectStmt && selected_into(node.cast()).is_none(),
             given: Vec::new(),
+            gives_alone: false,
             privileged: false,
             scopes: false,
             utility: !is_plannable(node),
@@ -158,7 +161,8 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
         let facts = of_utility(node, &policy);
         let given = granted::of(node);
         let privileged = !given.is_empty() && facts.deeds.iter().any(|deed| deed.command.group == Group::Privilege);
-        let blank = Step { given, privileged, ..blank };
+        let gives_alone = !given.is_empty() && granted::gives_alone(node);
+        let blank = Step { given, gives_alone, privileged, ..blank };
         match facts.own {
             Some((_, name)) => own(blank, &name),
             None => judged(blank, &policy, &facts.deeds),

@@ -15,9 +15,9 @@ pub unsafe fn columns_read(plan: *mut pg_sys::PlannedStmt, policy: &Policy) -> V
     // Safe: a finished plan, whose entries and bit sets are only read.
     unsafe {
         for entry in list::<pg_sys::RangeTblEntry>((*plan).rtable) {
-            let Some(member) = policy.protected((*entry).relid).filter(|_| (*entry).requiredPerms != 0) else {
-                continue;
-            };
+            // Images hold values of protected tables.
+            let holds = policy.protected((*entry).relid).or_else(|| policy.image((*entry).relid));
+            let Some(member) = holds.filter(|_| (*entry).requiredPerms != 0) else { continue };
             let reads = |number: i32| {
                 pg_sys::bms_is_member(number - pg_sys::FirstLowInvalidHeapAttributeNumber, (*entry).selectedCols)
             };

@@ -87,6 +87,22 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Given> {
     }
 }
 
+/// Whether a command that gives something does nothing else: one ALTER TABLE does many things, and so does a schema that
+/// comes with its objects.
+pub unsafe fn gives_alone(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::AlterTableType::{AT_ChangeOwner, AT_DisableRowSecurity, AT_NoForceRowSecurity};
+    // Safe: casts follow the node tag; lists of the parser.
+    unsafe {
+        match (*node).type_ {
+            NodeTag::T_AlterTableStmt => list::<pg_sys::AlterTableCmd>((*node.cast::<pg_sys::AlterTableStmt>()).cmds)
+                .all(|part| [AT_ChangeOwner, AT_DisableRowSecurity, AT_NoForceRowSecurity].contains(&(*part).subtype)),
+            NodeTag::T_CreateSchemaStmt => list::<pg_sys::Node>((*node.cast::<pg_sys::CreateSchemaStmt>()).schemaElts)
+                .all(|element| (*element).type_ == NodeTag::T_GrantStmt),
+            _ => true,
+        }
+    }
+}
+
 /// `public` is no name that a role could have.
 pub(super) unsafe fn role_name(role: *mut pg_sys::RoleSpec) -> String {
     // Safe: a role specification of the parser; CURRENT_USER and the like always have a name.

@@ -3,7 +3,8 @@
 //!
 //! The server runs it as whoever alters the table, and anybody could write the same text. So it passes inside ALTER TABLE
 //! alone, for a referring table of one's own and a referred one that one may have foreign keys to: what it then tells is
-//! what such a foreign key tells. What row security asks on the way is masked as ever.
+//! what such a foreign key tells, how many rows it would refuse; the rows themselves hold masks. What row security asks on
+//! the way is masked as ever.
 
 use super::statement::quoted;
 use super::utility::{Kind, innermost};
@@ -49,7 +50,8 @@ unsafe extern "C-unwind" fn is_allowed(text: *const c_char) -> bool {
     }
 }
 
-fn relation(schema: &str, table: &str) -> Option<Oid> {
+/// A table by its names.
+pub fn relation(schema: &str, table: &str) -> Option<Oid> {
     let (schema, table) = (CString::new(schema).ok()?, CString::new(table).ok()?);
     // Safe: look-ups by name.
     let relation = unsafe {
@@ -59,7 +61,7 @@ fn relation(schema: &str, table: &str) -> Option<Oid> {
     (relation != pg_sys::InvalidOid).then_some(relation)
 }
 
-type Name<'a> = (&'a str, &'a str);
+pub type Name<'a> = (&'a str, &'a str);
 
 /// Referring and referred table, if a text is what `RI_Initial_Check` writes and nothing else:
 /// `SELECT fk."a" FROM ONLY "s"."t" fk LEFT OUTER JOIN ONLY "u"."v" pk ON ( pk."b" OPERATOR(pg_catalog.=) fk."a") WHERE
@@ -102,7 +104,7 @@ fn is_column(text: &str, prefix: &str) -> bool {
 }
 
 /// A quoted name with its schema, and what follows it.
-fn table(text: &str) -> Option<(Name<'_>, &str)> {
+pub fn table(text: &str) -> Option<(Name<'_>, &str)> {
     let text = text.strip_prefix("ONLY ").unwrap_or(text);
     let after_schema = quoted(text)?;
     let schema = &text[1..text.len() - after_schema.len() - 1];

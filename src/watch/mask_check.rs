@@ -159,7 +159,7 @@ unsafe extern "C-unwind" fn has_barrier(view: Oid) -> bool {
 /// None where a relation is gone.
 #[pgrx::pg_guard]
 #[allow(improper_ctypes_definitions)] // called from Rust alone
-unsafe extern "C-unwind" fn owner_of(relation: Oid) -> Oid {
+pub unsafe extern "C-unwind" fn owner_of(relation: Oid) -> Oid {
     // Safe: a syscache look-up, released after the owner is copied.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, relation.into());

@@ -87,9 +87,7 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
         put_functions_in_place(query, job);
         let (outer, condition) = (job.level, job.condition);
         let level = Level::new(query, outer, job.eyes(), &mut job.touched);
-        if std::mem::take(&mut job.validates) {
-            level.show();
-        }
+        let validates = std::mem::take(&mut job.validates);
         mask_write::hold(&level);
         mask_write::check(&level, job);
         job.level = &level;
@@ -99,6 +97,11 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
         let having = std::mem::replace(&mut (*query).havingQual, std::ptr::null_mut());
         let tables = std::mem::replace(&mut (*query).rtable, std::ptr::null_mut());
         let context = (job as *mut Job).cast();
+        if validates {
+            // Values are compared; the rows, which the server throws away, hold masks for whoever else wrote this text.
+            (*query).targetList = mutate((*query).targetList.cast(), context).cast();
+            level.show();
+        }
         node::query_tree_mutator(query, mutate, context, QTW_DONT_COPY_QUERY);
         (*query).withCheckOptions = checks;
         (*query).rtable = tables;

@@ -347,7 +347,8 @@ unsafe fn entry(query: *mut pg_sys::QueryDesc, index: u32) -> Option<*mut pg_sys
 unsafe fn protected(scans: &Scans, index: u32) -> Option<Rc<Root>> {
     // Safe: as above.
     let entry = unsafe { entry(scans.query, index) }?;
-    scans.policy.protected(unsafe { (*entry).relid }).map(|member| member.root.clone())
+    let relation = unsafe { (*entry).relid };
+    scans.policy.protected(relation).or_else(|| scans.policy.image(relation)).map(|member| member.root.clone())
 }
 
 /// Whether a condition runs code that may tell what it is given: anybody's, and the server's own that does more than

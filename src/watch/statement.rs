@@ -1,5 +1,6 @@
 //! The text of a statement: its slice of the source, with constants replaced for the record and in full for a hint.
 
+use super::{key_validation, mask_check};
 use crate::core::redact::redact_limited;
 use crate::raw;
 use pgrx::pg_sys;
@@ -106,28 +107,34 @@ impl Source<'_> {
 }
 
 /// Whether this is a query of the server's own for a foreign key: it looks a key up, or deletes or changes what refers to
-/// it, and gives no column's value to anybody. Triggers of what it changes run under the same flag, hence the text.
+/// it, and gives no column's value to anybody. Triggers of what it changes run under the same flag, hence the text; and the
+/// server asks as the table's owner, whom nobody else's trigger is.
 pub fn is_key_query(text: *const c_char) -> bool {
     // Safe: plain getter; the text of a query is a live C string or null.
+    unsafe { raw::InNoForceRLSOperation() && !text.is_null() && is_owners_key_query(text) }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn is_owners_key_query(text: *const c_char) -> bool {
+    // Safe: a live C string; a plain getter.
     unsafe {
-        raw::InNoForceRLSOperation()
-            && !text.is_null()
-            && CStr::from_ptr(text).to_str().is_ok_and(|text| looks_like_key_query(text).is_some())
+        let Ok(text) = CStr::from_ptr(text).to_str() else { return false };
+        let table = looks_like_key_query(text).and_then(|(schema, table)| key_validation::relation(schema, table));
+        table.is_some_and(|table| mask_check::owner_of(table) == raw::GetUserId())
     }
 }
 
-/// As `ri_triggers.c` writes them.
-fn looks_like_key_query(text: &str) -> Option<()> {
-    let relation = |text| {
-        let text: &str = text;
-        quoted(quoted(text.strip_prefix("ONLY ").unwrap_or(text))?.strip_prefix('.')?)
-    };
-    let conditions = if let Some(rest) = text.strip_prefix("SELECT 1 FROM ") {
-        relation(rest)?.strip_prefix(" x")?.strip_suffix(" FOR KEY SHARE OF x")?
+/// As `ri_triggers.c` writes them: the table that is asked.
+fn looks_like_key_query(text: &str) -> Option<key_validation::Name<'_>> {
+    let table = key_validation::table;
+    let (name, conditions) = if let Some(rest) = text.strip_prefix("SELECT 1 FROM ") {
+        let (name, rest) = table(rest)?;
+        (name, rest.strip_prefix(" x")?.strip_suffix(" FOR KEY SHARE OF x")?)
     } else if let Some(rest) = text.strip_prefix("DELETE FROM ") {
-        relation(rest)?
+        table(rest)?
     } else {
-        let rest = relation(text.strip_prefix("UPDATE ")?)?.strip_prefix(" SET")?;
+        let (name, rest) = table(text.strip_prefix("UPDATE ")?)?;
+        let rest = rest.strip_prefix(" SET")?;
         let (changes, _) = rest.split_once(" WHERE ")?;
         let is_change = |change: &str| {
             let value = change.strip_prefix(' ').and_then(quoted)?.strip_prefix(" = ")?;
@@ -136,12 +143,12 @@ fn looks_like_key_query(text: &str) -> Option<()> {
             (number || value == "NULL" || value == "DEFAULT").then_some(())
         };
         changes.split(',').all(|change| is_change(change).is_some()).then_some(())?;
-        &rest[changes.len()..]
+        (name, &rest[changes.len()..])
     };
     let mut conditions = conditions.strip_prefix(" WHERE ")?.split(" AND ");
     conditions
         .all(|condition| is_key_comparison(condition).or_else(|| is_key_comparison(&turned(condition)?)).is_some())
-        .then_some(())
+        .then_some(name)
 }
 
 /// `$1 OPERATOR(…) "c"` the other way round.

@@ -208,7 +208,8 @@ unsafe fn begin(
     let given = unsafe { granted::of((*statement).utilityStmt) };
     let mut judgement = judge::judge_now(policy, &facts.deeds);
     judgement.reached &= !facts.beneath;
-    judgement.gives = !given.is_empty();
+    // Safe: as above.
+    judgement.gives = !given.is_empty() && unsafe { granted::gives_alone((*statement).utilityStmt) };
     judge::enforce(policy, &facts.deeds, &judgement, tag, source);
     if facts.unloads {
         reading::admit_table_copy(policy, &judge::relations(&facts.deeds).join(", "), source);
