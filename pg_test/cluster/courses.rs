@@ -111,7 +111,7 @@ fn an_armed_grant_says_what_its_form_says() {
     session.batch_execute("GRANT TRUNCATE ON app.student TO security_han").expect("the form that the policy wrote");
     assert!(school.ask::<bool>("SELECT has_table_privilege('security_han', 'app.student', 'TRUNCATE')"));
     // Nobody signed a form for anything else.
-    let other = "SELECT steward.request('VACUUM FULL app.student; GRANT TRUNCATE ON app.student TO security_han, reviewer_sun', 'x')";
+    let other = "SELECT steward.request('VACUUM FULL app.student; GRANT TRUNCATE ON app.student TO security_han; GRANT INSERT ON app.student TO reviewer_sun', 'x')";
     let refused = db_error(school.superuser().batch_execute(other));
     assert_eq!(refused.code(), &SqlState::INVALID_PARAMETER_VALUE, "{refused:?}");
 }

@@ -142,7 +142,8 @@ fn a_definition_that_the_table_lacks_shows() {
     let (missing_what, missing_who) =
         (format!("(definition {what} is missing)"), format!("(definition {who} is missing)"));
     let lost = named(&school, "operation_type", &missing_what);
-    assert!(lost > 10 && named(&school, "operation_type", "SELECT") + lost == reads, "{lost} of {reads}");
+    // These questions are on record themselves.
+    assert!(lost > 10 && named(&school, "operation_type", "SELECT") + lost >= reads, "{lost} of {reads}");
     let lost = named(&school, "user_id", &missing_who);
     // A session that has ended since has one record more.
     let left = named(&school, "user_id", "teacher_wang");

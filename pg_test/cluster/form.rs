@@ -72,7 +72,12 @@ fn a_form_without_a_required_field_is_not_filed() {
         assert!(error.message().contains(&format!("field \"{missing}\" is missing")), "{error:?}");
     }
     let none = file(&school, "postgres", ONE, "{}", "");
-    expect_error(none, BAD, "incident, operation, role_grant", "");
+    let none = expect_error(none, BAD, "Forms are: ", "");
+    assert!(
+        [" incident,", " operation,", " role_grant,"]
+            .iter()
+            .all(|form| none.detail().is_some_and(|all| all.contains(form)))
+    );
     expect_error(file(&school, "postgres", ONE, "[1]", ""), BAD, "", "form => ");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.operation"), 0);
 }

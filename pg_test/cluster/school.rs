@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use postgres::Client;
+use postgres::error::SqlState;
 
 use crate::cluster::Cluster;
 
@@ -81,7 +82,7 @@ impl School {
         let answer = match session.query_one(query, &[]) {
             Ok(row) => row.get(0),
             // Reading the trail is on record, so a pause beyond the idle term ended it.
-            Err(_) if session.is_closed() => {
+            Err(error) if session.is_closed() || error.code() == Some(&SqlState::ADMIN_SHUTDOWN) => {
                 session = self.superuser();
                 ask(&mut session, query)
             }
