@@ -52,6 +52,7 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('missed_verification', 'important', '{server}', '{VERIFICATION OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('injection_pattern', 'important', '{server}', '{INJECTION PATTERN}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('syntax_errors', 'minor', '{login}', '{SYNTAX ERRORS}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('failed_job', 'important', '{policy}', '{JOB}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('missed_job', 'important', '{server}', '{JOB OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('sequencer_lag', 'important', '{server}', '{SEQUENCER LAG}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour');
 INSERT INTO steward.alert_rule (name, level, kinds, except_posts, more_rows) VALUES
@@ -163,12 +164,12 @@ COMMENT ON FUNCTION steward.drop_alert_rule IS 'Removes an alert rule; its alert
 CREATE VIEW steward.alert_query WITH (security_barrier) AS
     SELECT q.name, q.level, q.query, q.every, q.timeout, q.enabled, q.owner, q.set_by, r.started_at, r.ended_at, r.rows, r.failure
     FROM steward._alert_query q LEFT JOIN steward._alert_query_run r USING (name) WHERE (SELECT steward._may_see_alerts());
-COMMENT ON VIEW steward.alert_query IS 'Questions of auditors, each asked every so often by a worker of its own, as its owner, in a transaction that can only read; every row of the answer is an alert about its first column. Of the last run: when it began and ended, how many rows (100 at most) there were, why it failed. For those who see alerts.';
+COMMENT ON VIEW steward.alert_query IS 'Questions of auditors, each asked every so often by a worker of its own, as its owner, in a transaction that can only read; every row of the answer is an alert about its first column; with 100 of them that nobody has closed, what else it finds is a single alert, about ''too many''. Of the last run: when it began and ended, how many rows (100 at most) there were, why it failed. For those who see alerts.';
 
 CREATE FUNCTION steward.set_alert_query(name text, level text, query text, every interval DEFAULT '5 minutes',
     timeout interval DEFAULT '10 seconds', enabled boolean DEFAULT true) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_alert_query_wrapper';
-COMMENT ON FUNCTION steward.set_alert_query IS 'Creates or replaces a question of the caller''s own: a single SELECT on schema steward and the catalog, with the caller''s rights, and no volatile function. What fails or takes longer than timeout is an alert too. For persons with the capability audit, ten enabled ones in all. 22023 for any other query, 42501 for somebody else''s, 23514 for less than a minute.';
+COMMENT ON FUNCTION steward.set_alert_query IS 'Creates or replaces a question of the caller''s own: a single SELECT on schema steward and the catalog, with the caller''s rights, no type, operator or function of anybody''s, and none that is volatile or not PARALLEL SAFE. What fails or takes longer than timeout is an alert too. For persons with the capability audit, ten enabled ones in all. 22023 for any other query, 42501 for somebody else''s, 23514 for less than a minute.';
 
 CREATE FUNCTION steward.drop_alert_query(name text) RETURNS void
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'drop_alert_query_wrapper';

@@ -1,6 +1,7 @@
 //! Questions of auditors: asked by a worker of its own, with the auditor's rights and nothing more; their rows are alerts,
 //! and so is what fails. Nothing of them stops the chain.
 
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -78,10 +79,19 @@ fn what_is_more_than_a_question_is_refused() {
             "CREATE FUNCTION app.trap() RETURNS int LANGUAGE plpgsql AS $$ BEGIN DELETE FROM app.student; RETURN 1; END $$;
             CREATE VIEW app.report AS SELECT app.trap() AS n; GRANT SELECT ON app.report TO PUBLIC;
             CREATE DOMAIN app.odd AS int CHECK (app.trap() = VALUE); GRANT USAGE ON SCHEMA app TO PUBLIC;
-            SELECT steward.activate()",
+            CREATE FUNCTION app.witness() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(4711); RETURN true; END $$;
+            CREATE DOMAIN app.seen AS int CHECK (app.witness());
+            CREATE TYPE app.pair AS (n app.seen); CREATE DOMAIN app.list AS app.seen[]; CREATE TABLE app.pairs (p app.pair, l app.list);
+            CREATE FUNCTION app.same(app.pair, app.pair) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+            CREATE OPERATOR app.=== (LEFTARG = app.pair, RIGHTARG = app.pair, FUNCTION = app.same);
+            GRANT SELECT, INSERT ON app.pairs TO PUBLIC",
         )
         .expect("traps");
+    nobody_is_kept_waiting_by_a_question_that_is_held(&school);
+    what_a_question_finds_has_an_end(&school);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("active");
     let mut auditor = school.session("auditor_qian");
+    let students: i64 = school.ask("SELECT count(*) FROM app.student");
     for query in [
         "DELETE FROM steward.alert_rule",
         "SELECT 1; SELECT 2",
@@ -101,6 +111,29 @@ fn what_is_more_than_a_question_is_refused() {
         "SELECT set_config('search_path', 'app', false)",
         "SELECT pg_notify('steward_alert', 'all is well')",
         "SELECT query_to_xml('DELETE FROM app.student', true, true, '')",
+        "SELECT table_to_xml('app.report', true, true, '')",
+        "SELECT table_to_xmlschema('app.report', true, true, '')",
+        "SELECT schema_to_xml('app', true, true, '')",
+        "SELECT schema_to_xml_and_xmlschema('app', true, true, '')",
+        "SELECT database_to_xml(true, true, '')",
+        "SELECT query_to_xmlschema('SELECT * FROM app.report', true, true, '')",
+        "SELECT domain_in('1', 'app.seen'::regtype, -1)",
+        "SELECT fmgr_sql_validator('app.same(app.pair, app.pair)'::regprocedure)",
+        // Constants that the analysis reads.
+        "SELECT x FROM jsonb_to_record('{\"x\": \"1\"}') t(x app.seen)",
+        "SELECT x FROM xmltable('/a' PASSING '<a>1</a>' COLUMNS x app.seen PATH '.') t",
+        "SELECT '(1)'::app.pair",
+        "SELECT app.pair '(1)'",
+        "SELECT '{1}'::app.seen[]",
+        "SELECT '{1}'::app._seen",
+        "SELECT app._seen('{1}')",
+        "SELECT app.list('{1}')",
+        "SELECT school.app.list('{1}')",
+        "SELECT '(1)' OPERATOR(app.===) '(1)'",
+        "SELECT 1 FROM app.pairs WHERE l = '{1}'",
+        "WITH new AS (INSERT INTO app.pairs (p) VALUES ('(1)') RETURNING 1) SELECT 1",
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t WHERE false)
+            CYCLE n SET seen TO app._seen '{1}' DEFAULT app._seen '{2}' USING path SELECT n FROM t",
         "SELECT * FROM steward.alert_rule, LATERAL app.trap()",
         "SELECT name FROM steward.alert_rule ORDER BY app.trap()",
         "TABLE nowhere",
@@ -140,8 +173,73 @@ fn what_is_more_than_a_question_is_refused() {
     });
     assert_eq!(db_error(eleventh.map(|()| 0)).code(), &SqlState::INVALID_PARAMETER_VALUE);
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_query WHERE enabled"), 10);
-    assert_eq!(
-        school.ask::<i64>("SELECT count(*) FROM app.student WHERE id > 0"),
-        school.ask::<i64>("SELECT count(*) FROM app.student")
-    );
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student"), students, "a trap has sprung");
+    let witness = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711";
+    assert_eq!(school.ask::<i64>(witness), 0, "a CHECK was run");
+}
+
+/// Before the policy is active. Somebody's open transaction keeps that question from being asked, and no other; so does a
+/// worker that hangs, for its own time and no longer.
+fn nobody_is_kept_waiting_by_a_question_that_is_held(school: &School) {
+    let mut auditor = school.session("auditor_qian");
+    let slow = "SELECT count(*) FROM pg_class a, pg_class b, pg_class c, pg_class d, pg_class e";
+    let set = "SELECT steward.set_alert_query($1, 'minor', $2, timeout => '3 s')";
+    auditor.execute(set, &[&"held", &slow]).expect("a question");
+    let begun =
+        "SELECT string_agg(name, ' ') FROM steward.alert_query WHERE started_at IS NOT NULL AND ended_at IS NULL";
+    wait(school, begun, "held");
+    auditor.execute(set, &[&"free", &"SELECT 'found'"]).expect("a question");
+    // While its worker is still at it, and then for as long as it takes.
+    auditor.batch_execute("BEGIN; SELECT steward.drop_alert_query('held')").expect("dropped");
+    let found =
+        "SELECT string_agg(concat_ws(' ', rule, subject, times), ', ' ORDER BY rule, subject) FROM steward.alert
+        WHERE operation_type = 'ALERT QUERY'";
+    wait(school, found, "free found 1");
+    // Both are due again.
+    school
+        .superuser()
+        .batch_execute("SET lock_timeout = '1s'; UPDATE steward._alert_query_run SET started_at = started_at - interval '1 hour' WHERE name = 'free'")
+        .expect("an hour later");
+    wait(school, found, "free found 2");
+    auditor.batch_execute("COMMIT").expect("dropped");
+
+    auditor.execute(set, &[&"hangs", &slow]).expect("a question");
+    let worker = "SELECT max(pid)::text FROM pg_stat_activity WHERE backend_type = 'pg_steward alert query'";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let pid = loop {
+        match school.ask::<Option<String>>(worker) {
+            Some(pid) => break pid,
+            None => assert!(Instant::now() < deadline, "nobody asks"),
+        }
+    };
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().expect("kill").success();
+    assert!(signal("-STOP"));
+    wait(school, found, "free found 2, hangs query failed 1");
+    let failure = "SELECT failure FROM steward.alert_query WHERE name = 'hangs'";
+    assert_eq!(school.ask::<String>(failure), "its worker did not come to an end");
+    assert!(signal("-CONT"));
+    wait(school, worker.replace("max(pid)", "count(*)").as_str(), "0");
+    for name in ["free", "hangs"] {
+        auditor.execute("SELECT steward.drop_alert_query($1)", &[&name]).expect("dropped");
+    }
+}
+
+/// Before the policy is active: a hundred cases nobody has closed are enough, and so is one incident.
+fn what_a_question_finds_has_an_end(school: &School) {
+    let mut auditor = school.session("auditor_qian");
+    let all = "SELECT concat(extract(epoch FROM now()), n) FROM generate_series(1, 60) n";
+    auditor.execute("SELECT steward.set_alert_query('storm', 'major', $1)", &[&all]).expect("a question");
+    let count =
+        |condition: &str| format!("SELECT count(*)::text FROM steward.alert WHERE rule = 'storm' AND {condition}");
+    let again = "UPDATE steward._alert_query_run SET started_at = started_at - interval '1 hour' WHERE name = 'storm'";
+    for (alerts, overflows) in [("60", "0"), ("101", "1"), ("101", "2")] {
+        wait(school, &count("true"), alerts);
+        let times =
+            "SELECT coalesce(sum(times), 0)::text FROM steward.alert WHERE rule = 'storm' AND subject = 'too many'";
+        wait(school, times, overflows);
+        school.superuser().batch_execute(again).expect("an hour later");
+    }
+    let incidents = "SELECT count(*) FROM steward._incident WHERE description LIKE '%storm%'";
+    assert_eq!(school.ask::<i64>(incidents), 1);
+    auditor.execute("SELECT steward.drop_alert_query('storm')", &[]).expect("dropped");
 }

@@ -42,16 +42,24 @@ fn what_lasts_too_long_is_told_once_and_so_is_its_end() {
         .batch_execute(
             "SELECT steward.set_alert_condition(name, '1 second') FROM steward.alert_condition WHERE name LIKE 'ARCHIVE%';
             SELECT steward.set_alert_condition('VERIFICATION OVERDUE', enabled => false);
+            SELECT steward.set_job('revoke_lapsed', max_age => '1 second');
             SELECT pg_switch_wal()",
         )
         .expect("terms");
-    for condition in ["ARCHIVE FAILING", "ARCHIVE LATE", "STANDBY MISSING"] {
+    for condition in ["ARCHIVE FAILING", "ARCHIVE LATE", "JOB OVERDUE", "STANDBY MISSING"] {
         wait(&school, &told(condition, "FAILURE"), 1);
     }
+    officer
+        .batch_execute("SELECT steward.set_job('revoke_lapsed', max_age => '1 hour')")
+        .expect("its whole term again");
+    wait(&school, &told("JOB OVERDUE", "SUCCESS"), 1);
     let subjects = "SELECT string_agg(concat_ws(' ', rule, level, subject), ', ' ORDER BY rule)
-        FROM steward.alert WHERE rule !~ 'off_hours|slow_statement'";
+        FROM steward.alert WHERE rule !~ 'off_hours|slow_statement|many_'";
     school.flush_audit();
-    assert_eq!(school.ask::<String>(subjects), "archive_late important archive, standby_missing major gone");
+    assert_eq!(
+        school.ask::<String>(subjects),
+        "archive_late important archive, missed_job important revoke_lapsed, standby_missing major gone"
+    );
     // Somebody who holds what the sequencer knows holds up neither the chain nor other records, for all of three looks.
     let mut slow = school.superuser();
     slow.batch_execute("BEGIN; LOCK TABLE steward._condition, steward.alert_condition").expect("lock");

@@ -127,6 +127,8 @@ fn a_failure_is_kept_and_its_work_is_not() {
     assert!(state(&school, "check_reviews", "last_start").is_some());
     let failed = "operation_type = 'JOB' AND result = 'FAILURE' AND sqlstate = '23514' AND details::json->>'job' = 'check_reviews'";
     assert_eq!(school.records(failed), 1);
+    let alert = "SELECT concat_ws(' ', level, operation_type, times) FROM steward.alert WHERE rule = 'failed_job'";
+    assert_eq!(school.ask::<String>(alert), "important JOB 1");
     set_up(&school, "ALTER TABLE steward._operation_event DROP CONSTRAINT \"13812345678\"");
     assert!(run(&mut superuser, "check_reviews").expect("run"));
     assert_eq!((school.ask::<i64>(told), state(&school, "check_reviews", "last_error")), (1, None));

@@ -74,3 +74,31 @@ fn what_applications_write_is_not_suspected() {
         assert!(suspected(sql).is_empty(), "{:?}: {sql}", suspected(sql));
     }
 }
+
+/// Whoever writes the text waits for nobody; the sequencer, which reads it, has others to wait for it.
+#[test]
+fn no_text_makes_the_search_long() {
+    let texts = [
+        "from a,".repeat(300) + &"union ".repeat(300),
+        "union from a,".repeat(320),
+        "from from.".repeat(400),
+        "or (".repeat(1000),
+        "or a.".repeat(800) + "=" + &"a.".repeat(40),
+        "from x union ".to_owned() + &"union null,".repeat(370),
+        "from app.t ".to_owned() + &"union select null,".repeat(230),
+        "join only only.".repeat(270),
+        "\"".repeat(4096) + " union",
+    ];
+    for text in texts {
+        let (_, steps) = Patterns::measured(&text);
+        assert!(steps <= 8 * text.len() + 64, "{steps} steps for {} bytes: {:.40}", text.len(), text);
+    }
+    // Ten times the text is ten times the steps, until no more is looked at.
+    let steps = |times: usize| Patterns::measured(&"union from a,".repeat(times)).1;
+    assert!(steps(1000) <= 11 * steps(100), "{} after {}", steps(1000), steps(100));
+    assert_eq!(steps(100_000), steps(10_000));
+    assert_eq!(
+        suspected(&("SELECT 1 FROM a,".to_owned() + &"b,".repeat(900) + "c WHERE x = 1 OR 1 = 1")),
+        ["tautology"]
+    );
+}

@@ -150,6 +150,7 @@ fn everyday() -> Vec<Event> {
         let well = |what, hour| said(what, "archive", Outcome::Success, at(day, hour, 0));
         events.extend([well("ARCHIVE LATE", 3), well("REPLICATION LAG", 4), well("HEARTBEAT", 5)]);
         events.push(Event { kind: Kind::Policy, ..said("daily_check", "job", Outcome::Success, at(day, 2, 0)) });
+        events.push(Event { kind: Kind::Policy, ..said("JOB", "night", Outcome::Success, at(day, 2, 5)) });
     }
     events
 }
@@ -182,6 +183,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     let opened = |outcome| Event { kind: Kind::Operation, outcome, ..said("BREAK GLASS", "Wu", outcome, at(19, 9, 0)) };
     events.extend([opened(Outcome::Success), opened(Outcome::Denied)]);
     events.push(Event { kind: Kind::Policy, ..said("daily_check", "job", Outcome::Failure, at(20, 2, 0)) });
+    events.push(Event { kind: Kind::Policy, ..said("JOB", "night", Outcome::Failure, at(20, 2, 5)) });
     let server: [(&str, &str, &str); 14] = [
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),
@@ -213,6 +215,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("out_of_scope", "Wang", 1),
         ("emergency_window", "Wu", 1),
         ("daily_check", "job", 1),
+        ("failed_job", "night", 1),
     ];
     expected.extend(server.map(|(rule, _, subject)| (rule, subject, 1)));
     (events, expected)

@@ -5,6 +5,7 @@
 //! set of bits, so that most records cost two look-ups. Counts live in memory: they begin anew with the sequencer.
 
 use super::listeners;
+use super::query::ASKED;
 use crate::audit::sequencer::SERVER;
 use crate::backend::NumberMap;
 use crate::cache;
@@ -405,10 +406,20 @@ impl Raised {
         if rule.level != "major" || &*self.what.operation_type == "BREAK GLASS" {
             return Ok(());
         }
+        // Of what a question finds, one that nobody has confirmed is enough: a question may find much.
         let incident = "INSERT INTO steward._incident (alert_id, level, occurred_at, description)
-            VALUES ($1, 'major', timestamptz '2000-01-01 00:00:00+00' + $2 * interval '1 microsecond', $3)";
+            SELECT $1, 'major', timestamptz '2000-01-01 00:00:00+00' + $2 * interval '1 microsecond', $3
+            WHERE NOT $4 OR NOT EXISTS (SELECT FROM steward._incident i JOIN steward._alert a ON a.id = i.alert_id
+                WHERE i.confirmed_at IS NULL AND a.rule = $5 AND a.operation_type = $6)";
         let description = format!("alert {}: {}", rule.name, self.what.operation_type);
-        let row = [alert.into(), self.first.into(), description.as_str().into()];
+        let row = [
+            alert.into(),
+            self.first.into(),
+            description.as_str().into(),
+            (&*self.what.operation_type == ASKED).into(),
+            rule.name.as_str().into(),
+            (&*self.what.operation_type).into(),
+        ];
         own::execute(client, incident, &row).map(drop)
     }
 }

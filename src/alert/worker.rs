@@ -26,8 +26,21 @@ pub extern "C-unwind" fn pg_steward_alert_query_main(owner: pg_sys::Datum) {
         let home = pg_sys::Oid::from(shared.home.load(SeqCst));
         pg_sys::BackgroundWorkerInitializeConnectionByOid(home, owner, 0);
     }
-    let Some(task) = transaction(|| own::run(|client| Task::of(client, owner))) else { return };
+    let Some(task) = transaction(|| {
+        own::run(|client| {
+            own::pin(&[(c"lock_timeout", c"2s")]);
+            Task::of(client, owner)
+        })
+    }) else {
+        return;
+    };
     let found = transaction(|| Ok(ask(&task, owner)));
-    transaction(|| own::run(|client| task.end(client, &found)));
+    transaction(|| {
+        own::run(|client| {
+            // What somebody's transaction holds fails here, and is told by the sequencer.
+            own::pin(&[(c"lock_timeout", c"2s")]);
+            task.end(client, &found)
+        })
+    });
     notify();
 }

@@ -18,26 +18,41 @@ pub struct Patterns {
 impl Patterns {
     /// Those of a text.
     pub fn of(text: &str) -> Patterns {
+        Patterns::measured(text).0
+    }
+
+    /// The same, and how many tokens were looked at for it: whoever writes the text must not choose how long that takes.
+    pub fn measured(text: &str) -> (Patterns, usize) {
         if !may_have_any(text) {
-            return Patterns::default();
+            return (Patterns::default(), 0);
         }
         let text = text.to_lowercase();
         let tokens = tokens(&text);
-        let after = |keyword: &'static str| {
-            let places = tokens.iter().enumerate().filter(move |(_, token)| **token == Token::Word(keyword));
-            places.map(|(place, _)| (&tokens[..place], &tokens[place + 1..]))
-        };
-        let of_the_application = |tokens: &[Token<'_>]| sources(tokens).iter().any(|source| !source.is_catalog());
-        let attached = |(before, rest): (&[Token<'_>], &[Token<'_>])| {
-            let catalog = sources(rest).iter().any(Source::is_catalog);
-            of_the_application(before) && (catalog || is_of_nulls(rest))
-        };
-        let secret = |source: &Source<'_>| source.is_catalog() && SECRETS.contains(&source.name);
-        Patterns {
-            tautology: after("or").any(|(_, rest)| is_always_true(rest)),
-            union: after("union").any(attached),
-            secrets: of_the_application(&tokens) && sources(&tokens).iter().any(secret),
+        let mut steps = tokens.len();
+        let (sources, looked_at) = sources(&tokens);
+        steps += looked_at;
+        let of_the_application = sources.iter().filter(|source| !source.is_catalog()).map(|source| source.place).min();
+        let of_the_catalog = sources.iter().filter(|source| source.is_catalog()).map(|source| source.place).max();
+        let mut found = Patterns::default();
+        for (place, token) in tokens.iter().enumerate() {
+            let rest = &tokens[place + 1..];
+            match token {
+                Token::Word("or") => {
+                    let (always_true, left) = is_always_true(rest);
+                    found.tautology |= always_true;
+                    steps += rest.len() - left.len();
+                }
+                Token::Word("union") if of_the_application.is_some_and(|read| read < place) => {
+                    let (nulls, left) = is_of_nulls(rest);
+                    found.union |= nulls || of_the_catalog.is_some_and(|read| read > place);
+                    steps += rest.len() - left.len();
+                }
+                _ => (),
+            }
         }
+        let secret = |source: &Source<'_>| source.is_catalog() && SECRETS.contains(&source.name);
+        found.secrets = of_the_application.is_some() && sources.iter().any(secret);
+        (found, steps)
     }
 
     /// Their names; none if it looks harmless.
@@ -70,11 +85,14 @@ enum Token<'a> {
     Symbol(&'a str),
 }
 
+/// Tokens that are looked at: more than people write, and few enough to read in passing.
+const MOST_TOKENS: usize = 8192;
+
 /// Cuts a redacted text, which is in lower case already.
 fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
+    while let Some(first) = rest.chars().next().filter(|_| tokens.len() < MOST_TOKENS) {
         let end_of = |belongs: fn(char) -> bool| rest.find(|c: char| !belongs(c)).unwrap_or(rest.len());
         let (token, length) = match first {
             '?' => (Token::Constant, 1),
@@ -101,25 +119,26 @@ fn is_operator(c: char) -> bool {
     "+-*/<>=~!@#%^&|".contains(c)
 }
 
-/// Whether a condition holds whatever the row: two constants compared, a column with itself, `true`.
-fn is_always_true(mut rest: &[Token<'_>]) -> bool {
+/// Whether a condition holds whatever the row: two constants compared, a column with itself, `true`; and what is left
+/// behind what was looked at.
+fn is_always_true<'a, 't>(mut rest: &'t [Token<'a>]) -> (bool, &'t [Token<'a>]) {
     while let [Token::Symbol("(") | Token::Word("not"), inside @ ..] = rest {
         rest = inside;
     }
     match rest {
-        [Token::Word("true"), rest @ ..] => ends(rest),
+        [Token::Word("true"), rest @ ..] => (ends(rest), rest),
         [Token::Constant, Token::Word("between"), Token::Constant, Token::Word("and"), Token::Constant, rest @ ..] => {
-            ends(rest)
+            (ends(rest), rest)
         }
-        [Token::Constant, Token::Word("in"), Token::Symbol("("), Token::Constant, ..] => true,
-        [Token::Constant, comparison, Token::Constant, rest @ ..] => compares(comparison) && ends(rest),
+        [Token::Constant, Token::Word("in"), Token::Symbol("("), Token::Constant, rest @ ..] => (true, rest),
+        [Token::Constant, comparison, Token::Constant, rest @ ..] => (compares(comparison) && ends(rest), rest),
         [Token::Word(_), ..] => {
             let (left, rest) = name(rest);
-            let [Token::Symbol("=") | Token::Word("like"), rest @ ..] = rest else { return false };
+            let [Token::Symbol("=") | Token::Word("like"), rest @ ..] = rest else { return (false, rest) };
             let (right, rest) = name(rest);
-            !left.is_empty() && left == right && ends(rest)
+            (!left.is_empty() && left == right && ends(rest), rest)
         }
-        _ => false,
+        _ => (false, rest),
     }
 }
 
@@ -152,10 +171,11 @@ fn name<'a, 't>(mut rest: &'t [Token<'a>]) -> (Vec<&'a str>, &'t [Token<'a>]) {
     (parts, rest)
 }
 
-/// What a query reads from, by name.
+/// What a query reads from, by name, and at which token.
 struct Source<'a> {
     schema: Option<&'a str>,
     name: &'a str,
+    place: usize,
 }
 
 impl Source<'_> {
@@ -167,38 +187,41 @@ impl Source<'_> {
     }
 }
 
-/// What follows FROM, JOIN, UPDATE and INTO, and the commas of a list.
-fn sources<'a>(tokens: &[Token<'a>]) -> Vec<Source<'a>> {
+/// What follows FROM, JOIN, UPDATE and INTO, and the commas of a list; with the number of tokens looked at. Each place is
+/// marked at most once, so that a list is walked once however many words seem to begin it.
+fn sources<'a>(tokens: &[Token<'a>]) -> (Vec<Source<'a>>, usize) {
     let mut found = Vec::new();
+    let mut steps = 0;
+    let mut begins = vec![false; tokens.len() + 1];
     for (place, token) in tokens.iter().enumerate() {
-        if !matches!(token, Token::Word("from" | "join" | "update" | "into")) {
+        begins[place + 1] |= matches!(token, Token::Word("from" | "join" | "update" | "into"));
+        if !begins[place] {
             continue;
         }
-        let mut rest = &tokens[place + 1..];
-        loop {
-            if let [Token::Word("only" | "lateral"), after @ ..] = rest {
-                rest = after;
-            }
-            let (parts, after) = name(rest);
-            let Some((last, qualifiers)) = parts.split_last() else { break };
-            found.push(Source { schema: qualifiers.last().copied(), name: last });
-            // An alias, then perhaps the next one.
-            let alias = after.iter().take_while(|token| matches!(token, Token::Word(_))).take(2).count();
-            match &after[alias..] {
-                [Token::Symbol(","), next @ ..] => rest = next,
-                _ => break,
-            }
+        let mut rest = &tokens[place..];
+        if let [Token::Word("only" | "lateral"), after @ ..] = rest {
+            rest = after;
+        }
+        let (parts, after) = name(rest);
+        steps += parts.len() * 2 + 3;
+        let Some((last, qualifiers)) = parts.split_last() else { continue };
+        found.push(Source { schema: qualifiers.last().copied(), name: last, place });
+        // An alias, then perhaps the next one.
+        let alias = after.iter().take_while(|token| matches!(token, Token::Word(_))).take(2).count();
+        if let [Token::Symbol(","), next @ ..] = &after[alias..] {
+            begins[tokens.len() - next.len()] = true;
         }
     }
-    found
+    (found, steps)
 }
 
-/// A query of constants with several NULLs: how an attacker finds out how many columns there are.
-fn is_of_nulls(mut rest: &[Token<'_>]) -> bool {
+/// A query of constants with several NULLs: how an attacker finds out how many columns there are; and what is left behind
+/// what was looked at.
+fn is_of_nulls<'a, 't>(mut rest: &'t [Token<'a>]) -> (bool, &'t [Token<'a>]) {
     while let [Token::Word("all" | "distinct" | "select") | Token::Symbol("("), after @ ..] = rest {
         rest = after;
     }
-    let listed = |token: &&Token<'_>| matches!(token, Token::Word("null") | Token::Constant | Token::Symbol(","));
-    let list: Vec<_> = rest.iter().take_while(listed).collect();
-    list.iter().filter(|token| ***token == Token::Word("null")).count() > 1 && ends(&rest[list.len()..])
+    let listed = |token: &Token<'_>| matches!(token, Token::Word("null") | Token::Constant | Token::Symbol(","));
+    let (list, left) = rest.split_at(rest.iter().take_while(|token| listed(token)).count());
+    (list.iter().filter(|token| **token == Token::Word("null")).count() > 1 && ends(left), left)
 }

@@ -33,6 +33,7 @@ mod node;
 pub mod object;
 mod out_of_scope;
 pub mod parallel;
+mod plain_names;
 pub mod plain_query;
 mod planner;
 pub mod privilege;

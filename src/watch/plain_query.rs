@@ -1,7 +1,7 @@
 //! Whether a text is one query that only reads views and tables of the policy and the catalog, and runs nothing of
 //! anybody's: what somebody else will run unwatched, again and again, must do no more.
 
-use super::node;
+use super::{node, plain_names};
 use crate::error::{Fault, Outcome};
 use pgrx::pg_sys::{self, Node, NodeTag, Oid};
 use std::ffi::{CString, c_int, c_void};
@@ -31,6 +31,10 @@ pub fn require_plain(text: &str) -> Outcome<()> {
         if (*(*statement).stmt).type_ != NodeTag::T_SelectStmt {
             return Err(wrong("is no SELECT"));
         }
+        if let Some(name) = plain_names::foreign_name((*statement).stmt) {
+            return Err(wrong(&format!("names {name}"))
+                .detail("It may name what is in schema steward and the catalog, and reads only."));
+        }
         let (types, environment) = (std::ptr::null(), std::ptr::null_mut());
         let query = pg_sys::parse_analyze_fixedparams(statement, source.as_ptr(), types, 0, environment);
         let mut found = Found::default();
@@ -43,7 +47,7 @@ pub fn require_plain(text: &str) -> Outcome<()> {
     }
     if let Some(function) = found.function {
         return Err(wrong(&format!("calls function {}", function.to_u32()))
-            .detail("It may call functions of the server itself that are not volatile.")
+            .detail("It may call functions of the server itself that are PARALLEL SAFE and not volatile.")
             .hint(format!("SELECT {}::regprocedure;", function.to_u32())));
     }
     if found.other {
@@ -78,6 +82,12 @@ unsafe extern "C-unwind" fn walk(node: *mut Node, context: *mut c_void) -> bool 
                 return false;
             }
             NodeTag::T_CoerceToDomain => (*found).other = true,
+            NodeTag::T_FuncExpr => {
+                let function = (*node.cast::<pg_sys::FuncExpr>()).funcid;
+                if is_internal(function) {
+                    (*found).function = Some(function);
+                }
+            }
             _ => (),
         }
         pg_sys::check_functions_in_node(node, Some(note), context);
@@ -85,7 +95,7 @@ unsafe extern "C-unwind" fn walk(node: *mut Node, context: *mut c_void) -> bool 
     }
 }
 
-unsafe fn is_readable(relation: Oid) -> bool {
+pub(super) unsafe fn is_readable(relation: Oid) -> bool {
     // Safe: look-ups of the catalog.
     unsafe {
         let schema = pg_sys::get_rel_namespace(relation);
@@ -94,12 +104,30 @@ unsafe fn is_readable(relation: Oid) -> bool {
     }
 }
 
+/// Whether a function is there for the server to call: input functions take any type's number, domain_in among them, and
+/// validators read what others wrote. A conversion calls them too, but names its type.
+unsafe fn is_internal(function: Oid) -> bool {
+    /// Runs the hash functions of a partitioned table.
+    const SATISFIES_HASH_PARTITION: u32 = 5028;
+    // Safe: a look-up of a function of the query; the server allocates the types.
+    unsafe {
+        let (mut types, mut count) = (std::ptr::null_mut(), 0);
+        let result = pg_sys::get_func_signature(function, &mut types, &mut count);
+        let inner = |kind: Oid| matches!(kind, pg_sys::CSTRINGOID | pg_sys::INTERNALOID | pg_sys::VOIDOID);
+        inner(result)
+            || (0..count as usize).any(|place| inner(*types.add(place)))
+            || function.to_u32() == SATISFIES_HASH_PARTITION
+    }
+}
+
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn note(function: Oid, context: *mut c_void) -> bool {
     // Safe: a look-up of a function of the query, and the findings of `require_plain`.
     unsafe {
         let volatile = pg_sys::func_volatile(function) as u8 == pg_sys::PROVOLATILE_VOLATILE;
-        if volatile || function.to_u32() >= pg_sys::FirstNormalObjectId {
+        // Those that read tables by name, table_to_xml and its like, run what their owners wrote; none is PARALLEL SAFE.
+        let safe = pg_sys::func_parallel(function) as u8 == pg_sys::PROPARALLEL_SAFE;
+        if volatile || !safe || function.to_u32() >= pg_sys::FirstNormalObjectId {
             (*context.cast::<Found>()).function = Some(function);
         }
     }
