@@ -119,11 +119,11 @@ COMMENT ON FUNCTION steward.add_record IS 'Puts something on record, and returns
 
 CREATE FUNCTION steward.confirm_record(record_id bigint) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'confirm_record_wrapper';
-COMMENT ON FUNCTION steward.confirm_record IS 'Confirms a record that another person has made about somebody or something else; only then it counts. Errors: 42704 no such record; 55000 confirmed or withdrawn, or its kind takes no confirmation; 42501 one''s own, or about oneself. May be called by persons with the capability audit, approve or configure.';
+COMMENT ON FUNCTION steward.confirm_record IS 'Confirms a record that another person has made about somebody or something else; only then it counts. Errors: 42704 no such record; 55000 confirmed or withdrawn, held by somebody else''s transaction for more than 3 seconds, or its kind takes no confirmation; 42501 one''s own, or about oneself. May be called by persons with the capability audit, approve or configure.';
 
 CREATE FUNCTION steward.withdraw_record(record_id bigint, reason text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'withdraw_record_wrapper';
-COMMENT ON FUNCTION steward.withdraw_record IS 'Takes a record back; it stays, with the reason, and does not count any more. Errors: 42704 no such record; 22023 without a reason; 55000 withdrawn already, or kept until a later day (steward.record_kind.keep_for: backups); 42501 about oneself, and persons who may neither record the kind nor have the capability audit or configure; what is confirmed only those who may confirm.';
+COMMENT ON FUNCTION steward.withdraw_record IS 'Takes a record back; it stays, with the reason, and does not count any more. Errors: 42704 no such record; 22023 without a reason; 55000 withdrawn already, held by somebody else''s transaction for more than 3 seconds, or kept until a later day (steward.record_kind.keep_for: backups); 42501 about oneself, and persons who may neither record the kind nor have the capability audit or configure; what is confirmed only those who may confirm.';
 
 CREATE FUNCTION steward.set_record_kind(name text, enforced boolean DEFAULT NULL, needed_by text[] DEFAULT NULL,
     needed_subjects text[] DEFAULT NULL, valid_for interval DEFAULT NULL, suspends text[] DEFAULT NULL) RETURNS void

@@ -184,6 +184,16 @@ fn nobody_keeps_the_others_waiting(school: &School) {
         assert!(error.message().contains("transaction of its own"), "{message}: {error:?}");
         wang.batch_execute("ROLLBACK").expect("rollback");
     }
+    // Sent in one go with others, it is committed before they are begun.
+    let script = school.file("pipeline");
+    std::fs::write(&script, format!("\\startpipeline\nSELECT {call};\nSELECT 1 / 0;\n\\endpipeline\n"))
+        .expect("script");
+    let mut pipeline = school.client_program("pgbench");
+    pipeline.args(["-n", "-t", "1", "-M", "extended", "-f"]).arg(&script);
+    let told = pipeline.env("PGDATABASE", HOME).env("PGUSER", "teacher_wang").output().expect("pgbench");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("division by zero"), "{told:?}");
+    let kept = "SELECT count(*) FROM steward.record WHERE kind = 'rules_of_use' AND fields ->> 'version' = '2'";
+    assert_eq!(school.ask::<i64>(kept), 1);
     let mut han = school.session("security_han");
     let opened = han.batch_execute("BEGIN; SELECT steward.open_recertification('autumn')");
     expect_error(opened, NOT_NOW, "Others wait", "without BEGIN");
