@@ -4,7 +4,7 @@
 CREATE FUNCTION steward.register_backup(type text, label text, location text, off_site boolean, bytes bigint, manifest_digest text,
     start_lsn pg_lsn, stop_lsn pg_lsn, started_at timestamptz, stopped_at timestamptz) RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'register_backup_wrapper';
-COMMENT ON FUNCTION steward.register_backup IS 'Puts a backup on record, as backup or off_site_backup, and returns the number of the record. To be called by the backup''s hook: type (full, differential, incremental, logical), its label, where it is, its size, the SHA-256 of its manifest (64 hexadecimal digits), its LSNs and times as the tool prints them. Errors: 22023 what cannot be a backup of this cluster: LSNs ahead of it or in the wrong order, times in the future or in the wrong order, no digest; 55000 in recovery; 42501 as steward.add_record. Callers: logins of the posts ops and service, and of posts with the capability configure.';
+COMMENT ON FUNCTION steward.register_backup IS 'Puts a backup on record, as backup or off_site_backup, and returns the number of the record. To be called by the backup''s hook: type (full, differential, incremental, logical), its label, where it is, its size, the SHA-256 of its manifest (64 hexadecimal digits), its LSNs and times as the tool prints them. Errors: 22023 what cannot be a backup of this cluster: LSNs ahead of it or in the wrong order, times in the future, more than 2 days ago or in the wrong order, no digest; 55000 in recovery, or not the client''s whole statement; 42501 as steward.add_record. Callers: logins of the posts ops and service, and of posts with the capability configure.';
 
 CREATE FUNCTION steward.backup_continuity() RETURNS TABLE (what text, name text, ok boolean, state text)
     LANGUAGE c AS 'MODULE_PATHNAME', 'backup_continuity_wrapper';
@@ -18,9 +18,10 @@ CREATE VIEW steward.backup_coverage WITH (security_barrier) AS
     CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE r.kind = 'backup') AS online,
             count(*) FILTER (WHERE r.kind = 'off_site_backup') AS off_site
         FROM steward._record r WHERE r.kind IN ('backup', 'off_site_backup') AND r.subject = 'full' AND r.withdrawn_at IS NULL
+            AND r.recorded_at - r.done_at <= interval '2 days'
             AND (r.done_at AT TIME ZONE current_setting('steward.time_zone'))::date = day::date) counted
     WHERE (SELECT steward._may_see_records());
-COMMENT ON VIEW steward.backup_coverage IS 'Each of the last 365 days, in steward.time_zone, with its full backups on record. covered: there is one off-site, and of the last 30 days one at hand too (manual 6.2). Readers as steward.backup_continuity.';
+COMMENT ON VIEW steward.backup_coverage IS 'Each of the last 365 days, in steward.time_zone, with its full backups on record. covered: there is one off-site, and of the last 30 days one at hand too (manual 6.2). What was put on record more than 2 days after it was made does not count. Readers as steward.backup_continuity.';
 
 REVOKE ALL ON steward.backup_coverage FROM PUBLIC;
 GRANT SELECT ON steward.backup_coverage TO PUBLIC;

@@ -67,7 +67,7 @@ SELECT pg_catalog.pg_extension_config_dump('steward.job_login', '');
 
 CREATE FUNCTION steward.run_job(name text) RETURNS boolean
     LANGUAGE c AS 'MODULE_PATHNAME', 'run_job_wrapper';
-COMMENT ON FUNCTION steward.run_job IS 'Runs a job of steward.job: what cron, systemd and pg_cron call. Records BEGIN JOB and JOB and keeps steward.job_state. True if it succeeded; false, with a WARNING, if it failed: what it had done is then undone, its failure is kept. Errors: 42704 for no such job; 55000 while the same job runs, for one that is not enabled, and inside a transaction block; 42501 for others than the login of steward.job_login, the post ops, persons with the capability configure and superusers. Jobs that remove what is old are critical for everybody but that login.';
+COMMENT ON FUNCTION steward.run_job IS 'Runs a job of steward.job: what cron, systemd and pg_cron call. Records BEGIN JOB and JOB and keeps steward.job_state. True if it succeeded; false, with a WARNING, if it failed: what it had done is then undone, its failure is kept. Errors: 42704 for no such job; 55000 while the same job runs, for one that is not enabled, and wherever it is not the client''s whole statement: inside a transaction block, a block of PL/pgSQL or a larger query; 42501 for others than the login of steward.job_login, the post ops, persons with the capability configure and superusers. Jobs that remove what is old are critical for everybody but that login.';
 
 CREATE FUNCTION steward.set_job(name text, schedule text DEFAULT NULL, max_age interval DEFAULT NULL, enabled boolean DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_job_wrapper';

@@ -61,7 +61,7 @@ COMMENT ON VIEW steward.recertification IS 'Every right that a campaign asks abo
 
 CREATE FUNCTION steward.open_recertification(title text, term interval DEFAULT '30 days') RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'open_recertification_wrapper';
-COMMENT ON FUNCTION steward.open_recertification IS 'Opens a campaign over every right that registered persons hold now, and returns its number. term: one hour to one year. Errors: 22023 title or term; 42501 for others than persons with the capability audit or configure.';
+COMMENT ON FUNCTION steward.open_recertification IS 'Opens a campaign over every right that registered persons hold now, and returns its number. term: one hour to one year. Errors: 55000 it is not the client''s whole statement, or others hold the register for more than 3 seconds; 22023 title or term; 42501 for others than persons with the capability audit or configure.';
 
 CREATE FUNCTION steward.recertify(item bigint, keep boolean, comment text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'recertify_wrapper';

@@ -63,7 +63,7 @@ CREATE TABLE steward._record (
 CREATE INDEX _record_deciding ON steward._record (kind, subject, done_at DESC, id DESC) WHERE withdrawn_at IS NULL;
 COMMENT ON TABLE steward._record IS 'Records. Written by steward.add_record, confirm_record and withdraw_record only; never deleted. Read through steward.record.';
 COMMENT ON COLUMN steward._record.valid_until IS 'NULL: no end.';
-COMMENT ON COLUMN steward._record.digest IS 'SHA-256 of what was recorded; the same digest is in the audit chain.';
+COMMENT ON COLUMN steward._record.digest IS 'SHA-256 of what was recorded; the same digest is in the audit chain. The daily check register compares each row with its digest, and with what the chain says of its making, confirmation and withdrawal, as far as those records are online: of what is archived it does not notice that the row with the highest number is gone, that a row was changed together with its digest, or who confirmed or withdrew it.';
 
 CREATE FUNCTION steward._record_digest(kind text, subject text, fields jsonb, done_at timestamptz, valid_until timestamptz,
     recorded_by text, recorded_at timestamptz) RETURNS text
@@ -115,15 +115,15 @@ COMMENT ON VIEW steward.record IS 'The records. status: unconfirmed (another per
 
 CREATE FUNCTION steward.add_record(kind text, subject text, fields jsonb DEFAULT '{}', done_at timestamptz DEFAULT NULL) RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'add_record_wrapper';
-COMMENT ON FUNCTION steward.add_record IS 'Puts something on record, and returns its number. kind: of steward.record_kind; fields: those of the form of that name (steward.form). done_at: when it was done, NULL now. Until when it is valid is computed. Errors: 42704 unknown kind, or subject that is no person; 22023 a field is missing or wrong, or it lies in the future; 42501 somebody else records this kind, nobody stands behind the login, or for kinds to be confirmed the client itself does not call it. Callers: steward.record_kind.recorders.';
+COMMENT ON FUNCTION steward.add_record IS 'Puts something on record, and returns its number. kind: of steward.record_kind; fields: those of the form of that name (steward.form). done_at: when it was done, NULL now. Until when it is valid is computed. Errors: 42704 unknown kind, or subject that is no person; 22023 a field is missing or wrong, it lies in the future, or the kind is one of backups (steward.register_backup); 55000 it is not the client''s whole statement (SELECT steward.add_record(…), without BEGIN: others wait for the number that it takes), or others hold the register for more than 3 seconds; 42501 somebody else records this kind, nobody stands behind the login, or for kinds to be confirmed the client itself does not call it. Callers: steward.record_kind.recorders.';
 
 CREATE FUNCTION steward.confirm_record(record_id bigint) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'confirm_record_wrapper';
-COMMENT ON FUNCTION steward.confirm_record IS 'Confirms a record that another person has made about somebody or something else; only then it counts. Errors: 42704 no such record; 55000 confirmed or withdrawn, or its kind takes no confirmation; 42501 one''s own, or about oneself. May be called by persons with the capability audit, approve or configure.';
+COMMENT ON FUNCTION steward.confirm_record IS 'Confirms a record that another person has made about somebody or something else; only then it counts. Errors: 42704 no such record; 55000 confirmed or withdrawn, held by somebody else''s transaction for more than 3 seconds, or its kind takes no confirmation; 42501 one''s own, or about oneself. May be called by persons with the capability audit, approve or configure.';
 
 CREATE FUNCTION steward.withdraw_record(record_id bigint, reason text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'withdraw_record_wrapper';
-COMMENT ON FUNCTION steward.withdraw_record IS 'Takes a record back; it stays, with the reason, and does not count any more. Errors: 42704 no such record; 22023 without a reason; 55000 withdrawn already, or kept until a later day (steward.record_kind.keep_for: backups); 42501 about oneself, and persons who may neither record the kind nor have the capability audit or configure; what is confirmed only those who may confirm.';
+COMMENT ON FUNCTION steward.withdraw_record IS 'Takes a record back; it stays, with the reason, and does not count any more. Errors: 42704 no such record; 22023 without a reason; 55000 withdrawn already, held by somebody else''s transaction for more than 3 seconds, or kept until a later day (steward.record_kind.keep_for: backups); 42501 about oneself, and persons who may neither record the kind nor have the capability audit or configure; what is confirmed only those who may confirm.';
 
 CREATE FUNCTION steward.set_record_kind(name text, enforced boolean DEFAULT NULL, needed_by text[] DEFAULT NULL,
     needed_subjects text[] DEFAULT NULL, valid_for interval DEFAULT NULL, suspends text[] DEFAULT NULL) RETURNS void

@@ -80,6 +80,18 @@ fn nobody_else_runs_a_job_or_says_when() {
     night.batch_execute("BEGIN").expect("BEGIN");
     expect_error(run(&mut night, "verify_new"), NOT_NOW, "", "without BEGIN");
     night.batch_execute("ROLLBACK").expect("ROLLBACK");
+    // Nothing that could undo its state after it has run.
+    for around in [
+        "DO $$BEGIN PERFORM steward.run_job('verify_new'); RAISE 'undone'; END$$",
+        "SELECT 1 / (steward.run_job('verify_new')::int - 1)",
+        "SELECT steward.run_job('verify_new'), 1 / extract(hour FROM now() - now())",
+        "SELECT steward.run_job('verify_new') FROM generate_series(1, 2)",
+        "SELECT steward.run_job('verify_new'); SELECT 1 / 0",
+    ] {
+        expect_error(night.batch_execute(around), NOT_NOW, "", "without BEGIN");
+    }
+    assert!(run(&mut night, "verify_new").expect("prepared"));
+    night.batch_execute("select  steward.run_job( 'verify_new' ) AS ok;").expect("as a message");
     let mut superuser = school.superuser();
     for change in [
         "UPDATE steward.job SET enabled = false",
@@ -122,7 +134,7 @@ fn a_failure_is_kept_and_its_work_is_not() {
     assert!(!run(&mut superuser, "check_reviews").expect("no error: it would undo the state"));
     assert_eq!(school.ask::<i64>(told), 0, "its work is undone");
     let error = state(&school, "check_reviews", "last_error").expect("a failure");
-    assert_eq!(error, "23514: new row for relation \"…\" violates check constraint \"…\"");
+    assert_eq!(error, "23514: new row for relation \"…\"");
     assert_eq!(state(&school, "check_reviews", "last_success"), None);
     assert!(state(&school, "check_reviews", "last_start").is_some());
     let failed = "operation_type = 'JOB' AND result = 'FAILURE' AND sqlstate = '23514' AND details::json->>'job' = 'check_reviews'";

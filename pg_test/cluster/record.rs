@@ -35,6 +35,7 @@ fn confirm(school: &School, login: &str, id: i64) -> Result<(), postgres::Error>
 }
 
 const PASSED: &str = r#"{"score": 91, "result": "passed"}"#;
+const CERTIFICATE: &str = r#"{"issuer": "CA", "valid_until": "2099-01-01"}"#;
 const FAILED: &str = r#"{"score": 40, "result": "failed"}"#;
 
 /// An exam that counts.
@@ -137,6 +138,10 @@ fn fields_are_those_of_the_kind() {
     expect_refused(add(&mut school.session("teacher_wang"), "rules_of_use", "Sun", r#"{"version": "1"}"#));
     add(&mut school.session("teacher_wang"), "rules_of_use", "Wang", r#"{"version": "1"}"#).expect("one's own");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.record"), 1);
+    for kind in ["backup", "off_site_backup"] {
+        expect_error(add(&mut han, kind, "full", "{}"), BAD, "", "steward.register_backup");
+    }
+    nobody_keeps_the_others_waiting(&school);
     // Every kind of the register has fields.
     let bare = "SELECT count(*) FROM steward.record_kind k WHERE NOT EXISTS (SELECT FROM steward.form f WHERE f.name = k.name)";
     assert_eq!(school.ask::<i64>(bare), 0);
@@ -154,6 +159,53 @@ fn fields_are_those_of_the_kind() {
     assert_eq!(school.ask::<String>(minutes), "25.0 false");
     confirm(&school, "reviewer_sun", id).expect("confirmed");
     assert_eq!(school.ask::<String>(minutes), "25.0 true");
+}
+
+/// Who takes a number ends at once; who confirms may take their time; and the others wait a moment only.
+fn nobody_keeps_the_others_waiting(school: &School) {
+    let mut wang = school.session("teacher_wang");
+    wang.batch_execute(
+        r#"CREATE FUNCTION pg_temp.inner() RETURNS jsonb LANGUAGE sql
+            AS $$SELECT steward.add_record('rules_of_use', 'Wang', '{"version": "2"}'); SELECT '{"version": "3"}'::jsonb$$"#,
+    )
+    .expect("function");
+    let call = r#"steward.add_record('rules_of_use', 'Wang', '{"version": "2"}')"#;
+    for message in [
+        format!("BEGIN; SELECT {call}; COMMIT"),
+        format!("SELECT {call}; SELECT pg_sleep(0)"),
+        format!("DO $$BEGIN PERFORM {call}; END$$"),
+        format!("SELECT {call}, pg_sleep(0)"),
+        format!("SELECT {call} FROM generate_series(1, 2)"),
+        format!("SELECT pg_sleep(0) FROM (SELECT {call} OFFSET 0) s"),
+        "SELECT steward.add_record('rules_of_use', 'Wang', pg_temp.inner())".to_owned(),
+        format!("EXPLAIN ANALYZE SELECT {call}"),
+    ] {
+        let error = expect_error(wang.batch_execute(&message), NOT_NOW, "Others wait", "without BEGIN");
+        assert!(error.message().contains("transaction of its own"), "{message}: {error:?}");
+        wang.batch_execute("ROLLBACK").expect("rollback");
+    }
+    // Sent in one go with others, it is committed before they are begun.
+    let script = school.file("pipeline");
+    std::fs::write(&script, format!("\\startpipeline\nSELECT {call};\nSELECT 1 / 0;\n\\endpipeline\n"))
+        .expect("script");
+    let mut pipeline = school.client_program("pgbench");
+    pipeline.args(["-n", "-t", "1", "-M", "extended", "-f"]).arg(&script);
+    let told = pipeline.env("PGDATABASE", HOME).env("PGUSER", "teacher_wang").output().expect("pgbench");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("division by zero"), "{told:?}");
+    let kept = "SELECT count(*) FROM steward.record WHERE kind = 'rules_of_use' AND fields ->> 'version' = '2'";
+    assert_eq!(school.ask::<i64>(kept), 1);
+    let mut han = school.session("security_han");
+    let opened = han.batch_execute("BEGIN; SELECT steward.open_recertification('autumn')");
+    expect_error(opened, NOT_NOW, "Others wait", "without BEGIN");
+    let id = add(&mut school.session("security_han"), "exam", "Sun", PASSED).expect("exam");
+    let mut slow = school.session("auditor_qian");
+    slow.batch_execute(&format!("BEGIN; SELECT steward.confirm_record({id})")).expect("confirmed some time");
+    wang.batch_execute(&format!("SELECT {call}")).expect("does not wait for that");
+    expect_error(confirm(school, "reviewer_zhou", id), NOT_NOW, "lock timeout", "pg_locks");
+    slow.batch_execute("ROLLBACK; BEGIN").expect("rollback");
+    let mut owner = school.superuser();
+    owner.batch_execute("BEGIN; LOCK TABLE steward._record IN SHARE MODE").expect("not active yet");
+    expect_error(wang.batch_execute(&format!("SELECT {call}")), NOT_NOW, "lock timeout", "pg_locks");
 }
 
 fn a_lapsed_exam_suspends_and_a_new_one_gives_back() {
@@ -261,8 +313,16 @@ fn backup(more: &str) -> String {
 }
 
 fn a_backup_is_one_of_this_cluster_and_is_kept() {
-    let school = School::active();
+    let school = School::inactive();
     let mut wu = school.superuser();
+    // What was put on record long after it was made covers no day.
+    for copy in ["off_site=false", "off_site=true"] {
+        ask::<i64>(&mut wu, &backup(copy));
+    }
+    wu.batch_execute("UPDATE steward._record SET done_at = done_at - interval '40 days'; SELECT steward.activate()")
+        .expect("backdated");
+    let earlier = backup("stopped_at=now() - interval '49 hours'").replace("'5 min'", "'50 hours'");
+    expect_message(wu.batch_execute(&earlier), BAD, "stopped_at is more than 2 days ago");
     for wrong in [
         "type='whole'",
         "bytes=0",
@@ -286,10 +346,9 @@ fn a_backup_is_one_of_this_cluster_and_is_kept() {
     let copy: i64 = ask(&mut wu, &backup("off_site=true"));
     assert_eq!(school.ask::<String>(today), "1 1 t t");
     // A day 40 days ago needs no backup at hand any more, only the copy.
-    ask::<i64>(&mut wu, &backup("off_site=true").replace("now()", "now() - interval '40 days'"));
     let covered = "SELECT array_agg(today - day ORDER BY day DESC)::text
         FROM steward.backup_coverage, (SELECT max(day) AS today FROM steward.backup_coverage) t WHERE covered";
-    assert_eq!(school.ask::<String>(covered), "{0,40}");
+    assert_eq!(school.ask::<String>(covered), "{0}");
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.backup_coverage"), 365);
     let fields = format!(
         "SELECT fields ->> 'manifest_digest' = '{DIGEST}' AND fields ->> 'system_identifier' = (SELECT system_identifier::text FROM pg_control_system())
@@ -343,7 +402,10 @@ fn what_is_over_is_told_once_a_day_and_raises_an_alert() {
     }
     school
         .superuser()
-        .batch_execute("SELECT steward.register_person('Wang', NULL, valid_until => now() + interval '6 days')")
+        .batch_execute(
+            "CREATE ROLE ops_zheng LOGIN; SELECT steward.register_person('Zheng', 'ops', roles => '{ops_zheng}');
+            SELECT steward.register_person('Wang', NULL, valid_until => now() + interval '6 days')",
+        )
         .expect("term");
     let stages = "SELECT string_agg(subject || ' ' || stage, ', ' ORDER BY due_at) FROM steward.reminder WHERE kind IN ('certificate', 'account')";
     assert_eq!(school.ask::<String>(stages), "now overdue, near 7 days, Wang 7 days, soon 30 days, later 90 days");
@@ -355,8 +417,16 @@ fn what_is_over_is_told_once_a_day_and_raises_an_alert() {
     assert_eq!(school.ask::<i64>("SELECT steward.check_records()"), 0, "once");
     assert_eq!(school.records("operation_type = 'REMINDER' AND details LIKE '%certificate%'"), 3);
     assert_eq!(school.records("operation_type = 'OVERDUE' AND result = 'FAILURE' AND details LIKE '%\"now\"%'"), 1);
-    let alert = "SELECT count(*) FROM steward.alert WHERE rule = 'record_overdue'";
-    assert_eq!(school.ask::<i64>(alert), 1);
+    // Each is a case of its own, about what is overdue.
+    let alerts = "SELECT count(*) = (SELECT count(*) FROM steward.reminder WHERE stage IN ('overdue', 'missing'))
+        AND count(*) FILTER (WHERE subject = 'certificate: now') = 1 FROM steward.alert WHERE rule = 'record_overdue'";
+    assert!(school.ask::<bool>(alerts));
+    let by_ops: bool = ask(&mut school.session("ops_zheng"), "SELECT steward.run_job('check_records')");
+    assert!(
+        by_ops,
+        "{:?}",
+        school.ask::<Option<String>>("SELECT last_error FROM steward.job_state WHERE name = 'check_records'")
+    );
     // A new one with another end is a new term.
     add(&mut han, "certificate", "now", &certificate(25)).expect("renewed");
     assert_eq!(school.ask::<i64>("SELECT steward.check_records()"), 1);
@@ -432,12 +502,28 @@ fn a_major_alert_is_an_incident_with_a_second_signature() {
     );
     assert_eq!(school.ask::<String>(&signed), "Han Qian confirmed");
     assert_eq!(ask::<i64>(&mut school.session("clerk_zhao"), "SELECT count(*) FROM steward.incident"), 0);
+    nobody_signs_what_is_about_them(&school, &form);
     assert_eq!(
         school.records(&format!(
             "operation_type IN ('report_incident', 'confirm_incident') AND details LIKE '%{number}%'"
         )),
         2
     );
+}
+
+fn nobody_signs_what_is_about_them(school: &School, form: &str) {
+    assert!(school.session("auditor_qian").batch_execute("TRUNCATE app.guardian").is_err());
+    school.flush_audit();
+    let number: String =
+        school.ask("SELECT incident_no FROM steward.incident WHERE level = 'major' AND status = 'open'");
+    let mut han = school.session("security_han");
+    han.batch_execute("SELECT steward.acknowledge((SELECT id FROM steward.alert WHERE rule = 'truncation' AND subject = 'Qian'), 'looking')")
+        .expect("in hand");
+    report(&mut han, &number, form).expect("reported");
+    let confirm = format!("SELECT steward.confirm_incident('{number}')");
+    let error = expect_refused(school.session("auditor_qian").batch_execute(&confirm));
+    assert!(error.message().contains("about you"), "{error:?}");
+    school.session("reviewer_sun").batch_execute(&confirm).expect("somebody else");
 }
 
 fn incidents_of_persons_have_their_terms_and_are_found_again() {
@@ -554,4 +640,22 @@ fn records_survive_a_dump() {
     assert_eq!(ask::<i64>(&mut superuser, found), 1);
     superuser.batch_execute("UPDATE steward._record SET id = 2, subject = 'Sun'").expect("not active yet");
     assert_eq!(ask::<i64>(&mut superuser, found), 1, "number 1 is gone");
+    superuser.batch_execute("UPDATE steward._record SET id = 1").expect("not active yet");
+    assert_eq!(ask::<i64>(&mut superuser, found), 0);
+    // What a row does not tell of itself, the chain does.
+    assert_eq!(add(&mut superuser, "certificate", "web", CERTIFICATE).expect("certificate"), 2);
+    superuser.batch_execute("SELECT steward.withdraw_record(2, 'another one')").expect("withdrawn");
+    superuser.batch_execute("SELECT steward.flush_audit()").expect("flush");
+    for (change, issues) in [
+        ("UPDATE steward._record SET confirmed_by = 'Qian', confirmed_at = now() - interval '1 hour' WHERE id = 2", 1),
+        ("UPDATE steward._record SET confirmed_by = NULL, confirmed_at = NULL WHERE id = 2", 0),
+        (
+            "UPDATE steward._record SET withdrawn_by = NULL, withdrawn_at = NULL, withdrawn_reason = NULL WHERE id = 2",
+            1,
+        ),
+        ("DELETE FROM steward._record WHERE id = 2", 1),
+    ] {
+        superuser.batch_execute(change).expect("not active yet");
+        assert_eq!(ask::<i64>(&mut superuser, found), issues, "{change}");
+    }
 }

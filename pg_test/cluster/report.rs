@@ -98,6 +98,8 @@ fn a_report_can_be_told_from_a_forged_one() {
         "nothing".to_owned(),
         String::new(),
         format!("{}after record 99999999999", &page[..end]),
+        format!("{}after record {}", &page[..end], i64::MAX),
+        format!("{}after record 0", &page[..end]),
     ] {
         assert_eq!(told(&mut auditor, &text), forged);
     }

@@ -44,6 +44,10 @@ fn what_schedulers_read_in_different_ways_is_none() {
 fn a_failure_is_kept_without_what_it_quotes() {
     assert_eq!(without_quoted("invalid input: \"13812345678\""), "invalid input: \"…\"");
     assert_eq!(without_quoted("a 'x\"y' and \"z\" b"), "a '…' and \"…\" b");
+    // A value may hold the quote itself, and the server may quote in another language.
+    assert_eq!(without_quoted("invalid input: \"Hu\"13812345678\" x"), "invalid input: \"…\" x");
+    assert_eq!(without_quoted("relation \"a\" violates \"b\" now"), "relation \"…\" now");
+    assert_eq!(without_quoted("无效 “Hu”138” 值, „a“ und «b»"), "无效 “…” 值, „…“ und «…»");
     // What is not closed is left out to the end.
     assert_eq!(without_quoted("value \"1381234"), "value \"…");
     assert_eq!(without_quoted(&"学".repeat(600)).chars().count(), 500);

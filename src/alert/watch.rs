@@ -15,6 +15,7 @@ use crate::core::injection::Patterns;
 use crate::core::record::{Field, Kind, Side, Split, Value, find_field, find_in_body, list};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
+use crate::register::reminder::TOLD;
 use crate::{own, settings};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -140,6 +141,12 @@ impl Watch {
             && let Some(about) = &what.relation
         {
             // What the server says of a standby or a job is about that.
+            who.subject = about.clone();
+        }
+        if TOLD.contains(&&*what.operation_type)
+            && let Some(about) = &what.relation
+        {
+            // A reminder is about what is overdue, not about who runs the job that tells it.
             who.subject = about.clone();
         }
         let mut left = who.rules & what.rules;

@@ -61,14 +61,7 @@ const CHECKS: [(&str, &str); 11] = [
         "SELECT op_no FROM steward._operation WHERE review_due < clock_timestamp() AND runs_done > 0
             AND status IN ('executed', 'approved', 'failed', 'armed') ORDER BY review_due",
     ),
-    (
-        "register",
-        "SELECT format('record %s %s', n, CASE WHEN r.id IS NULL THEN 'is gone' ELSE 'was changed' END)
-            FROM generate_series(1, (SELECT max(id) FROM steward._record)) n LEFT JOIN steward._record r ON r.id = n
-            WHERE r.digest IS DISTINCT FROM
-                steward._record_digest(r.kind, r.subject, r.fields, r.done_at, r.valid_until, r.recorded_by, r.recorded_at)
-                OR r.id IS NULL ORDER BY n",
-    ),
+    ("register", include_str!("register.sql")),
     (
         "foreign_object",
         "SELECT format('%s %s', i.type, i.identity) FROM pg_class c,

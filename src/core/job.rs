@@ -32,24 +32,30 @@ fn is_field(field: &str, (low, high): (u32, u32)) -> bool {
     })
 }
 
-/// An error's message without what it quotes, which may be a value of somebody's data; and not endless.
+/// What opens a quotation in the server's messages, and what closes it, in any of its languages.
+const QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('“', '”'), ('„', '“'), ('«', '»')];
+
+/// An error's message without what it quotes, which may be a value of somebody's data; and not endless. A value may hold
+/// the quote itself: all goes from the first to the last one, or to the end where none closes.
 pub fn without_quoted(message: &str) -> String {
     let mut kept = String::new();
-    let mut open: Option<char> = None;
-    for character in message.chars() {
-        match (open, character) {
-            (Some(quote), _) if character == quote => {
-                open = None;
-                kept.push(character);
+    let mut rest = message;
+    while let Some(at) = rest.find(|character| QUOTES.iter().any(|(open, _)| *open == character)) {
+        let (before, quoted) = rest.split_at(at);
+        let mut inside = quoted.chars();
+        let open = inside.next().unwrap_or_default();
+        let close = QUOTES.iter().find(|(known, _)| *known == open).map_or(open, |(_, close)| *close);
+        kept.push_str(before);
+        kept.push(open);
+        kept.push('…');
+        rest = match inside.as_str().rsplit_once(close) {
+            Some((_, behind)) => {
+                kept.push(close);
+                behind
             }
-            (Some(_), _) => {}
-            (None, '"' | '\'') => {
-                open = Some(character);
-                kept.push(character);
-                kept.push('…');
-            }
-            (None, _) => kept.push(character),
-        }
+            None => "",
+        };
     }
+    kept.push_str(rest);
     kept.chars().take(KEPT).collect()
 }

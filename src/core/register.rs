@@ -60,6 +60,9 @@ pub struct Backup<'a> {
     pub bytes: i64,
 }
 
+/// Kinds of records that only say what is known of a backup: at hand, and off-site.
+pub const BACKUP_KINDS: [&str; 2] = ["backup", "off_site_backup"];
+
 /// Kinds of backups.
 pub const BACKUPS: [&str; 4] = ["full", "differential", "incremental", "logical"];
 

@@ -14,9 +14,11 @@ use crate::core::job::without_quoted;
 use crate::core::record::{Kind, Outcome as Ending, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
+use crate::operation::cover;
 use crate::own::{self, Undone};
 use crate::person::optional;
-use crate::watch::{judge, statement::Source};
+use crate::watch::statement::{Source, inside_language};
+use crate::watch::{judge, lone_call::is_alone};
 use crate::{cache, policy, raw, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -29,18 +31,18 @@ const BEGIN: &str = "BEGIN JOB";
 const END: &str = "JOB";
 
 #[pg_extern(sql = false)]
-fn run_job(name: Option<&str>) -> bool {
-    answer(run(name))
+fn run_job(name: Option<&str>, call: pg_sys::FunctionCallInfo) -> bool {
+    answer(run(name, call))
 }
 
-fn run(name: Option<&str>) -> Outcome<bool> {
+fn run(name: Option<&str>, call: pg_sys::FunctionCallInfo) -> Outcome<bool> {
     let task = task::named(name)?;
     if !cache::at_home() || cache::policy_relation().is_none() {
         return Err(Fault::wrong_state("jobs run in the home database")
             .hint(format!("\\connect {}", crate::settings::database())));
     }
     admit(task)?;
-    by_itself()?;
+    by_itself(call)?;
     if !holds(ENABLED, task.name.into())? {
         return Err(Fault::wrong_state(format!("job {} is not enabled", task.name))
             .hint(format!("SELECT steward.set_job('{}', enabled => true);", task.name)));
@@ -91,15 +93,17 @@ fn admit(task: &Task) -> Outcome<()> {
     )
 }
 
-/// Around it nothing may stand that could undo its state, or keep its lock when it is done.
-fn by_itself() -> Outcome<()> {
+/// Around it nothing may stand that could undo its state, or keep its lock when it is done: it is the client's whole
+/// statement, or a step of an approved operation.
+fn by_itself(call: pg_sys::FunctionCallInfo) -> Outcome<()> {
     // Safe: reads the state of the transaction.
-    if unsafe { !raw::IsTransactionBlock() } {
+    let step = cover::current().is_some() && inside_language() && unsafe { !raw::IsTransactionBlock() };
+    if step || is_alone(call) {
         return Ok(());
     }
     Err(Fault::wrong_state("a job runs in a transaction of its own")
         .detail("What stands around it could undo what is known of its run.")
-        .hint("Send SELECT steward.run_job('…') as a message of its own, without BEGIN."))
+        .hint("Send SELECT steward.run_job('…') as a statement of its own, whole, without BEGIN."))
 }
 
 /// The second one says so and ends. No row is locked for that, which would give the transaction an id.

@@ -7,8 +7,8 @@ use crate::core::chain::{Kind, Verdict};
 use crate::error::{Fault, Outcome};
 use crate::image;
 use crate::operation::review_queue;
-use crate::own;
-use crate::person::{one_text, term};
+use crate::person::term;
+use crate::register::reminder;
 use serde_json::{Value, json};
 
 pub struct Task {
@@ -22,7 +22,7 @@ pub struct Task {
 /// In the order of their names, as in steward.job.
 const TASKS: [Task; 9] = [
     Task { name: "archive_audit", removes: true, run: archive_audit },
-    Task { name: "check_records", removes: false, run: check_records },
+    Task { name: "check_records", removes: false, run: || Ok(json!({ "told": reminder::tell()? })) },
     Task { name: "check_reviews", removes: false, run: || Ok(json!({ "told": review_queue::tell_overdue()? })) },
     Task { name: "daily_check", removes: false, run: daily_check },
     Task { name: "purge_archive", removes: true, run: || Ok(json!({ "files": retention::purge()? })) },
@@ -51,12 +51,6 @@ impl Task {
 fn archive_audit() -> Outcome<Value> {
     let archived = archive::archive(None)?;
     Ok(json!({ "segments": archived.len() }))
-}
-
-/// Its function belongs to the register of records, and the job is installed where that is.
-fn check_records() -> Outcome<Value> {
-    let told = own::run(|client| one_text(client, "SELECT steward.check_records()::text", &[]))?;
-    Ok(json!({ "told": told }))
 }
 
 /// Issues that are found are no failure of the job: they have records and alerts of their own.

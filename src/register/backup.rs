@@ -3,7 +3,7 @@
 
 use super::entry::add;
 use super::refused;
-use crate::core::register::{Backup, lsn};
+use crate::core::register::{BACKUP_KINDS, Backup, lsn};
 use crate::error::{Fault, Outcome, answer};
 use crate::own;
 use crate::person::{one_text, required};
@@ -25,6 +25,7 @@ fn register_backup(
     stop_lsn: Option<i64>,
     started_at: Option<TimestampWithTimeZone>,
     stopped_at: Option<TimestampWithTimeZone>,
+    call: pg_sys::FunctionCallInfo,
 ) -> i64 {
     answer((|| {
         // Safe: reads shared control data.
@@ -47,6 +48,7 @@ fn register_backup(
         if let Some(why) = backup.implausible(log_end) {
             return Err(Fault::bad_argument(format!("that is no backup of this cluster: {why}")));
         }
+        check_recent(stopped_at)?;
         let fields = json!({
             "label": required("label", label)?, "location": required("location", location)?, "bytes": backup.bytes,
             "manifest_digest": backup.manifest_digest.to_lowercase(), "system_identifier": cluster()?,
@@ -54,13 +56,29 @@ fn register_backup(
             "started_at": started_at.to_iso_string(), "stopped_at": stopped_at.to_iso_string(),
         });
         let Value::Object(fields): Value = fields else { return Err(Fault::internal("fields are no object")) };
-        register(off_site.ok_or_else(missing)?, backup.kind, fields, stopped_at)
+        register(off_site.ok_or_else(missing)?, backup.kind, fields, stopped_at, call)
     })())
 }
 
-fn register(off_site: bool, kind: &str, fields: Map<String, Value>, at: TimestampWithTimeZone) -> Outcome<i64> {
-    let records = if off_site { "off_site_backup" } else { "backup" };
-    add("register_backup", records, kind, fields, Some(at))
+/// Whoever could backdate would fill the days without a backup.
+fn check_recent(stopped_at: TimestampWithTimeZone) -> Outcome<()> {
+    let recent = "SELECT 'yes' WHERE $1 >= clock_timestamp() - interval '2 days'";
+    match own::run(|client| one_text(client, recent, &[stopped_at.into()]))? {
+        Some(_) => Ok(()),
+        None => Err(Fault::bad_argument("stopped_at is more than 2 days ago")
+            .detail("A backup is put on record when it is made, by its hook.")
+            .hint("SELECT * FROM steward.backup_coverage;")),
+    }
+}
+
+fn register(
+    off_site: bool,
+    kind: &str,
+    fields: Map<String, Value>,
+    at: TimestampWithTimeZone,
+    call: pg_sys::FunctionCallInfo,
+) -> Outcome<i64> {
+    add("register_backup", BACKUP_KINDS[usize::from(off_site)], kind, fields, Some(at), call)
 }
 
 /// Which cluster this is.

@@ -2,10 +2,10 @@
 //! reason. Nothing is deleted, and what was recorded is not changed.
 
 use super::kind::RecordKind;
-use super::{actor, note, refused, sees};
+use super::{actor, by_itself, lock, note, refused, sees};
 use crate::alert::answer::own_act;
 use crate::cache::Person;
-use crate::core::register::{CONFIRMERS, mistake};
+use crate::core::register::{BACKUP_KINDS, CONFIRMERS, mistake};
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::form::checked;
 use crate::own;
@@ -20,13 +20,20 @@ fn add_record(
     subject: Option<&str>,
     fields: Option<JsonB>,
     done_at: Option<TimestampWithTimeZone>,
+    call: pg_sys::FunctionCallInfo,
 ) -> i64 {
     answer((|| {
+        let kind = required("kind", kind)?;
+        if BACKUP_KINDS.contains(&kind) {
+            return Err(Fault::bad_argument(format!("records of kind {kind} are made by the hook of a backup"))
+                .detail("What it tells is compared with what this cluster knows.")
+                .hint("\\df steward.register_backup"));
+        }
         let fields = match fields {
             Some(JsonB(Value::Object(fields))) => fields,
             _ => return Err(Fault::bad_argument("fields are a JSON object").hint("fields => '{\"…\": \"…\"}'")),
         };
-        add("add_record", required("kind", kind)?, required("subject", subject)?, fields, done_at)
+        add("add_record", kind, required("subject", subject)?, fields, done_at, call)
     })())
 }
 
@@ -37,6 +44,7 @@ pub fn add(
     subject: &str,
     fields: Map<String, Value>,
     done_at: Option<TimestampWithTimeZone>,
+    call: pg_sys::FunctionCallInfo,
 ) -> Outcome<i64> {
     let kind = RecordKind::named(kind)?;
     let person = actor(function)?;
@@ -50,6 +58,7 @@ pub fn add(
     check_subject(&kind, subject)?;
     let fields = checked(&kind.name, fields, &[])?;
     check_fields(&kind, &fields)?;
+    by_itself(function, call)?;
     let (id, digest) = insert(&kind.name, subject, &Value::Object(fields), done_at, &person)?;
     let details = json!({ "record": id, "kind": kind.name, "digest": digest });
     note(function, subject, details);
@@ -111,9 +120,9 @@ fn insert(
     person: &Person,
 ) -> Outcome<(i64, String)> {
     let row = [kind.into(), subject.into(), JsonB(fields.clone()).into(), done_at.into(), person.name.as_str().into()];
+    // Numbers have no gaps: one that is missing was taken away. Only who takes one waits for it, not who confirms.
+    lock("LOCK TABLE steward._record IN SHARE UPDATE EXCLUSIVE MODE", &[])?;
     own::run(|client| {
-        // Numbers have no gaps: one that is missing was taken away.
-        own::execute(client, "LOCK TABLE steward._record IN SHARE ROW EXCLUSIVE MODE", &[])?;
         let row = own::query(client, INSERT, &row)?.next();
         let row = row.ok_or_else(|| Fault::bad_argument("done_at lies in the future").hint("done_at => now()"))?;
         Ok((row.get::<i64>(1)?.unwrap_or(0), row.get::<String>(2)?.unwrap_or_default()))
@@ -143,6 +152,7 @@ impl Standing {
         let id = id.unwrap_or(0);
         let unknown =
             || Fault::unknown(format!("there is no record {id}")).hint("SELECT id, kind, subject FROM steward.record;");
+        lock("SELECT FROM steward._record WHERE id = $1 FOR UPDATE", &[id.into()])?;
         let (kind, mut standing) = own::run(|client| {
             let row = own::query(client, STANDING, &[id.into()])?.next().ok_or_else(unknown)?;
             let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);

@@ -11,6 +11,7 @@ use crate::operation::form::{INCIDENT, checked};
 use crate::operation::person_named;
 use crate::own;
 use crate::person::{one_text, required};
+use crate::session;
 use pgrx::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -67,11 +68,13 @@ struct Standing {
     responder: Option<String>,
     handler: Option<String>,
     opened_by: Option<String>,
+    /// Whom the alert is about that has opened it.
+    subject: Option<String>,
     confirmed: bool,
 }
 
 const STANDING: &str =
-    "SELECT i.level, coalesce(i.responder, a.acknowledged_by), i.handler, i.opened_by, i.confirmed_at IS NOT NULL
+    "SELECT i.level, coalesce(i.responder, a.acknowledged_by), i.handler, i.opened_by, i.confirmed_at IS NOT NULL, a.subject
     FROM steward._incident i LEFT JOIN steward._alert a ON a.id = i.alert_id WHERE i.id = $1 FOR UPDATE OF i";
 
 impl Standing {
@@ -86,8 +89,19 @@ impl Standing {
                 handler: row.get(3)?,
                 opened_by: row.get(4)?,
                 confirmed: row.get(5)?.unwrap_or(true),
+                subject: row.get(6)?,
             })
         })
+    }
+
+    /// As of an alert: who is suspected neither tells what happened nor says that the tale is true.
+    fn not_about(&self, function: &str, person: &Person) -> Outcome<()> {
+        match &self.subject {
+            Some(subject) if *subject == person.name || *subject == session::login_name() => {
+                Err(refused(function, "the incident is about you").detail("Somebody else must look into it."))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -133,6 +147,7 @@ pub fn report(number: &str, values: Map<String, Value>) -> Outcome<()> {
     let person = actor(function)?;
     own_act(function)?;
     let standing = Standing::lock(number)?;
+    standing.not_about(function, &person)?;
     check_whose(&standing, &person)?;
     if standing.confirmed {
         return Err(Fault::wrong_state(format!("{number} is confirmed"))
@@ -175,6 +190,7 @@ fn confirm_incident(incident_no: Option<&str>) {
         let person = actor(function)?;
         own_act(function)?;
         let standing = Standing::lock(number)?;
+        standing.not_about(function, &person)?;
         let part = [&standing.handler, &standing.responder].contains(&&Some(person.name.clone()));
         if !sees(&person) || part {
             return Err(refused(function, "somebody else confirms it")

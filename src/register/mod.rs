@@ -16,7 +16,10 @@ use crate::core::record::{Kind, Record};
 use crate::core::register::CONFIRMERS;
 use crate::error::{Fault, Outcome};
 use crate::operation::denied;
+use crate::own;
 use crate::session;
+use crate::watch::lone_call::is_alone;
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde_json::Value;
 use std::rc::Rc;
@@ -45,6 +48,31 @@ fn actor(function: &str) -> Outcome<Rc<Person>> {
 fn refused(function: &str, why: &str) -> Fault {
     let fault = denied(&function.to_uppercase().replace('_', " "), "", format!("{function} refused: {why}"));
     fault.hint("SELECT name, capabilities FROM steward.post;")
+}
+
+/// Who takes a number keeps the next one waiting until the transaction ends: it must end at once.
+fn by_itself(function: &str, call: pg_sys::FunctionCallInfo) -> Outcome<()> {
+    if is_alone(call) {
+        return Ok(());
+    }
+    Err(Fault::wrong_state(format!("{function} runs in a transaction of its own"))
+        .detail("Others wait for the number that it takes; what stands around it could keep them waiting.")
+        .hint(format!("Send SELECT steward.{function}(…) as a statement of its own, whole, without BEGIN.")))
+}
+
+/// Takes a lock of the register: waits a moment for others, and not until they please.
+fn lock(statement: &str, arguments: &[DatumWithOid<'_>]) -> Outcome<()> {
+    let taken = own::attempt(|client| {
+        own::pin(&[(c"lock_timeout", c"3s")]);
+        own::execute(client, statement, arguments).map(drop)
+    });
+    taken.map_err(|undone| {
+        undone.pass_on_cancellation();
+        Fault::wrong_state("somebody else's transaction holds the register").detail(undone.message).hint(
+            "SELECT a.pid, a.usename, a.xact_start FROM pg_stat_activity a JOIN pg_locks l USING (pid) \
+            WHERE l.relation = 'steward._record'::regclass;",
+        )
+    })
 }
 
 /// A record that rides with the transaction.

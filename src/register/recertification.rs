@@ -1,7 +1,7 @@
 //! Recertification campaigns: every right of every person, confirmed by their supervisor or said to go. What goes is revoked
 //! by an operation; nothing here touches a right.
 
-use super::{actor, note, refused};
+use super::{actor, by_itself, lock, note, refused};
 use crate::alert::answer::own_act;
 use crate::cache::Person;
 use crate::error::{Fault, Outcome, answer};
@@ -20,7 +20,7 @@ const ITEMS: &str = "INSERT INTO steward._recertification_item (id, campaign, pe
         $1::bigint, person, grantee, kind, subject, revoke FROM steward._recertified_right RETURNING id";
 
 #[pg_extern(sql = false)]
-fn open_recertification(title: Option<&str>, term: Option<Interval>) -> i64 {
+fn open_recertification(title: Option<&str>, term: Option<Interval>, call: pg_sys::FunctionCallInfo) -> i64 {
     answer((|| {
         let function = "open_recertification";
         let person = actor(function)?;
@@ -29,9 +29,9 @@ fn open_recertification(title: Option<&str>, term: Option<Interval>) -> i64 {
                 .detail("It is for persons with the capability audit or configure."));
         }
         let title = required("title", title)?;
+        by_itself(function, call)?;
+        lock("LOCK TABLE steward._recertification, steward._recertification_item IN SHARE UPDATE EXCLUSIVE MODE", &[])?;
         let (id, items) = own::run(|client| {
-            let lock = "LOCK TABLE steward._recertification, steward._recertification_item IN SHARE ROW EXCLUSIVE MODE";
-            own::execute(client, lock, &[])?;
             let id = one_text(client, CAMPAIGN, &[title.into(), person.name.as_str().into(), term.into()])?;
             let id =
                 id.ok_or_else(|| Fault::bad_argument("term must be 1 hour to 1 year").hint("term => '30 days'"))?;
@@ -56,6 +56,7 @@ fn recertify(item: Option<i64>, keep: Option<bool>, comment: Option<&str>) {
         let (Some(keep), comment) = (keep, required("comment", comment)?) else {
             return Err(Fault::bad_argument("keep must be true or false"));
         };
+        lock("SELECT FROM steward._recertification_item WHERE id = $1 FOR UPDATE", &[item.into()])?;
         let (holder, right, open, supervisor) = own::run(|client| {
             let row = own::query(client, ITEM, &[item.into()])?.next().ok_or_else(|| {
                 Fault::unknown(format!("there is no right {item} to recertify"))

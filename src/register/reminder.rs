@@ -4,7 +4,7 @@
 use super::_may_see_records;
 use crate::audit::buffer;
 use crate::core::record::{Kind, Outcome as Ending, Record};
-use crate::error::{Fault, answer};
+use crate::error::{Fault, Outcome, answer};
 use crate::{cache, own, session, settings};
 use pgrx::prelude::*;
 use serde_json::json;
@@ -29,22 +29,29 @@ fn check_records() -> i64 {
                 .detail("It is for superusers, persons with the capability audit, approve or configure, and the post service.")
                 .hint("SELECT * FROM steward.post;"));
         }
-        let told = own::run(|client| {
-            let mut told = 0;
-            for row in own::query(client, NEW, &[settings::time_zone().into()])? {
-                let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);
-                buffer::push(record(&text(1)?, &text(2)?, &text(3)?, &text(4)?));
-                told += 1;
-            }
-            Ok(told)
-        })?;
-        Ok(told)
+        tell()
     })())
 }
 
+/// Tells what is new; how much that is. Who asks for it is the caller's to judge.
+pub fn tell() -> Outcome<i64> {
+    own::run(|client| {
+        let mut told = 0;
+        for row in own::query(client, NEW, &[settings::time_zone().into()])? {
+            let text = |column: usize| row.get::<String>(column).map(Option::unwrap_or_default);
+            buffer::push(record(&text(1)?, &text(2)?, &text(3)?, &text(4)?));
+            told += 1;
+        }
+        Ok(told)
+    })
+}
+
+/// The operation types of what is over or missing, and of what ends soon.
+pub const TOLD: [&str; 2] = ["OVERDUE", "REMINDER"];
+
 fn record(kind: &str, subject: &str, stage: &str, day: &str) -> Record {
     let over = matches!(stage, "overdue" | "missing");
-    let mut record = Record::new(Kind::Policy, if over { "OVERDUE" } else { "REMINDER" });
+    let mut record = Record::new(Kind::Policy, TOLD[usize::from(!over)]);
     if over {
         record.outcome = Ending::Failure;
     }

@@ -22,6 +22,7 @@ pub mod judge;
 mod key_validation;
 pub mod label;
 pub mod login;
+pub mod lone_call;
 mod mask_check;
 mod mask_expression;
 mod mask_level;
