@@ -32,7 +32,7 @@ struct Pooled {
     superuser: Client,
     port: u16,
     pool: Child,
-    _cluster: Cluster,
+    cluster: Cluster,
 }
 
 impl Pooled {
@@ -53,7 +53,7 @@ impl Pooled {
         let settings = cluster.private_file("pgbouncer.ini", &settings);
         let mut pgbouncer = cluster.server_program(PGBOUNCER);
         let pool = pgbouncer.arg("--quiet").arg(settings).spawn().expect("pgbouncer");
-        let pooled = Pooled { superuser, port, pool, _cluster: cluster };
+        let pooled = Pooled { superuser, port, pool, cluster };
         let deadline = Instant::now() + Duration::from_secs(30);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "pgbouncer does not answer");
@@ -95,6 +95,8 @@ fn an_orm_behind_a_pool_works_unchanged_and_is_on_record() {
     assert!(work["purchases"] == 10 && work["enrolled"] == true && work["guardian"] == true, "{work}");
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app_service'";
     assert_eq!(ask::<i64>(&mut pooled.superuser, sessions), 1, "one connection serves every client");
+    // Who reads the trail is a person, and was idle for too long.
+    pooled.superuser = pooled.cluster.connect("postgres", HOME);
     assert_eq!(records(&mut pooled.superuser, "result <> 'SUCCESS' AND user_id = 'app_service'"), 0);
     for (operation, table) in [
         ("SELECT", "app.student"),

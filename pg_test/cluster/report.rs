@@ -192,9 +192,11 @@ fn verdicts(session: &mut Client) -> BTreeMap<String, String> {
 fn a_changed_fact_changes_its_verdict() {
     let school = School::inactive();
     let mut superuser = school.superuser();
-    let flips: [(&str, &str, &str, &str); 14] = [
+    let flips: [(&str, &str, &str, &str); 16] = [
         ("L3-CES1-24", "fails", "SELECT steward.accept_configuration()", "partly"),
         ("8.1.10.8 b", "partly", "SELECT steward.daily_check()", "conforms"),
+        ("8.1.10.12", "partly", "SELECT steward.set_form('incident', true)", "conforms"),
+        ("8.1.10.12", "conforms", "SELECT steward.open_incident('important', 'the card machine was open')", "partly"),
         ("L3-CES1-05", "partly", "GRANT SELECT ON app.student TO PUBLIC", "fails"),
         ("L3-CES1-11", "fails", "SELECT steward.set_mask('clerk_zhao', 'id_card')", "partly"),
         ("L3-CES1-17", "conforms", "CREATE EXTENSION pgcrypto", "partly"),

@@ -563,10 +563,13 @@ FROM (SELECT (SELECT max(coalesce(valid_until, 'infinity')) FROM steward._record
 -- clause: 8.1.10.12
 -- zh: 安全事件处置:报告、原因、证据、过程、经验
 -- en: incidents are reported and learnt from
-SELECT CASE WHEN unreported > 0 THEN 'fails' WHEN NOT demanded THEN 'partly' ELSE 'conforms' END,
-    format('Emergency windows: %s, without a report of the emergency: %s. The report (appendix C) is demanded: %s.', windows, unreported, demanded)
+SELECT CASE WHEN unreported > 0 OR unanswered > 0 THEN 'fails' WHEN NOT demanded OR unconfirmed > 0 THEN 'partly' ELSE 'conforms' END,
+    format('Emergency windows: %s, without a report of the emergency: %s. The report (appendix C) is demanded: %s. Other incidents: %s, without an answer for two hours: %s, not reported or not confirmed by a second person: %s.',
+        windows, unreported, demanded, incidents, unanswered, unconfirmed)
 FROM (SELECT count(*) AS windows, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM steward._operation_event e WHERE e.op_no = o.op_no AND e.event = 'REPORT INCIDENT')) AS unreported
         FROM steward._operation o WHERE origin = 'break_glass' AND runs_done > 0) w,
+    (SELECT count(*) AS incidents, count(*) FILTER (WHERE responded_at IS NULL AND opened_at < now() - interval '2 hours') AS unanswered,
+        count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed FROM steward._incident) i,
     (SELECT demanded FROM steward.form_policy WHERE form = 'incident') p;
 
 -- code: 8.1.10.13
