@@ -71,7 +71,12 @@ pub fn wait_for<T>(school: &School, what: &str, mut look: impl FnMut() -> Option
 /// Waits until the postmaster, which restarts its processes by itself, takes connections again.
 #[track_caller]
 pub fn wait_for_recovery(school: &School) -> Client {
-    wait_for(school, "recovery", || school.config("postgres", HOME).connect(NoTls).ok())
+    // Whoever connects before the postmaster has noticed the dead process is thrown out with the others.
+    let lasting = |mut session: Client| {
+        sleep(Duration::from_millis(200));
+        session.batch_execute("SELECT 1").is_ok().then_some(session)
+    };
+    wait_for(school, "recovery", || school.config("postgres", HOME).connect(NoTls).ok().and_then(lasting))
 }
 
 /// The id of a process of the server that matches a condition on pg_stat_activity. A worker may still be starting. Each
