@@ -212,24 +212,11 @@ REVOKE ALL ON FUNCTION steward._may_see_alerts, steward._may_send_alerts, stewar
 GRANT EXECUTE ON FUNCTION steward._may_see_alerts, steward._may_send_alerts, steward.acknowledge, steward.close_alert,
     steward.confirm_delivery TO PUBLIC;
 
--- As steward._make_way(): a dump restores over the installed rows.
-CREATE FUNCTION steward._make_way_alert() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    CASE TG_TABLE_NAME
-        WHEN 'holiday' THEN DELETE FROM steward.holiday h WHERE h.day = NEW.day;
-        WHEN '_alert_query' THEN DELETE FROM steward._alert_query q WHERE q.name = NEW.name;
-        WHEN 'alert_condition' THEN DELETE FROM steward.alert_condition c WHERE c.name = NEW.name;
-        ELSE DELETE FROM steward.alert_rule r WHERE r.name = NEW.name;
-    END CASE;
-    RETURN NEW;
-END $$;
-COMMENT ON FUNCTION steward._make_way_alert() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
-REVOKE ALL ON FUNCTION steward._make_way_alert() FROM PUBLIC;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.alert_rule FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
-CREATE TRIGGER make_way BEFORE INSERT ON steward.holiday FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
-CREATE TRIGGER make_way BEFORE INSERT ON steward.alert_condition FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.alert_rule FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
+CREATE TRIGGER make_way BEFORE INSERT ON steward.holiday FOR EACH ROW EXECUTE FUNCTION steward._make_way('day');
+CREATE TRIGGER make_way BEFORE INSERT ON steward.alert_condition FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
 SELECT pg_catalog.pg_extension_config_dump('steward.alert_rule', '');
-CREATE TRIGGER make_way BEFORE INSERT ON steward._alert_query FOR EACH ROW EXECUTE FUNCTION steward._make_way_alert();
+CREATE TRIGGER make_way BEFORE INSERT ON steward._alert_query FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
 SELECT pg_catalog.pg_extension_config_dump('steward.holiday', '');
 SELECT pg_catalog.pg_extension_config_dump('steward._alert_query', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.alert_condition', '');

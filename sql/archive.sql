@@ -16,7 +16,7 @@ COMMENT ON COLUMN steward.retention_policy.segment_records IS 'A segment of the 
 COMMENT ON COLUMN steward.retention_policy.segment_age IS '… or when its first record is older than this.';
 COMMENT ON COLUMN steward.retention_policy.row_images IS 'Images of rows and tables, which steward.restore needs, are kept so long.';
 INSERT INTO steward.retention_policy DEFAULT VALUES;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.retention_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.retention_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way('single');
 SELECT pg_catalog.pg_extension_config_dump('steward.retention_policy', '');
 
 CREATE VIEW steward.audit_archive AS SELECT

@@ -54,12 +54,12 @@ COMMENT ON TABLE steward._integrity_issue IS 'What checks found. Read through st
 
 -- The configuration that somebody looked at and found right.
 CREATE TABLE steward._configuration (
-    kind  text NOT NULL CHECK (kind IN ('setting', 'pg_hba.conf')),
+    kind  text NOT NULL CHECK (kind IN ('setting', 'pg_hba.conf', 'library')),
     name  text NOT NULL,
     value text NOT NULL,
     PRIMARY KEY (kind, name)
 );
-COMMENT ON TABLE steward._configuration IS 'Settings and lines of pg_hba.conf as accepted by steward.accept_configuration(). Values of settings are kept as digests: some hold passwords.';
+COMMENT ON TABLE steward._configuration IS 'Settings, lines of pg_hba.conf and preloaded libraries as accepted by steward.accept_configuration(). Values of settings are kept as digests: some hold passwords; of a library, the SHA-256 of its file.';
 
 CREATE FUNCTION steward._may_see_checks() RETURNS boolean LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', '_may_see_checks_wrapper';
@@ -107,7 +107,7 @@ COMMENT ON FUNCTION steward.close_issue IS 'Says how an issue was fixed. The nex
 
 CREATE FUNCTION steward.accept_configuration() RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'accept_configuration_wrapper';
-COMMENT ON FUNCTION steward.accept_configuration() IS 'Takes the server''s settings and pg_hba.conf, as they are now, for right: from then on the check configuration_drift tells of every other. Returns how many settings and lines there are. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.accept_configuration() IS 'Takes the server''s settings, pg_hba.conf and the files of its preloaded libraries, as they are now, for right: from then on the check configuration_drift tells of every other. Returns how many settings and lines there are. Callers as steward.protect.';
 
 CREATE FUNCTION steward._matches(value text, pattern text) RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', '_matches_wrapper';

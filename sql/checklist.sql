@@ -64,15 +64,7 @@ INSERT INTO steward.checklist_policy (tier, list, demanded, rules) VALUES
 REVOKE ALL ON steward.checklist, steward.checklist_policy FROM PUBLIC;
 GRANT SELECT ON steward.checklist, steward.checklist_policy TO PUBLIC;
 
--- As steward._make_way(): a dump restores over the installed rows.
-CREATE FUNCTION steward._make_way_checklist() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM steward.checklist_policy p WHERE p.tier = NEW.tier AND p.list = NEW.list;
-    RETURN NEW;
-END $$;
-COMMENT ON FUNCTION steward._make_way_checklist() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
-REVOKE ALL ON FUNCTION steward._make_way_checklist() FROM PUBLIC;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.checklist_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way_checklist();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.checklist_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way('tier', 'list');
 SELECT pg_catalog.pg_extension_config_dump('steward.checklist', 'WHERE NOT installed');
 SELECT pg_catalog.pg_extension_config_dump('steward.checklist_policy', '');
 

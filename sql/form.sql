@@ -98,15 +98,7 @@ COMMENT ON VIEW steward._role_term_open IS 'Terms that stand, with the command t
 REVOKE ALL ON steward.form, steward.form_policy, steward.role_term, steward._role_term_open FROM PUBLIC;
 GRANT SELECT ON steward.form, steward.form_policy TO PUBLIC;
 
--- As steward._make_way(): a dump restores over the installed rows.
-CREATE FUNCTION steward._make_way_form() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM steward.form_policy p WHERE p.form = NEW.form;
-    RETURN NEW;
-END $$;
-COMMENT ON FUNCTION steward._make_way_form() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
-REVOKE ALL ON FUNCTION steward._make_way_form() FROM PUBLIC;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.form_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way_form();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.form_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way('form');
 SELECT pg_catalog.pg_extension_config_dump('steward.form', 'WHERE NOT installed');
 SELECT pg_catalog.pg_extension_config_dump('steward.form_policy', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.role_term', 'WHERE ended_at IS NULL');

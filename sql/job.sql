@@ -46,15 +46,7 @@ COMMENT ON COLUMN steward.job_state.overdue IS 'No success within max_age; of on
 REVOKE ALL ON steward.job_state FROM PUBLIC;
 GRANT SELECT ON steward.job_state TO PUBLIC;
 
--- As steward._make_way(): a dump restores over the installed rows.
-CREATE FUNCTION steward._make_way_job() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM steward.job j WHERE j.name = NEW.name;
-    RETURN NEW;
-END $$;
-COMMENT ON FUNCTION steward._make_way_job() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
-REVOKE ALL ON FUNCTION steward._make_way_job() FROM PUBLIC;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.job FOR EACH ROW EXECUTE FUNCTION steward._make_way_job();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.job FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
 
 CREATE TABLE steward.job_login (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),

@@ -30,7 +30,7 @@ CREATE TABLE steward.blocked_address (
 COMMENT ON TABLE steward.blocked_address IS 'Networks that nobody may log in from. Written by steward.block_address and steward.unblock_address only.';
 COMMENT ON COLUMN steward.blocked_address.until IS 'NULL: until steward.unblock_address.';
 
-CREATE TRIGGER make_way BEFORE INSERT ON steward.login_limit FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.login_limit FOR EACH ROW EXECUTE FUNCTION steward._make_way('single');
 
 REVOKE ALL ON steward.login_limit, steward.login_policy, steward.blocked_address FROM PUBLIC;
 GRANT SELECT ON steward.login_limit, steward.login_policy, steward.blocked_address TO PUBLIC;

@@ -102,8 +102,8 @@ COMMENT ON VIEW steward._separation_issue IS 'Persons who hold exclusive capabil
 REVOKE ALL ON steward.post, steward.person, steward.person_login, steward.exclusive_capability, steward._separation_issue FROM PUBLIC;
 GRANT SELECT ON steward.exclusive_capability TO PUBLIC;
 -- A dump carries installed rows too, since steward.set_post changes them.
-CREATE TRIGGER make_way BEFORE INSERT ON steward.post FOR EACH ROW EXECUTE FUNCTION steward._make_way();
-CREATE TRIGGER make_way BEFORE INSERT ON steward.exclusive_capability FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.post FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
+CREATE TRIGGER make_way BEFORE INSERT ON steward.exclusive_capability FOR EACH ROW EXECUTE FUNCTION steward._make_way('one', 'other');
 SELECT pg_catalog.pg_extension_config_dump('steward.post', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.exclusive_capability', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.person', '');

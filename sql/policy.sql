@@ -98,35 +98,24 @@ COMMENT ON TABLE steward.activation IS 'One row while the policy is active. Not 
 REVOKE ALL ON steward.protected, steward.rule, steward.tier_policy, steward.activation FROM PUBLIC;
 GRANT SELECT ON steward.protected, steward.rule, steward.tier_policy, steward.activation TO PUBLIC;
 
--- A dump carries every row; a restore meets the rows that CREATE EXTENSION has just installed.
+-- A dump carries every row; a restore meets the rows that CREATE EXTENSION has just installed. The arguments are the columns
+-- of the primary key.
 CREATE FUNCTION steward._make_way() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    same_key text := (SELECT string_agg(format('t.%1$I = ($1).%1$I', k), ' AND ') FROM unnest(TG_ARGV) k);
+    stands   boolean;
 BEGIN
     -- Deleting, even nothing, makes every session read the policy again: not for each of ten thousand new rows.
-    IF TG_TABLE_NAME = 'rule' THEN
-        IF EXISTS (SELECT FROM steward.rule r WHERE r.name = NEW.name) THEN
-            DELETE FROM steward.rule r WHERE r.name = NEW.name;
-        END IF;
-    ELSIF TG_TABLE_NAME = 'retention_policy' THEN
-        DELETE FROM steward.retention_policy;
-    ELSIF TG_TABLE_NAME = 'post' THEN
-        DELETE FROM steward.post p WHERE p.name = NEW.name;
-    ELSIF TG_TABLE_NAME = 'exclusive_capability' THEN
-        DELETE FROM steward.exclusive_capability x WHERE x.one = NEW.one AND x.other = NEW.other;
-    ELSIF TG_TABLE_NAME = 'login_limit' THEN
-        DELETE FROM steward.login_limit;
-    ELSIF TG_TABLE_NAME = 'temporary_grant_limit' THEN
-        DELETE FROM steward.temporary_grant_limit;
-    ELSIF TG_TABLE_NAME = 'break_glass_limit' THEN
-        DELETE FROM steward.break_glass_limit;
-    ELSIF EXISTS (SELECT FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post) THEN
-        DELETE FROM steward.tier_policy t WHERE t.tier = NEW.tier AND t.post = NEW.post;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s t WHERE %s)', TG_RELID::regclass, same_key) INTO stands USING NEW;
+    IF stands THEN
+        EXECUTE format('DELETE FROM %s t WHERE %s', TG_RELID::regclass, same_key) USING NEW;
     END IF;
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION steward._make_way() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
 REVOKE ALL ON FUNCTION steward._make_way() FROM PUBLIC;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.rule FOR EACH ROW EXECUTE FUNCTION steward._make_way();
-CREATE TRIGGER make_way BEFORE INSERT ON steward.tier_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.rule FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
+CREATE TRIGGER make_way BEFORE INSERT ON steward.tier_policy FOR EACH ROW EXECUTE FUNCTION steward._make_way('tier', 'post');
 
 SELECT pg_catalog.pg_extension_config_dump('steward.protected', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.rule', '');

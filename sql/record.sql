@@ -135,14 +135,6 @@ GRANT SELECT ON steward.record_kind, steward.record TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._record_digest, steward.add_record, steward.confirm_record, steward.withdraw_record, steward.set_record_kind FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward._record_digest, steward.add_record, steward.confirm_record, steward.withdraw_record TO PUBLIC;
 
--- As steward._make_way(): a dump restores over the installed rows.
-CREATE FUNCTION steward._make_way_record() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    DELETE FROM steward.record_kind k WHERE k.name = NEW.name;
-    RETURN NEW;
-END $$;
-COMMENT ON FUNCTION steward._make_way_record() IS 'Trigger: a new row replaces the one with its key, so that a dump restores over the installed rows.';
-REVOKE ALL ON FUNCTION steward._make_way_record() FROM PUBLIC;
-CREATE TRIGGER make_way BEFORE INSERT ON steward.record_kind FOR EACH ROW EXECUTE FUNCTION steward._make_way_record();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.record_kind FOR EACH ROW EXECUTE FUNCTION steward._make_way('name');
 SELECT pg_catalog.pg_extension_config_dump('steward.record_kind', '');
 SELECT pg_catalog.pg_extension_config_dump('steward._record', '');

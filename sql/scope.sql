@@ -34,7 +34,7 @@ CREATE TABLE steward.temporary_grant_limit (
 );
 COMMENT ON TABLE steward.temporary_grant_limit IS 'The longest term of steward.grant_temporarily. One row; written by steward.set_temporary_grant_limit only.';
 INSERT INTO steward.temporary_grant_limit (max_term) VALUES ('7 days');
-CREATE TRIGGER make_way BEFORE INSERT ON steward.temporary_grant_limit FOR EACH ROW EXECUTE FUNCTION steward._make_way();
+CREATE TRIGGER make_way BEFORE INSERT ON steward.temporary_grant_limit FOR EACH ROW EXECUTE FUNCTION steward._make_way('single');
 
 CREATE TABLE steward.temporary_grant (
     id             bigint PRIMARY KEY CHECK (id > 0),

@@ -406,11 +406,17 @@ fn server_ids() -> Option<(u32, u32)> {
 /// Where the programs of the PostgreSQL under test are.
 fn bin_dir() -> &'static Path {
     static BIN_DIR: OnceLock<PathBuf> = OnceLock::new();
-    BIN_DIR.get_or_init(|| {
-        let pg_config =
-            std::env::var("PG_CONFIG").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin/pg_config".to_string());
-        let output = Command::new(&pg_config).arg("--bindir").output();
-        let output = output.unwrap_or_else(|e| panic!("{pg_config}: {e}"));
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    })
+    BIN_DIR.get_or_init(|| installed("--bindir"))
+}
+
+/// Where the libraries of the PostgreSQL under test are.
+pub fn library_dir() -> PathBuf {
+    installed("--pkglibdir")
+}
+
+fn installed(what: &str) -> PathBuf {
+    let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin/pg_config".to_string());
+    let output = Command::new(&pg_config).arg(what).output();
+    let output = output.unwrap_or_else(|e| panic!("{pg_config}: {e}"));
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }

@@ -63,6 +63,7 @@ mod masking;
 mod masking_view;
 mod matrix;
 mod metrics;
+mod mlps;
 mod mode;
 mod mutation;
 mod never_alone;
@@ -73,6 +74,7 @@ mod parallel;
 mod policy;
 mod pre_image;
 mod record;
+mod record_kind;
 mod record_text;
 mod report;
 mod restore;
@@ -170,6 +172,7 @@ fn main() {
         masking::written::tests(),
         matrix::tests(),
         metrics::tests(),
+        mlps::tests(),
         mode::tests(),
         mutation::tests(),
         never_alone::tests(),
@@ -180,6 +183,7 @@ fn main() {
         policy::tests(),
         pre_image::tests(),
         record::tests(),
+        record_kind::tests(),
         record_text::tests(),
         report::tests(),
         restore::tests(),

@@ -8,7 +8,7 @@ use crate::policy::{changed, require_privilege};
 use pgrx::prelude::*;
 
 /// What is configured for the whole server: what sessions cannot set, the files' other lines, settings of roles and
-/// databases, and who may come in how, in this order.
+/// databases, who may come in how, in this order, and the libraries that the server was started with, by digest.
 macro_rules! configuration {
     () => {
         "SELECT 'setting'::text AS kind, name, encode(sha256(convert_to(coalesce(reset_val, ''), 'UTF8')), 'hex') AS value
@@ -25,7 +25,13 @@ macro_rules! configuration {
         UNION ALL SELECT 'pg_hba.conf', concat_ws(' ', type, array_to_string(database, ','), array_to_string(user_name, ','),
                 address, netmask, auth_method, array_to_string(options, ' ')),
                 string_agg((row_number - 1)::text, ' ' ORDER BY row_number)
-            FROM (SELECT *, row_number() OVER (ORDER BY line_number) FROM pg_hba_file_rules) h GROUP BY 2"
+            FROM (SELECT *, row_number() OVER (ORDER BY line_number) FROM pg_hba_file_rules) h GROUP BY 2
+        UNION ALL SELECT 'library', f.path,
+                coalesce(encode(sha256(pg_read_binary_file(f.path, 0, (pg_stat_file(f.path, true)).size, true)), 'hex'), 'not found')
+            FROM (SELECT DISTINCT CASE WHEN l ~ '^/' THEN l ELSE format('%s/%s', c.setting, regexp_replace(l, '^\\$libdir/', '')) END
+                    || CASE WHEN l ~ '\\.so$' THEN '' ELSE '.so' END AS path
+                FROM pg_config c, regexp_split_to_table(btrim(current_setting('shared_preload_libraries')), '[\"\\s]*,[\"\\s]*') l
+                WHERE c.name = 'PKGLIBDIR' AND l <> '') f"
     };
 }
 

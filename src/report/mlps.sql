@@ -174,11 +174,16 @@ FROM steward._audit_status(), steward.retention_policy,
 -- zh: 审计进程防未经授权的中断
 -- en: auditing cannot be interrupted
 -- high risk
-SELECT CASE WHEN active AND mode = 'enforce' AND sequencer_alive THEN 'conforms' WHEN mode <> 'off' AND sequencer_alive THEN 'partly' ELSE 'fails' END,
-    format('Policy active: %s, mode: %s, sequencer runs: %s. Then DROP EXTENSION, settings, triggers and the sequencer''s end are refused without an approved operation, and recorded. The server''s own OS user cannot be stopped from inside.',
-        active, mode, sequencer_alive)
+SELECT CASE WHEN mode = 'off' OR NOT sequencer_alive THEN 'fails' WHEN NOT active OR mode <> 'enforce' OR gaps > 0 OR beat = interval '0' THEN 'partly' ELSE 'conforms' END,
+    format('Policy active: %s, mode: %s, sequencer runs: %s. Then DROP EXTENSION, settings, triggers and the sequencer''s end are refused without an approved operation, and recorded. Of the newest %s records, stretches of idle time without a HEARTBEAT (every %s), in which it did not run: %s. The server''s own OS user cannot be stopped from inside.',
+        active, mode, sequencer_alive, records, beat, gaps)
 FROM (SELECT EXISTS (SELECT FROM steward.activation) AS active, current_setting('steward.mode') AS mode,
-    (SELECT sequencer_alive FROM steward._audit_status()) AS sequencer_alive) f;
+        (SELECT sequencer_alive FROM steward._audit_status()) AS sequencer_alive,
+        current_setting('steward.heartbeat_interval')::interval AS beat) f,
+    (SELECT count(*) AS records, count(*) FILTER (WHERE operation_type NOT IN ('SERVER START', 'CRASH BOUNDARY', 'INCARNATION')
+            AND quiet > 2 * current_setting('steward.heartbeat_interval')::interval + interval '10 seconds') AS gaps
+        FROM (SELECT operation_type, operation_time - max(operation_time) OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS quiet
+            FROM (SELECT id, operation_type, operation_time FROM steward.audit_log ORDER BY id DESC LIMIT 10000) newest) l) g;
 
 -- code: L3-CES1-17
 -- clause: 8.1.4.4 a
@@ -253,9 +258,9 @@ FROM (SELECT (SELECT count(*) FROM steward.alert_rule WHERE enabled) AS rules,
 -- clause: 8.1.4.6
 -- zh: 可信验证
 -- en: trusted verification
-SELECT CASE WHEN kept = 0 THEN 'fails' ELSE 'partly' END,
-    format('Settings and lines of pg_hba.conf that were accepted (steward.accept_configuration): %s; the daily check tells of every other. Programs and libraries are not measured from a root of trust.', kept)
-FROM (SELECT count(*) AS kept FROM steward._configuration) f;
+SELECT CASE WHEN libraries = 0 THEN 'fails' ELSE 'partly' END,
+    format('Files of preloaded libraries whose digest was accepted (steward.accept_configuration): %s; settings and lines of pg_hba.conf: %s; the daily check tells of every other. None of them is measured from a root of trust before it runs.', libraries, kept - libraries)
+FROM (SELECT count(*) AS kept, count(*) FILTER (WHERE kind = 'library') AS libraries FROM steward._configuration) f;
 
 -- code: L3-CES1-25
 -- clause: 8.1.4.7 a
