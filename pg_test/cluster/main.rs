@@ -30,6 +30,7 @@ mod bulk;
 mod chain;
 mod check;
 mod checklist;
+mod clock;
 mod cluster;
 mod condition;
 mod connections;
@@ -64,6 +65,7 @@ mod masking_view;
 mod matrix;
 mod metrics;
 mod mode;
+mod month;
 mod mutation;
 mod never_alone;
 mod operation;
@@ -171,6 +173,7 @@ fn main() {
         matrix::tests(),
         metrics::tests(),
         mode::tests(),
+        month::tests(),
         mutation::tests(),
         never_alone::tests(),
         operation::tests(),
