@@ -15,6 +15,7 @@ tests! {
     a_failure_is_kept_and_its_work_is_not,
     the_second_of_two_says_so_and_ends,
     a_job_without_success_becomes_overdue,
+    the_approval_of_the_jobs_stands_for_a_time,
     pg_cron_is_set_up_once_and_in_plain_sql_alike,
     pg_cron_runs_the_whole_night_in_both_of_its_modes,
 }
@@ -218,6 +219,45 @@ fn a_job_without_success_becomes_overdue() {
         "run by login job_night, which is not",
         "",
     );
+}
+
+/// As that of a standing operation: it is told before it ends, ends by itself, and is renewed by the same approvals.
+fn the_approval_of_the_jobs_stands_for_a_time() {
+    let school = School::inactive();
+    set_up(&school, NIGHT);
+    let mut superuser = school.superuser();
+    for until in ["now() - interval '1 s'", "now() + interval '3 years'", "'infinity'", "'-infinity'"] {
+        let call = format!("SELECT steward.set_job_login('job_night', {until})");
+        expect_error(superuser.batch_execute(&call), BAD, "stands for a time", "");
+    }
+    set_up(&school, "SELECT steward.set_job_login('job_night')");
+    let year =
+        "SELECT until BETWEEN now() + interval '364 days' AND now() + interval '366 days' FROM steward.job_login";
+    assert!(school.ask::<bool>(year));
+    let mut night = school.session("job_night");
+    assert!(run(&mut night, "purge_images").expect("appointed"));
+    let reminder =
+        "SELECT string_agg(concat_ws(' ', subject, stage), ', ') FROM steward.reminder WHERE kind = 'job_login'";
+    assert_eq!(school.ask::<Option<String>>(reminder), None);
+    set_up(&school, "SELECT steward.set_job_login('job_night', now() + interval '5 days')");
+    assert_eq!(school.ask::<Option<String>>(reminder).as_deref(), Some("job_night 7 days"));
+    // Not active yet, the policy lets its owner do that.
+    set_up(&school, "UPDATE steward.job_login SET until = clock_timestamp()");
+    expect_error(superuser.batch_execute("SELECT steward.activate()"), NOT_NOW, "by login job_night until 20", "");
+    set_up(
+        &school,
+        "UPDATE steward.job_login SET until = clock_timestamp() + interval '4 s'; SELECT steward.activate()",
+    );
+    assert!(run(&mut night, "purge_images").expect("while it stands"));
+    sleep(Duration::from_millis(4100));
+    for job in ["purge_images", "verify_new"] {
+        expect_error(run(&mut night, job), REFUSED, "", "");
+    }
+    assert_eq!(school.ask::<Option<String>>(reminder).as_deref(), Some("job_night overdue"));
+    expect_refused(superuser.batch_execute("SELECT steward.set_job_login('job_night')"));
+    expect_refused(superuser.batch_execute("UPDATE steward.job_login SET until = '2999-01-01'"));
+    school.operate("postgres", "SELECT steward.set_job_login('job_night')");
+    assert!(run(&mut night, "purge_images").expect("renewed"));
 }
 
 /// With pg_cron preloaded, its tables meant for this database.
