@@ -29,10 +29,11 @@ tests! {
     each_installed_rule_fires_where_it_should_and_nowhere_else,
 }
 
-/// Thursday 2026-10-08, half past nine in the evening in China; when the night of Friday has begun; Saturday morning.
-const EVENING: i64 = 1_791_466_200;
-const NIGHT: i64 = EVENING + 24 * 3600 + 35 * 60;
-const MORNING: i64 = EVENING + 35 * 3600 + 30 * 60;
+/// Thursday 2026-10-08, ten past nine in the evening in China; when the night of Friday has begun, less than 25 hours
+/// later; Saturday morning. Between the first two there is time enough for a busy machine.
+const EVENING: i64 = 1_791_465_000;
+const NIGHT: i64 = EVENING + 24 * 3600 + 52 * 60;
+const MORNING: i64 = EVENING + 35 * 3600 + 50 * 60;
 
 /// Teachers, each with one thing to do.
 const PERSONS: [&str; 19] = [
