@@ -47,7 +47,8 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     -- What lasts too long; see steward.alert_condition.
     ('replication_lag', 'important', '{server}', '{REPLICATION LAG}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('standby_missing', 'major', '{server}', '{STANDBY MISSING}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
-    ('archive_late', 'important', '{server}', '{ARCHIVE FAILING,ARCHIVE LATE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('archive_late', 'important', '{server}', '{ARCHIVE FAILING,ARCHIVE LATE,ARCHIVE AGE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('backup_late', 'important', '{server}', '{BACKUP OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('missed_check', 'important', '{server}', '{CHECK OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('missed_verification', 'important', '{server}', '{VERIFICATION OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('injection_pattern', 'important', '{server}', '{INJECTION PATTERN}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
@@ -74,7 +75,7 @@ COMMENT ON TABLE steward.alert_condition IS 'What of the server itself is record
 INSERT INTO steward.alert_condition (name, longer_than) VALUES
     ('REPLICATION LAG', '5 seconds'), ('STANDBY MISSING', '5 seconds'), ('ARCHIVE FAILING', '1 minute'), ('ARCHIVE LATE', '15 minutes'),
     ('CHECK OVERDUE', '25 hours'), ('VERIFICATION OVERDUE', '25 hours'), ('SEQUENCER LAG', '30 seconds'),
-    ('JOB OVERDUE', '1 second');
+    ('JOB OVERDUE', '1 second'), ('BACKUP OVERDUE', '26 hours'), ('ARCHIVE AGE', '1 hour');
 
 -- Questions of auditors; see steward.alert_query.
 CREATE TABLE steward._alert_query (

@@ -1,4 +1,4 @@
--- One reminder for everything that has a term: records, accounts, grants, passwords, incidents, recertifications, archiving.
+-- One reminder for everything that has a term: records, accounts, grants, passwords, incidents, recertifications, the login of the jobs, archiving.
 
 -- stage: how near the end is; overdue: it is over; missing: there never was one.
 CREATE VIEW steward._reminder AS
@@ -27,6 +27,7 @@ CREATE VIEW steward._reminder AS
             FROM steward._recertification c JOIN steward._recertification_item i ON i.campaign = c.id
             JOIN steward._recertified_right h ON (h.person, h.grantee, h.kind, h.subject) = (i.person, i.grantee, i.kind, i.subject)
             WHERE i.keep IS NOT TRUE
+        UNION ALL SELECT 'job_login', role::text, until, '{90,30,7}' FROM steward.job_login
         UNION ALL SELECT 'archiving', 'wal', last_failed_time, '{}' FROM pg_catalog.pg_stat_archiver
             WHERE last_failed_time > coalesce(last_archived_time, '-infinity'))
     SELECT kind, subject, due_at, CASE WHEN due_at IS NULL THEN 'missing' WHEN due_at <= clock_timestamp() THEN 'overdue'
@@ -42,7 +43,7 @@ CREATE VIEW steward.reminder WITH (security_barrier) AS
         CASE WHEN isfinite(due_at) THEN ceil(extract(epoch FROM due_at - clock_timestamp()) / 86400)::int END AS days_left
     FROM steward._reminder
     WHERE (SELECT steward._may_see_records()) OR subject = (SELECT steward.current_person());
-COMMENT ON VIEW steward.reminder IS 'Everything whose term ends soon, is over or was never met: records (steward.record_kind) and those that nobody has confirmed for 7 days, accounts, passwords, grants with a term, incidents that nobody has in hand, rights that nobody has recertified or that still stand although they should go, archiving that fails. stage: 90, 30 or 7 days, overdue, missing. Persons see what bears their name, superusers and persons with the capability audit, approve or configure everything.';
+COMMENT ON VIEW steward.reminder IS 'Everything whose term ends soon, is over or was never met: records (steward.record_kind) and those that nobody has confirmed for 7 days, accounts, passwords, grants with a term, the login of the jobs, incidents that nobody has in hand, rights that nobody has recertified or that still stand although they should go, archiving that fails. stage: 90, 30 or 7 days, overdue, missing. Persons see what bears their name, superusers and persons with the capability audit, approve or configure everything.';
 
 CREATE TABLE steward._reminded (
     kind    text NOT NULL,

@@ -78,7 +78,7 @@ extension_sql_file!("../sql/record.sql", name = "record", requires = ["incident"
 extension_sql_file!("../sql/record_kinds.sql", name = "record_kinds", requires = ["record"]);
 extension_sql_file!("../sql/recertification.sql", name = "recertification", requires = ["record_kinds"]);
 extension_sql_file!("../sql/backup.sql", name = "backup", requires = ["recertification"]);
-extension_sql_file!("../sql/reminder.sql", name = "reminder", requires = ["backup"]);
+extension_sql_file!("../sql/reminder.sql", name = "reminder", requires = ["backup", "job"]);
 extension_sql_file!("../sql/job.sql", name = "job", requires = ["erasure"]);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["job"]);
 extension_sql_file!("../sql/report.sql", name = "report", requires = ["metrics"]);

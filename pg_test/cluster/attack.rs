@@ -214,7 +214,7 @@ fn a11_a_backdated_record_shows_in_the_order_of_ids() {
 }
 
 /// What is done now waits in spool and journal: the sequencer stands still until the server is killed.
-fn crash_unchained(school: &mut School, work: impl FnOnce(&School)) {
+pub fn crash_unchained(school: &mut School, work: impl FnOnce(&School)) {
     school.flush_audit();
     let worker = sequencer(school);
     school.signal("STOP", worker);
@@ -237,12 +237,9 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-fn a12_an_edited_spool_file_leaves_a_record() {
-    let mut school = School::active();
-    crash_unchained(&mut school, |school| {
-        expect_bulk_refused(school.session("teacher_wang").batch_execute(FIFTY), "app.student");
-    });
-    let denied = |bytes: &[u8]| position(bytes, b"bulk_write");
+/// Flips a bit of the only record with this word that waits in a lane of the stopped server.
+pub fn edit_lane(school: &School, word: &str) {
+    let denied = |bytes: &[u8]| position(bytes, word.as_bytes());
     let lanes: Vec<_> =
         files(&school.file("data/pg_steward")).into_iter().filter(|file| file.extension().is_some()).collect();
     let mut edited = 0;
@@ -255,6 +252,14 @@ fn a12_an_edited_spool_file_leaves_a_record() {
         }
     }
     assert_eq!(edited, 1, "the denial waits in one lane");
+}
+
+fn a12_an_edited_spool_file_leaves_a_record() {
+    let mut school = School::active();
+    crash_unchained(&mut school, |school| {
+        expect_bulk_refused(school.session("teacher_wang").batch_execute(FIFTY), "app.student");
+    });
+    edit_lane(&school, "bulk_write");
     school.start();
     assert_eq!(school.records("rule = 'bulk_write'"), 0);
     assert_eq!(school.records("operation_type = 'TORN SPOOL' AND result = 'FAILURE'"), 1);

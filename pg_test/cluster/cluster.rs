@@ -9,13 +9,14 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, Config, NoTls};
 
+use crate::clock::Clock;
 use crate::small_disk::SmallDisk;
 
 /// How long a server may take to answer, to stop, or to leave its shared memory after a crash.
@@ -34,15 +35,27 @@ pub struct Cluster {
     dir: PathBuf,
     postmaster: Option<Child>,
     small_disk: Option<SmallDisk>,
+    /// The server's, if it is not the machine's; standbys have the same.
+    clock: Option<Arc<Clock>>,
 }
 
 impl Cluster {
     /// Makes a cluster with these lines in postgresql.conf and starts it.
     pub fn new(settings: &[&str]) -> Cluster {
+        Cluster::started(new_dir(), settings, None)
+    }
+
+    /// The same at another moment, in seconds since 1970.
+    pub fn at(moment: i64, settings: &[&str]) -> (Cluster, Arc<Clock>) {
         let dir = new_dir();
+        let clock = Arc::new(Clock::at(moment, &dir));
+        (Cluster::started(dir, settings, Some(clock.clone())), clock)
+    }
+
+    fn started(dir: PathBuf, settings: &[&str], clock: Option<Arc<Clock>>) -> Cluster {
         let copied = Command::new("cp").arg("-a").arg(template()).arg(dir.join("data")).status();
         assert!(copied.expect("cp").success(), "cannot copy the template cluster");
-        let mut cluster = Cluster { dir, postmaster: None, small_disk: None };
+        let mut cluster = Cluster { dir, postmaster: None, small_disk: None, clock };
         cluster.configure(&[
             "listen_addresses = ''",
             &format!("unix_socket_directories = '{}'", cluster.dir.display()),
@@ -79,6 +92,9 @@ impl Cluster {
         let mut command = server_program("postgres", &self.dir);
         command.arg("-D").arg(self.data());
         command.stdout(log.try_clone().expect("log")).stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.give_to(&mut command);
+        }
         let mut child = command.spawn().expect("postgres");
         loop {
             if child.try_wait().expect("postgres").is_some() {
@@ -173,7 +189,7 @@ impl Cluster {
         backup.args(["--checkpoint=fast", "--no-sync", "--username=postgres", "--port=5432", "--host"]).arg(&self.dir);
         backup.arg("--pgdata").arg(dir.join("data"));
         succeed(backup);
-        let copy = Cluster { dir, postmaster: None, small_disk: None };
+        let copy = Cluster { dir, postmaster: None, small_disk: None, clock: self.clock.clone() };
         copy.configure(&[&format!("unix_socket_directories = '{}'", copy.dir.display())]);
         copy.configure(settings);
         copy
@@ -184,7 +200,7 @@ impl Cluster {
     pub fn empty(settings: &[&str]) -> Cluster {
         let dir = new_dir();
         initdb(&dir);
-        let cluster = Cluster { dir, postmaster: None, small_disk: None };
+        let cluster = Cluster { dir, postmaster: None, small_disk: None, clock: None };
         cluster.configure(&[&format!("unix_socket_directories = '{}'", cluster.dir.display()), "fsync = off"]);
         cluster.configure(settings);
         cluster

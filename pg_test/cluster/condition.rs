@@ -9,6 +9,7 @@ use crate::school::School;
 tests! {
     what_lasts_too_long_is_told_once_and_so_is_its_end,
     a_standby_that_does_not_follow_is_told,
+    the_age_of_backups_and_of_the_archive_is_told,
     holidays_count_for_a_rule_that_says_so,
 }
 
@@ -40,7 +41,7 @@ fn what_lasts_too_long_is_told_once_and_so_is_its_end() {
     let mut officer = school.superuser();
     officer
         .batch_execute(
-            "SELECT steward.set_alert_condition(name, '1 second') FROM steward.alert_condition WHERE name LIKE 'ARCHIVE%';
+            "SELECT steward.set_alert_condition(name, '1 second') FROM steward.alert_condition WHERE name IN ('ARCHIVE FAILING', 'ARCHIVE LATE');
             SELECT steward.set_alert_condition('VERIFICATION OVERDUE', enabled => false);
             SELECT steward.set_job('revoke_lapsed', max_age => '1 second');
             SELECT pg_switch_wal()",
@@ -101,6 +102,67 @@ fn a_standby_that_does_not_follow_is_told() {
     assert_eq!(school.ask::<String>(alert), "replication_lag standby 1");
     standby.stop();
     wait(&school, &told("REPLICATION LAG", "SUCCESS"), 1);
+}
+
+/// What fills a segment waits in no line for the archive, and a backup that nobody made leaves no trace: only age tells.
+fn the_age_of_backups_and_of_the_archive_is_told() {
+    let mut school = School::with("enforce", &["archive_mode = on", "archive_command = 'true'"]);
+    let mut officer = school.superuser();
+    for off_site in [false, true] {
+        let backup = format!(
+            "SELECT steward.register_backup('full', 'B1', '/backup', {off_site}, 1000, repeat('5f', 32), '0/1000000',
+                pg_current_wal_lsn(), now() - interval '5 min', now())"
+        );
+        officer.execute(&backup, &[]).expect("backup");
+    }
+    // Not active yet, the policy lets its owner do that. The term is 26 hours, and each kind has its own backups.
+    let age =
+        "UPDATE steward._record SET done_at = done_at - interval '25 h', recorded_at = recorded_at - interval '25 h'";
+    officer.batch_execute(age).expect("a day ago");
+    officer
+        .batch_execute(
+            "SELECT steward.set_alert_condition('ARCHIVE AGE', '1 second');
+            SELECT pg_create_physical_replication_slot('gone', true)",
+        )
+        .expect("term");
+    wait(&school, &told("STANDBY MISSING", "FAILURE"), 1);
+    wait(&school, &told("ARCHIVE AGE", "FAILURE"), 1);
+    assert_eq!(school.ask::<i64>(&told("BACKUP OVERDUE", "FAILURE")), 0, "25 hours are none too many");
+    officer.batch_execute(&format!("{} WHERE kind = 'off_site_backup'", age.replace("25 h", "2 h"))).expect("older");
+    wait(&school, &told("BACKUP OVERDUE", "FAILURE"), 1);
+    let alerts =
+        "SELECT string_agg(concat_ws(' ', rule, level, times, split_part(subject, ' after', 1)), ', ' ORDER BY rule)
+        FROM steward.alert WHERE rule ~ 'archive|backup'";
+    school.flush_audit();
+    assert_eq!(
+        school.ask::<String>(alerts),
+        "archive_late important 1 archive, backup_late important 1 off_site_backup"
+    );
+    // A restart begins no new case, and ends none. Whoever stops a server archives what it wrote.
+    officer.batch_execute("SELECT steward.set_alert_condition('ARCHIVE AGE', '1 hour')").expect("term");
+    drop(officer);
+    school.restart();
+    wait(&school, &told("ARCHIVE AGE", "SUCCESS"), 1);
+    assert_eq!(school.ask::<i64>(&told("BACKUP OVERDUE", "FAILURE")), 1);
+    for lasting in ["BACKUP OVERDUE", "STANDBY MISSING"] {
+        assert_eq!(school.ask::<i64>(&told(lasting, "SUCCESS")), 0, "{lasting}");
+    }
+    let mut officer = school.superuser();
+    officer.batch_execute("UPDATE steward._record SET done_at = now(), recorded_at = now()").expect("a new one");
+    wait(&school, &told("BACKUP OVERDUE", "SUCCESS"), 1);
+    // Where nobody wants a copy elsewhere, nobody misses it.
+    officer
+        .batch_execute(&format!(
+            "{}; UPDATE steward.record_kind SET needed_subjects = '{{}}' WHERE name = 'off_site_backup'",
+            age.replace("25 h", "30 h")
+        ))
+        .expect("older");
+    wait(&school, &told("BACKUP OVERDUE", "FAILURE"), 2);
+    assert_eq!(
+        school.ask::<String>("SELECT string_agg(subject, ' ') FROM steward._condition WHERE name = 'BACKUP OVERDUE'"),
+        "backup"
+    );
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert WHERE rule = 'archive_late'"), 1, "an hour");
 }
 
 fn holidays_count_for_a_rule_that_says_so() {

@@ -15,8 +15,9 @@ tests! {
     a_failure_is_kept_and_its_work_is_not,
     the_second_of_two_says_so_and_ends,
     a_job_without_success_becomes_overdue,
+    the_approval_of_the_jobs_stands_for_a_time,
     pg_cron_is_set_up_once_and_in_plain_sql_alike,
-    pg_cron_runs_the_jobs_in_both_of_its_modes,
+    pg_cron_runs_the_whole_night_in_both_of_its_modes,
 }
 
 const REFUSED: &SqlState = &SqlState::INSUFFICIENT_PRIVILEGE;
@@ -220,6 +221,45 @@ fn a_job_without_success_becomes_overdue() {
     );
 }
 
+/// As that of a standing operation: it is told before it ends, ends by itself, and is renewed by the same approvals.
+fn the_approval_of_the_jobs_stands_for_a_time() {
+    let school = School::inactive();
+    set_up(&school, NIGHT);
+    let mut superuser = school.superuser();
+    for until in ["now() - interval '1 s'", "now() + interval '3 years'", "'infinity'", "'-infinity'"] {
+        let call = format!("SELECT steward.set_job_login('job_night', {until})");
+        expect_error(superuser.batch_execute(&call), BAD, "stands for a time", "");
+    }
+    set_up(&school, "SELECT steward.set_job_login('job_night')");
+    let year =
+        "SELECT until BETWEEN now() + interval '364 days' AND now() + interval '366 days' FROM steward.job_login";
+    assert!(school.ask::<bool>(year));
+    let mut night = school.session("job_night");
+    assert!(run(&mut night, "purge_images").expect("appointed"));
+    let reminder =
+        "SELECT string_agg(concat_ws(' ', subject, stage), ', ') FROM steward.reminder WHERE kind = 'job_login'";
+    assert_eq!(school.ask::<Option<String>>(reminder), None);
+    set_up(&school, "SELECT steward.set_job_login('job_night', now() + interval '5 days')");
+    assert_eq!(school.ask::<Option<String>>(reminder).as_deref(), Some("job_night 7 days"));
+    // Not active yet, the policy lets its owner do that.
+    set_up(&school, "UPDATE steward.job_login SET until = clock_timestamp()");
+    expect_error(superuser.batch_execute("SELECT steward.activate()"), NOT_NOW, "by login job_night until 20", "");
+    set_up(
+        &school,
+        "UPDATE steward.job_login SET until = clock_timestamp() + interval '4 s'; SELECT steward.activate()",
+    );
+    assert!(run(&mut night, "purge_images").expect("while it stands"));
+    sleep(Duration::from_millis(4100));
+    for job in ["purge_images", "verify_new"] {
+        expect_error(run(&mut night, job), REFUSED, "", "");
+    }
+    assert_eq!(school.ask::<Option<String>>(reminder).as_deref(), Some("job_night overdue"));
+    expect_refused(superuser.batch_execute("SELECT steward.set_job_login('job_night')"));
+    expect_refused(superuser.batch_execute("UPDATE steward.job_login SET until = '2999-01-01'"));
+    school.operate("postgres", "SELECT steward.set_job_login('job_night')");
+    assert!(run(&mut night, "purge_images").expect("renewed"));
+}
+
 /// With pg_cron preloaded, its tables meant for this database.
 fn with_pg_cron(workers: &str, database: &str) -> School {
     let school = School::with(
@@ -295,33 +335,54 @@ fn pg_cron_is_set_up_once_and_in_plain_sql_alike() {
     assert_eq!(school.ask::<String>("SELECT role::text FROM steward.job_login"), "job_night");
 }
 
-/// Both servers wait for the same minute.
-fn pg_cron_runs_the_jobs_in_both_of_its_modes() {
+/// What a night does, all at once and every minute; both servers wait for the same one. A job that is not in pg_cron any
+/// more does not run, which the server tells.
+fn pg_cron_runs_the_whole_night_in_both_of_its_modes() {
     let schools = ["on", "off"].map(|workers| {
         let mut school = with_pg_cron(workers, "school");
+        // pg_cron starts each job of the minute in a worker of its own.
+        school.configure(&["max_worker_processes = 24"]);
         school.restart();
-        set_up(&school, &format!("CREATE EXTENSION pg_cron; {NIGHT}; SELECT steward.activate()"));
-        for job in ["purge_images", "verify_new"] {
-            school.operate("postgres", &format!("SELECT steward.set_job('{job}', '* * * * *')"));
-        }
+        let every_minute = "SELECT steward.set_job(name, '* * * * *') FROM steward.job;
+            SELECT steward.set_job('verify_chain', max_age => '10 seconds')";
+        set_up(&school, &format!("CREATE EXTENSION pg_cron; {NIGHT}; {every_minute}; SELECT steward.activate()"));
         school.operate("postgres", "SELECT steward.schedule_jobs('job_night')");
+        let gone = "SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = 'steward: verify_chain'";
+        school.superuser().batch_execute(gone).expect("a superuser can do that");
         (workers, school)
     });
     let deadline = Instant::now() + Duration::from_secs(100);
     for (workers, school) in &schools {
-        let succeeded = "SELECT count(*) FROM steward.job_state WHERE last_success IS NOT NULL AND name IN ('purge_images', 'verify_new')";
-        while school.ask::<i64>(succeeded) < 2 {
-            assert!(Instant::now() < deadline, "pg_cron did not come ({workers})\n{}", school.log_tail());
+        let waiting = "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM steward.job_state WHERE last_success IS NULL";
+        while school.ask::<String>(waiting) != "verify_chain" {
+            let late = school.ask::<String>(waiting);
+            assert!(Instant::now() < deadline, "pg_cron did not come ({workers}) for {late}\n{}", school.log_tail());
             sleep(Duration::from_millis(500));
         }
-        let by_night = "operation_type IN ('BEGIN JOB', 'JOB') AND user_id = 'job_night' AND person = 'Night jobs' AND result = 'SUCCESS'";
-        assert!(school.records(by_night) >= 4, "{workers}");
+        let state = "SELECT string_agg(concat_ws(' ', name, last_end >= last_start, last_error), ', ' ORDER BY name)
+            FROM steward.job_state WHERE last_success IS NOT NULL";
+        assert_eq!(
+            school.ask::<String>(state),
+            "archive_audit t, check_records t, check_reviews t, daily_check t, purge_archive t, purge_images t, \
+             revoke_lapsed t, verify_new t",
+            "{workers}"
+        );
+        let steps = "operation_type IN ('BEGIN JOB', 'JOB')";
+        let by_night = format!("{steps} AND user_id = 'job_night' AND person = 'Night jobs' AND result = 'SUCCESS'");
+        assert!(school.records(&by_night) >= 16, "{workers}");
+        assert_eq!(school.records(&format!("{steps} AND NOT ({by_night})")), 0, "{workers}");
         let as_client = "operation_type = 'JOB' AND application_name = 'pg_cron'";
         assert_eq!(school.records(as_client) > 0, *workers == "off");
         assert!(
             school.ask::<bool>("SELECT last_verified_id > 0 FROM steward.audit_status"),
             "a verification counts ({workers})"
         );
+        // What did not run is told, and nothing else is.
+        let missed =
+            "SELECT string_agg(concat_ws(' ', level, subject), ', ') FROM steward.alert WHERE rule = 'missed_job'";
+        let missed = wait_for(school, "an alert of the missed run", || school.ask::<Option<String>>(missed));
+        assert_eq!(missed, "important verify_chain", "{workers}");
+        assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert WHERE rule = 'failed_job'"), 0, "{workers}");
         // The way that pg_cron goes is open to nobody for anything else.
         let mut night = school.session("job_night");
         for statement in ["SELECT steward.purge_images()", "DELETE FROM app.student"] {

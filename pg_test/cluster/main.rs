@@ -30,6 +30,7 @@ mod bulk;
 mod chain;
 mod check;
 mod checklist;
+mod clock;
 mod cluster;
 mod condition;
 mod connections;
@@ -65,6 +66,7 @@ mod matrix;
 mod metrics;
 mod mlps;
 mod mode;
+mod month;
 mod mutation;
 mod never_alone;
 mod operation;
@@ -174,6 +176,7 @@ fn main() {
         metrics::tests(),
         mlps::tests(),
         mode::tests(),
+        month::tests(),
         mutation::tests(),
         never_alone::tests(),
         operation::tests(),

@@ -1,6 +1,6 @@
 //! What exporters read: who may, what it says, what it costs, and the files of docs/monitoring that others build on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -195,6 +195,13 @@ fn every_query_and_panel_of_the_files_finds_its_metric() {
     let keys = between(SQL_EXPORTER, "key_labels: [", "]")[0].split(", ").chain(["value"]).collect::<HashSet<_>>();
     assert_eq!(keys, columns);
     let names: HashSet<String> = rows.iter().map(|row| row.get("name")).collect();
+    let used = shown_on_panels(&names, &columns);
+    let unused: Vec<&String> = names.difference(&used).filter(|name| !OTHERS.contains(&name.as_str())).collect();
+    assert!(unused.is_empty(), "on no panel: {unused:?}");
+}
+
+/// The metrics that the dashboard's panels name, each of which must be there, as must be the labels.
+fn shown_on_panels(names: &HashSet<String>, labels: &HashSet<&str>) -> HashSet<String> {
     let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
     let targets: Vec<&serde_json::Value> = dashboard["panels"]
         .as_array()
@@ -212,11 +219,10 @@ fn every_query_and_panel_of_the_files_finds_its_metric() {
             used.insert(name.to_owned());
         }
         for label in between(target["legendFormat"].as_str().unwrap_or(""), "{{", "}}") {
-            assert!(columns.contains(label), "{label} is no label: {expression}");
+            assert!(labels.contains(label), "{label} is no label: {expression}");
         }
     }
-    let unused: Vec<&String> = names.difference(&used).filter(|name| !OTHERS.contains(&name.as_str())).collect();
-    assert!(unused.is_empty(), "on no panel: {unused:?}");
+    used
 }
 
 /// What no panel shows by itself.
@@ -266,4 +272,34 @@ fn a_real_exporter_shows_them() {
     assert!(has("name=\"sequencer_up\"", "1") && has("name=\"policy_enforced\"", "1"), "{shown}");
     assert!(has("job_name=\"daily_check\"", "NaN") && has("level=\"major\"", "0"), "{shown}");
     assert!(shown.lines().any(|line| line == "pg_exporter_last_scrape_error 0"), "{shown}");
+    // What the dashboard asks for is what a scrape returns, by the names that the exporter gives it.
+    let scraped: Vec<Series> = lines.iter().map(|line| series(line)).collect();
+    let names: HashSet<String> = scraped.iter().map(|one| one.labels["name"].clone()).collect();
+    let labels: HashSet<&str> = scraped.iter().flat_map(|one| one.labels.keys().map(String::as_str)).collect();
+    assert!(shown_on_panels(&names, &labels).len() > 20, "{names:?}");
+    // And each value is the view's, as far as it does not change from look to look.
+    for (name, expected) in
+        [("sequencer_up", 1.0), ("policy_enforced", 1.0), ("reviews_open", 0.0), ("policy_active", 1.0)]
+    {
+        let found: Vec<f64> = scraped.iter().filter(|one| one.labels["name"] == name).map(|one| one.value).collect();
+        assert_eq!(found, [expected], "{name}");
+    }
+    let last: f64 = school.ask("SELECT value FROM steward.metrics WHERE name = 'chain_last_id'");
+    let shown = scraped.iter().find(|one| one.labels["name"] == "chain_last_id").expect("chain_last_id").value;
+    assert!(shown > 0.0 && shown <= last, "{shown} {last}");
+}
+
+/// A line of the exposition format: `steward_value{name="x",level="major"} 1`.
+struct Series {
+    labels: HashMap<String, String>,
+    value: f64,
+}
+
+fn series(line: &str) -> Series {
+    let (labels, value) = line.strip_prefix("steward_value{").and_then(|rest| rest.split_once("} ")).expect("a series");
+    let label = |label: &str| {
+        let (name, value) = label.split_once('=').expect("a label");
+        (name.to_owned(), value.trim_matches('"').to_owned())
+    };
+    Series { labels: labels.split(',').map(label).collect(), value: value.parse().expect("a number") }
 }

@@ -33,7 +33,7 @@ macro_rules! microseconds {
 
 /// Each by its name: whom it is true of, since when (NULL: since it was seen) and what else there is to say. Parameters:
 /// times and ends of the WAL, standbys that are named, when the chain was verified, since when the sequencer is behind.
-const CONDITIONS: [(&str, &str); 8] = [
+const CONDITIONS: [(&str, &str); 10] = [
     (
         "REPLICATION LAG",
         "SELECT coalesce(nullif(r.application_name, ''), r.pid::text), min(w.at), json_build_object('replay_lsn', min(r.replay_lsn),
@@ -61,6 +61,28 @@ const CONDITIONS: [(&str, &str); 8] = [
             "SELECT 'archive', ", microseconds!("min(modification)"), ", json_build_object('segments', count(*))::text
             FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready' AND current_setting('archive_mode') <> 'off'
             HAVING count(*) > 0"
+        ),
+    ),
+    (
+        // What was written since the last archived segment, and would be lost with the disk: nothing waits in line for it
+        // while a segment fills. Less than a page is what an idle server writes by itself. When that began is told from
+        // when it was seen: the last archiving may be long before it.
+        "ARCHIVE AGE",
+        "SELECT 'archive after ' || coalesce(last_archived_wal, 'the start'), NULL::bigint,
+                json_build_object('last_archived', last_archived_time, 'bytes', file_offset)::text
+            FROM pg_stat_archiver, pg_walfile_name_offset(pg_current_wal_flush_lsn())
+            WHERE current_setting('archive_mode') <> 'off' AND file_offset > 8192",
+    ),
+    (
+        // Of the kinds that the register asks for: full backups at hand and off-site, unless it says otherwise.
+        "BACKUP OVERDUE",
+        concat!(
+            "SELECT name, ", microseconds!("at"), ", json_build_object('last', last)::text
+            FROM (SELECT k.name, last, coalesce(last, (SELECT activated_at FROM steward.activation)) AS at
+                FROM steward.record_kind k CROSS JOIN LATERAL (SELECT max(done_at) AS last FROM steward._record r
+                    WHERE r.kind = k.name AND r.subject = 'full' AND r.withdrawn_at IS NULL
+                        AND r.recorded_at - r.done_at <= interval '2 days') l
+                WHERE k.name IN ('backup', 'off_site_backup') AND 'full' = ANY (k.needed_subjects)) b WHERE at IS NOT NULL"
         ),
     ),
     (
@@ -144,6 +166,7 @@ impl Conditions {
     fn look(&mut self, now: i64) -> Result<Vec<Record>, String> {
         let (end, named, terms) = attempt(|client| Ok((end_of_wal(client)?, named(client)?, terms(client)?)))?;
         self.remember(now, end, &terms);
+        let known = attempt(known)?;
         let mut truth = Truth::new();
         let mut failed = Vec::new();
         for (name, query) in CONDITIONS {
@@ -156,12 +179,15 @@ impl Conditions {
         }
         self.seen.retain(|case, _| truth.contains_key(case));
         for (case, (since, _)) in &mut truth {
-            let seen = *self.seen.entry(case.clone()).or_insert(now);
+            // What was told before this process began has lasted its term, and goes on.
+            let lasting = || terms.get(&case.0).map_or(now, |term| now - term - 1);
+            let first = if known.contains(case) { lasting() } else { now };
+            let seen = *self.seen.entry(case.clone()).or_insert(first);
             *since = if *since == UNKNOWN { seen } else { *since };
         }
         truth.retain(|(name, _), (since, _)| terms.get(name).is_some_and(|term| now - *since > *term));
         let doubtful: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
-        let records = attempt(|client| told(client, &truth, &doubtful, now))?;
+        let records = attempt(|client| told(client, &truth, &known, &doubtful, now))?;
         if let Some((name, reason)) = failed.into_iter().next().filter(|_| !self.complained) {
             self.complained = true;
             warning!("pg_steward: it is not known whether there is {name}: {reason}");
@@ -227,13 +253,24 @@ fn terms(client: &mut SpiClient<'_>) -> Outcome<HashMap<String, i64>> {
     Ok(terms)
 }
 
-/// Records of what has begun and of what has ended since it was last told. What could not be asked stays as it was.
-fn told(client: &mut SpiClient<'_>, truth: &Truth, doubtful: &[&str], now: i64) -> Outcome<Vec<Record>> {
-    let mut records = Vec::new();
+/// What is on record and has not ended.
+fn known(client: &mut SpiClient<'_>) -> Outcome<Vec<Case>> {
     let mut known = Vec::new();
     for row in own::select(client, "SELECT name, subject FROM steward._condition", &[])? {
         known.push((row.get::<String>(1)?.unwrap_or_default(), row.get::<String>(2)?.unwrap_or_default()));
     }
+    Ok(known)
+}
+
+/// Records of what has begun and of what has ended since it was last told. What could not be asked stays as it was.
+fn told(
+    client: &mut SpiClient<'_>,
+    truth: &Truth,
+    known: &[Case],
+    doubtful: &[&str],
+    now: i64,
+) -> Outcome<Vec<Record>> {
+    let mut records = Vec::new();
     for (case, (since, details)) in truth.iter().filter(|(case, _)| !known.contains(case)) {
         let insert = "INSERT INTO steward._condition (name, subject) VALUES ($1, $2)";
         own::execute(client, insert, &[case.0.as_str().into(), case.1.as_str().into()])?;

@@ -15,7 +15,7 @@ fn schedule_jobs(login: Option<pg_sys::Oid>) -> i64 {
         require_privilege("schedule_jobs")?;
         require_pg_cron()?;
         let login = match login {
-            Some(login) => appoint(Some(login))?,
+            Some(login) => appoint(Some(login), None)?,
             None => own::run(|client| one_text(client, APPOINTED, &[]))?,
         };
         let login = login.ok_or_else(|| {

@@ -1,6 +1,10 @@
 //! The jobs of the daily work: `steward.run_job(name)` is what every scheduler calls. What a job does is fixed in `task`;
 //! `set` changes when it is due and which login runs it, `cron` hands the jobs to pg_cron.
 //!
+//! Jobs are no operations: what an approver reads of an operation is its script, and that of a job is in the library, where
+//! nobody changes it. What is approved is who runs them, as a standing operation for a time and with as many approvals as a
+//! privilege; a purge of one's own is a standing operation, which pg_cron executes by its number.
+//!
 //! A job must leave its trace whatever becomes of it: it runs in a subtransaction, and the transaction around it, which
 //! is nobody else's, keeps its state. Never here: text of a table that is executed.
 
@@ -61,7 +65,8 @@ fn run(name: Option<&str>, call: pg_sys::FunctionCallInfo) -> Outcome<bool> {
 }
 
 const ENABLED: &str = "SELECT EXISTS (SELECT FROM steward.job WHERE name = $1 AND enabled)";
-const APPOINTED: &str = "SELECT EXISTS (SELECT FROM steward.job_login WHERE role::oid = $1)";
+const APPOINTED: &str =
+    "SELECT EXISTS (SELECT FROM steward.job_login WHERE role::oid = $1 AND until > clock_timestamp())";
 
 /// What is asked before the job only reads: a transaction that has an id keeps no verification.
 fn holds(question: &str, subject: DatumWithOid<'static>) -> Outcome<bool> {
@@ -69,7 +74,7 @@ fn holds(question: &str, subject: DatumWithOid<'static>) -> Outcome<bool> {
 }
 
 /// Who may run it. What removes something is critical work, but for the login that `set_job_login` was approved for:
-/// that approval is the standing one, and the job does no more than the terms of retention say.
+/// that approval is the standing one, for as long as it stands, and the job does no more than the terms of retention say.
 fn admit(task: &Task) -> Outcome<()> {
     let person = session::person().filter(|person| person.usable());
     if person.as_ref().is_some_and(|person| person.post == "service") && holds(APPOINTED, session::login().into())? {

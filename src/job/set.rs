@@ -35,10 +35,10 @@ fn set_job(name: Option<&str>, schedule: Option<&str>, max_age: Option<Interval>
 }
 
 #[pg_extern(sql = false)]
-fn set_job_login(login: Option<pg_sys::Oid>) {
+fn set_job_login(login: Option<pg_sys::Oid>, until: Option<TimestampWithTimeZone>) {
     answer((|| {
         require_privilege("set_job_login")?;
-        let name = appoint(login)?;
+        let name = appoint(login, until)?;
         changed("set_job_login", name.as_deref().unwrap_or("nobody"))
     })())
 }
@@ -47,12 +47,15 @@ fn set_job_login(login: Option<pg_sys::Oid>) {
 pub fn misplaced(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
     let wrong = "SELECT format('The jobs are run by login %s, which is not of the post service.', j.role) FROM steward.job_login j
         WHERE NOT EXISTS (SELECT FROM steward.person_login l JOIN steward.person p ON p.name = l.person
-            JOIN pg_roles r ON r.oid = l.role::oid WHERE l.role = j.role AND p.post = 'service' AND NOT r.rolsuper)";
+            JOIN pg_roles r ON r.oid = l.role::oid WHERE l.role = j.role AND p.post = 'service' AND NOT r.rolsuper)
+        UNION ALL SELECT format('The jobs were to be run by login %s until %s.', role, until) FROM steward.job_login
+            WHERE until <= clock_timestamp()";
     texts(client, wrong, &[])
 }
 
-/// From now on the jobs may be run by this login, and by no other service. Returns its name.
-pub fn appoint(login: Option<pg_sys::Oid>) -> Outcome<Option<String>> {
+/// From now on the jobs may be run by this login, and by no other service, for a year if nothing else is said. Returns its
+/// name.
+pub fn appoint(login: Option<pg_sys::Oid>, until: Option<TimestampWithTimeZone>) -> Outcome<Option<String>> {
     let service = "SELECT r.rolname::text FROM pg_roles r JOIN steward.person_login l ON l.role::oid = r.oid
         JOIN steward.person p ON p.name = l.person
         WHERE r.oid = $1 AND r.rolcanlogin AND NOT r.rolsuper AND p.post = 'service' AND p.suspended_at IS NULL";
@@ -64,7 +67,13 @@ pub fn appoint(login: Option<pg_sys::Oid>) -> Outcome<Option<String>> {
                 .detail("It must be able to log in, be no superuser, and its person must not be suspended.")
                 .hint("SELECT steward.register_person('Night jobs', 'service', roles => '{job_night}');")
         })?;
-        own::execute(client, "INSERT INTO steward.job_login (role) VALUES ($1::oid::regrole)", &[login.into()])?;
+        let insert = "INSERT INTO steward.job_login (role, until)
+            SELECT $1::oid::regrole, t.until FROM coalesce($2, clock_timestamp() + interval '1 year') t (until)
+            WHERE t.until > clock_timestamp() AND t.until <= clock_timestamp() + interval '2 years' RETURNING 'yes'";
+        one_text(client, insert, &[login.into(), until.into()])?.ok_or_else(|| {
+            Fault::bad_argument("until must lie ahead, two years at most")
+                .detail("The approval of the jobs stands for a time, as that of a standing operation.")
+        })?;
         Ok(Some(name))
     })
 }
