@@ -115,10 +115,13 @@ COMMENT ON FUNCTION steward._matches(text, text) IS 'Whether a value matches a r
 CREATE FUNCTION steward._has_check_digit(value text, number text) RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', '_has_check_digit_wrapper';
 COMMENT ON FUNCTION steward._has_check_digit(text, text) IS 'Whether a value is an id_card or bank_card number with a right check digit. For the checks of kind checksum.';
+CREATE FUNCTION steward._take_key(place int, hash bigint) RETURNS boolean LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', '_take_key_wrapper';
+COMMENT ON FUNCTION steward._take_key(int, bigint) IS 'Hands the hash of a key to the check of kind unique that reads the table now, the place-th of its pass; never true. 55000 outside a check.';
 
 REVOKE ALL ON steward.integrity_check, steward._check_run, steward._check_result, steward._integrity_issue, steward._configuration,
     steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status FROM PUBLIC;
 GRANT SELECT ON steward.integrity_check, steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_checks, steward.set_check, steward.drop_check, steward.daily_check, steward.close_issue,
-    steward.accept_configuration, steward._matches, steward._has_check_digit FROM PUBLIC;
+    steward.accept_configuration, steward._matches, steward._has_check_digit, steward._take_key FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward._may_see_checks, steward.daily_check, steward.close_issue TO PUBLIC;

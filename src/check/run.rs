@@ -3,7 +3,7 @@
 
 use super::attempt::attempt;
 use super::question::{Check, Question, SAMPLE};
-use super::{_may_see_checks, server};
+use super::{_may_see_checks, pass, server};
 use crate::alert::answer::own_act;
 use crate::audit::lane::Durability;
 use crate::audit::{buffer, note::note};
@@ -126,13 +126,13 @@ fn wanted() -> Outcome<Vec<Limited>> {
     })
 }
 
-/// Those of single rows take one pass over their table together. If that fails, each is asked alone, so that only the one
-/// that fails counts as failed.
+/// Those that can take one pass over their table together. If that fails, each is asked alone, so that only the one that
+/// fails counts as failed.
 fn made(wanted: Vec<Limited>) -> Vec<Result> {
-    let (together, alone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(check, _)| check.kind.concerns_one_row());
+    let (together, alone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(check, _)| check.kind.shares_a_pass());
     let mut results = Vec::new();
     for of_one_table in together.chunk_by(|(one, _), (other, _)| one.relation == other.relation) {
-        match pass(of_one_table) {
+        match together_made(of_one_table) {
             Some(found) if of_one_table.len() > 1 => results.extend(found),
             _ => results.extend(of_one_table.iter().map(single)),
         }
@@ -141,33 +141,31 @@ fn made(wanted: Vec<Limited>) -> Vec<Result> {
     results
 }
 
-fn pass(checks: &[Limited]) -> Option<Vec<Result>> {
+fn together_made(checks: &[Limited]) -> Option<Vec<Result>> {
     if checks.len() < 2 {
         return None;
     }
     let began = Instant::now();
     let limit = checks.iter().fold(0, |sum: i32, (_, limit)| sum.saturating_add(*limit));
     let of_one_table: Vec<&Check> = checks.iter().map(|(check, _)| check).collect();
-    let counts = attempt(limit, || Question::of_many(&of_one_table)?.counts()).ok()?;
+    let counts = attempt(limit, || pass::make(&of_one_table)).ok()?;
     let seconds = began.elapsed().as_secs_f64();
-    let result = |((check, limit), count): (&Limited, i64)| {
-        let sample = attempt(*limit, || if count > 0 { Question::of(check)?.sample() } else { Ok(Vec::new()) });
-        Result {
-            check: check.name.clone(),
-            relation: Some(check.relation),
-            issues: sample.as_ref().map(|_| count).map_err(String::clone),
-            sample: sample.unwrap_or_default(),
-            seconds,
-        }
+    let found = |((check, limit), counted): (&Limited, &pass::Counted)| {
+        let mut result = result(&check.name, Some(check.relation), attempt(*limit, || counted.found(check)), began);
+        result.seconds = result.seconds.max(seconds);
+        result
     };
-    Some(checks.iter().zip(counts).map(result).collect())
+    Some(checks.iter().zip(&counts).map(found).collect())
 }
 
 fn single((check, limit): &Limited) -> Result {
     let began = Instant::now();
     let found = attempt(*limit, || {
+        if check.kind.shares_a_pass() {
+            return pass::alone(check);
+        }
         let question = Question::of(check)?;
-        let count = question.counts()?.first().copied().unwrap_or(0);
+        let count = question.count()?;
         Ok((count, if count > 0 { question.sample()? } else { Vec::new() }))
     });
     result(&check.name, Some(check.relation), found, began)
