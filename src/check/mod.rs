@@ -4,6 +4,7 @@
 pub mod attempt;
 mod keys;
 mod pass;
+mod progress;
 mod question;
 pub mod run;
 mod server;

@@ -99,9 +99,13 @@ impl Shape {
         let functions = self.columns.iter().map(|column| column.hash.as_deref()).collect::<Option<Vec<_>>>()?;
         let names = || self.columns.iter().map(|column| column.name.as_str());
         if functions.contains(&"") {
-            return Some(format!("pg_catalog.hash_record_extended(ROW({}), 0)", names().collect::<Vec<_>>().join(", ")));
+            return Some(format!(
+                "pg_catalog.hash_record_extended(ROW({}), 0)",
+                names().collect::<Vec<_>>().join(", ")
+            ));
         }
-        let of_all = names().zip(functions).fold("0".to_owned(), |seed, (name, function)| format!("{function}({name}, {seed})"));
+        let of_all =
+            names().zip(functions).fold("0".to_owned(), |seed, (name, function)| format!("{function}({name}, {seed})"));
         Some(of_all)
     }
 
