@@ -99,7 +99,7 @@ COMMENT ON FUNCTION steward.drop_check IS 'Removes an integrity check; what it f
 
 CREATE FUNCTION steward.daily_check() RETURNS TABLE (check_name text, issues bigint)
     LANGUAGE c AS 'MODULE_PATHNAME', 'daily_check_wrapper';
-COMMENT ON FUNCTION steward.daily_check() IS 'Makes every integrity check, those of steward.integrity_check and those of the policy itself, and returns how many issues each found; NULL for one that could not be made (a WARNING says why). Takes no lock that a writer waits for. What is found stands in steward.integrity_issues. For a daily job. 42501 except for superusers, persons with the capability audit, approve or configure, and the post service. 55000 while another run is under way.';
+COMMENT ON FUNCTION steward.daily_check() IS 'Makes every integrity check, those of steward.integrity_check and those of the policy itself, and returns how many issues each found; NULL for one that could not be made (a WARNING says why, and the check failed_check has a case). Each check has a time limit and a subtransaction of its own: one that fails takes nothing of the others along. Takes no lock that a writer waits for, and those on the tables it reads only while it reads them, except for conditions of kind expression. steward.check_progress shows how far it is. What is found stands in steward.integrity_issues. For a daily job. 42501 except for superusers, persons with the capability audit, approve or configure, and the post service. 55000 while another run is under way.';
 
 CREATE FUNCTION steward.close_issue(id bigint, result text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'close_issue_wrapper';
@@ -115,10 +115,25 @@ COMMENT ON FUNCTION steward._matches(text, text) IS 'Whether a value matches a r
 CREATE FUNCTION steward._has_check_digit(value text, number text) RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', '_has_check_digit_wrapper';
 COMMENT ON FUNCTION steward._has_check_digit(text, text) IS 'Whether a value is an id_card or bank_card number with a right check digit. For the checks of kind checksum.';
+CREATE FUNCTION steward._check_progress(OUT pid int, OUT relation oid, OUT check_name text, OUT done bigint, OUT total bigint)
+    RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_check_progress_wrapper';
+COMMENT ON FUNCTION steward._check_progress() IS 'The run of the checks that is under way. For steward.check_progress.';
+
+CREATE VIEW steward.check_progress AS
+    SELECT pid, check_name, relation::regclass AS relation, done, total, round(100.0 * done / nullif(total, 0), 1) AS percent
+    FROM steward._check_progress();
+COMMENT ON VIEW steward.check_progress IS 'Which check a run of steward.daily_check() is at, from any session. While it verifies the chain, steward.verify_progress shows it instead. Everybody may read it; empty where track_activities is off.';
+COMMENT ON COLUMN steward.check_progress.pid IS 'Process that makes the run: see pg_stat_activity for who and since when.';
+COMMENT ON COLUMN steward.check_progress.check_name IS 'The check, or those that share this pass over their table, as far as 64 bytes go.';
+COMMENT ON COLUMN steward.check_progress.done IS 'Checks made before.';
+
+CREATE FUNCTION steward._take_key(place int, hash bigint) RETURNS boolean LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', '_take_key_wrapper';
+COMMENT ON FUNCTION steward._take_key(int, bigint) IS 'Hands the hash of a key to the check of kind unique that reads the table now, the place-th of its pass; never true. 55000 outside a check.';
 
 REVOKE ALL ON steward.integrity_check, steward._check_run, steward._check_result, steward._integrity_issue, steward._configuration,
-    steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status FROM PUBLIC;
-GRANT SELECT ON steward.integrity_check, steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status TO PUBLIC;
+    steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress FROM PUBLIC;
+GRANT SELECT ON steward.integrity_check, steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_checks, steward.set_check, steward.drop_check, steward.daily_check, steward.close_issue,
-    steward.accept_configuration, steward._matches, steward._has_check_digit FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION steward._may_see_checks, steward.daily_check, steward.close_issue TO PUBLIC;
+    steward.accept_configuration, steward._matches, steward._has_check_digit, steward._take_key FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION steward._may_see_checks, steward._check_progress, steward.daily_check, steward.close_issue TO PUBLIC;

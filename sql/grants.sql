@@ -15,3 +15,6 @@ CREATE TRIGGER refuse_write INSTEAD OF INSERT OR UPDATE OR DELETE ON steward.aud
     FOR EACH ROW EXECUTE FUNCTION steward._refuse_write();
 CREATE TRIGGER refuse_write INSTEAD OF INSERT OR UPDATE OR DELETE ON steward.audit_logs
     FOR EACH ROW EXECUTE FUNCTION steward._refuse_write();
+
+-- The very last: what there is now is what was installed.
+INSERT INTO steward._own_object SELECT kind, identity, digest, current_setting('server_version_num')::int / 10000 FROM steward._own_objects();

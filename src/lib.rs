@@ -82,6 +82,7 @@ extension_sql_file!("../sql/reminder.sql", name = "reminder", requires = ["backu
 extension_sql_file!("../sql/job.sql", name = "job", requires = ["erasure"]);
 extension_sql_file!("../sql/metrics.sql", name = "metrics", requires = ["job"]);
 extension_sql_file!("../sql/report.sql", name = "report", requires = ["metrics"]);
+extension_sql_file!("../sql/own_object.sql", name = "own_object", requires = ["report"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Runs in the postmaster while preloading. Loaded later, by a function call in a server that did not preload it, the

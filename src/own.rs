@@ -110,6 +110,16 @@ pub fn attempt<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Result
 /// Runs `body` in a subtransaction, which an error undoes, that of a client that gives up included: whoever goes on after
 /// it says so.
 pub fn subtransaction<T>(body: impl FnOnce() -> Outcome<T>) -> Result<T, Undone> {
+    inside(body, true)
+}
+
+/// The same for a body that only reads: its subtransaction is undone in any case, so that the locks on what it read do not
+/// last until the end of the transaction.
+pub fn look<T>(body: impl FnOnce() -> Outcome<T>) -> Result<T, Undone> {
+    inside(body, false)
+}
+
+fn inside<T>(body: impl FnOnce() -> Outcome<T>, kept: bool) -> Result<T, Undone> {
     // Safe: the pattern of PL/pgSQL's exception blocks; context and owner are restored on both ways.
     unsafe {
         let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
@@ -119,8 +129,8 @@ pub fn subtransaction<T>(body: impl FnOnce() -> Outcome<T>) -> Result<T, Undone>
             .catch_others(|error| Err(Undone::of(&error)))
             .execute();
         match &result {
-            Ok(_) => pg_sys::ReleaseCurrentSubTransaction(),
-            Err(_) => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
+            Ok(_) if kept => pg_sys::ReleaseCurrentSubTransaction(),
+            _ => pg_sys::RollbackAndReleaseCurrentSubTransaction(),
         }
         pg_sys::CurrentMemoryContext = context;
         pg_sys::CurrentResourceOwner = owner;

@@ -30,6 +30,8 @@ const OPERATIONS: &str = "restore";
 /// Functions for auditors.
 const EXPORT: &str =
     "chain_origin export_chain separation_issues set_alert_rule drop_alert_rule set_alert_query drop_alert_query";
+/// What comes with a post, in the order in which the check own_privilege takes it.
+pub const GRANTED: [&str; 4] = [CONFIGURATION, TRAIL, EXPORT, OPERATIONS];
 
 #[pg_extern(sql = false)]
 fn register_person(

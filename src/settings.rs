@@ -77,6 +77,12 @@ fn choice<T: GucEnum>(setting: &GucSetting<T>) -> T {
     T::from_ordinal(unsafe { *setting.as_ptr() })
 }
 
+/// Bytes that a piece of maintenance may take before it writes to temporary files.
+pub fn maintenance_memory() -> usize {
+    // Safe: a number of this process's only thread, in kB, 1024 at least.
+    unsafe { pg_sys::maintenance_work_mem.max(0) as usize * 1024 }
+}
+
 /// The zone of operation numbers and of rules about hours; never the session's.
 pub fn time_zone() -> String {
     TIME_ZONE.get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "UTC".into())

@@ -6,6 +6,7 @@ use postgres::error::SqlState;
 
 use crate::expect::db_error;
 use crate::school::{School, ask};
+use crate::trail::tamper;
 
 tests! {
     every_kind_finds_its_rows_and_no_others,
@@ -29,6 +30,13 @@ tests! {
     the_policy_s_own_checks_find_what_is_wrong,
     another_configuration_is_noticed,
     two_runs_do_not_meet,
+    equal_keys_are_found_whatever_their_number_and_type,
+    patterns_say_the_same_of_every_value,
+    another_session_sees_how_far_a_run_is,
+    a_run_keeps_no_lock_and_counts_as_a_verification,
+    columns_that_look_as_if_they_needed_a_class_are_found,
+    ways_around_and_scopes_that_drift_are_found,
+    what_an_intruder_changed_in_our_own_objects_is_found,
 }
 
 const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
@@ -190,6 +198,11 @@ fn a_check_that_fails_fails_alone_and_is_no_good_one() {
     assert_eq!((found(&mut officer, "n"), found(&mut officer, "m"), found(&mut officer, "cast")), (-1, 0, -1));
     let failure: String = ask(&mut officer, "SELECT failure FROM steward.check_result WHERE check_name = 'n' LIMIT 1");
     assert!(failure.contains("no such column"), "{failure}");
+    // That is a finding, and its case is open until the check can be made.
+    assert_eq!(found(&mut officer, "failed_check"), 2);
+    let case = "SELECT array_to_string(sample, ';') FROM steward.integrity_issues WHERE check_name = 'failed_check' AND status = 'open'";
+    let sample: String = ask(&mut officer, case);
+    assert!(sample.contains("n: ") && sample.contains("no such column") && sample.contains("cast: "), "{sample}");
     assert!(school.records("operation_type = 'daily_check' AND result = 'FAILURE'") > 0);
     officer.batch_execute("DROP TABLE app.t").expect("drop");
     assert_eq!((found(&mut officer, "n"), found(&mut officer, "m")), (-1, -1));
@@ -308,6 +321,14 @@ fn samples_show_no_classed_value() {
         .expect("card");
     set(&mut officer, "'cards', 'app.card', 'checksum', '{id_card}', 'id_card'");
     assert_eq!(found(&mut officer, "cards"), 1);
+    // Nor does the message of a condition that breaks at one.
+    set(&mut officer, "'broken', 'app.card', 'expression', '{id_card}', '(id_card || ''x'')::numeric > 0'");
+    assert_eq!(found(&mut officer, "broken"), -1);
+    let told = "SELECT string_agg(failure, ' ') FROM steward.check_result WHERE check_name = 'broken'";
+    let failure: String = ask(&mut officer, told);
+    assert!(failure.contains("invalid input syntax") && !failure.contains("440524"), "{failure}");
+    let shown = "SELECT count(*) FROM steward.integrity_issues WHERE sample::text LIKE '%440524%'";
+    assert_eq!(ask::<i64>(&mut officer, shown), 0);
     let sample: Vec<String> =
         ask(&mut officer, "SELECT sample FROM steward.integrity_issues WHERE check_name = 'cards'");
     assert_eq!(sample, ["***,7"]);
@@ -511,4 +532,242 @@ fn no_code_of_a_type_runs_as_own_sql() {
         .expect("mood");
     let mood = officer.execute("SELECT steward.set_check('x', 'app.exam', 'format', '{mood}', '^g')", &[]);
     fails(mood, &SqlState::FEATURE_NOT_SUPPORTED, "somebody else's");
+}
+
+/// By the database's own word: how many rows are equal to another in these columns.
+fn equal_rows(session: &mut Client, columns: &str) -> i64 {
+    let present = columns.split(',').map(|column| format!("{column} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
+    ask(
+        session,
+        &format!(
+            "SELECT coalesce(sum(n), 0)::bigint FROM (SELECT count(*) n FROM app.many WHERE {present} GROUP BY {columns} HAVING count(*) > 1) d"
+        ),
+    )
+}
+
+/// More keys than the memory holds, and types whose equal values are not written alike.
+fn equal_keys_are_found_whatever_their_number_and_type() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE COLLATION app.caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+            CREATE DOMAIN app.code AS varchar(20);
+            CREATE TABLE app.many (id int PRIMARY KEY, key text, code app.code, folded text COLLATE app.caseless, amount numeric,
+                fixed char(8), day date, ratio float8, tags int[], bits bit(4), empty text);
+            INSERT INTO app.many SELECT n, 'k' || n, 'c' || n, CASE WHEN n % 2 = 0 THEN 'A' ELSE 'a' END || n / 2, n, n::text,
+                '2000-01-01'::date + n % 50, n, ARRAY[n], (n % 16)::bit(4), NULL FROM generate_series(1, 300000) n;
+            UPDATE app.many SET key = 'k7', code = 'c7', amount = 7.00, fixed = '7', tags = '{7}' WHERE id IN (150000, 299999);
+            UPDATE app.many SET key = 'k9' WHERE id = 200000;
+            UPDATE app.many SET ratio = '-0' WHERE id = 11; UPDATE app.many SET ratio = 0 WHERE id = 12;
+            UPDATE app.many SET key = NULL WHERE id BETWEEN 20 AND 30;
+            SET maintenance_work_mem = '1MB'",
+        )
+        .expect("many");
+    let columns = ["key", "code", "folded", "amount", "fixed", "ratio", "tags", "bits", "empty", "day,code", "day,key"];
+    for column in columns {
+        set(&mut officer, &format!("'u {column}', 'app.many', 'unique', '{{{column}}}'"));
+    }
+    assert_eq!(found(&mut officer, "u key"), 5);
+    for column in columns {
+        let wanted = equal_rows(&mut officer, column);
+        let told = format!("SELECT issues FROM steward.check_result WHERE check_name = 'u {column}'");
+        assert_eq!(ask::<i64>(&mut officer, &told), wanted, "{column}");
+    }
+    let sample = |session: &mut Client, check: &str| -> Vec<String> {
+        ask(session, &format!("SELECT sample FROM steward.integrity_issues WHERE check_name = '{check}'"))
+    };
+    assert_eq!(sample(&mut officer, "u key"), ["150000 = … = 7", "200000 = 9"]);
+    assert_eq!(sample(&mut officer, "u ratio"), ["11 = 12"]);
+    // Nobody else's statement is a pass.
+    let alone = officer.query("SELECT steward._take_key(0, 1)", &[]);
+    fails(alone, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "no check takes keys now");
+    fails(
+        school.session("security_han").query("SELECT steward._take_key(0, 1)", &[]),
+        &SqlState::INSUFFICIENT_PRIVILEGE,
+        "permission denied",
+    );
+}
+
+/// Whether a pattern fits into a table of states or not.
+fn patterns_say_the_same_of_every_value() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "CREATE TABLE app.word (id int PRIMARY KEY, word text);
+            INSERT INTO app.word VALUES (1, '13800000000'), (2, '１3800000000'), (3, '1380000000０'), (4, ''), (5, E'13800000000\n'),
+                (6, '张三'), (7, 'x 13800000000'), (8, NULL), (9, 'naïve'), (10, '23800000000')",
+        )
+        .expect("words");
+    for (name, pattern, wrong) in [
+        ("phone", "^1[3-9]\\d{9}$", "{2,4,5,6,7}"),
+        ("anywhere", "\\d{11}", "{4,6,9}"),
+        ("boundary", "^\\w+\\b$", "{4,5,7}"),
+        ("large", "^(?:\\w{1,8}\\s?){0,9}$", "{}"),
+        ("none", "^$", "{1,2,3,5,6}"),
+    ] {
+        set(&mut officer, &format!("'{name}', 'app.word', 'format', '{{word}}', $p${pattern}$p$"));
+        let found = found(&mut officer, name);
+        let sample = format!(
+            "SELECT coalesce((SELECT sample FROM steward.integrity_issues WHERE check_name = '{name}'), '{{}}')::text"
+        );
+        assert_eq!(ask::<String>(&mut officer, &sample), wrong, "{name}: {found}");
+    }
+}
+
+fn another_session_sees_how_far_a_run_is() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    set(&mut officer, "'ids', 'app.student', 'unique', '{id}'");
+    set(&mut officer, "'schläft', 'app.student', 'expression', '{id}', 'id > 1 OR pg_sleep(3) IS NOT NULL'");
+    let under_way = "SELECT count(*) FROM steward.check_progress";
+    assert_eq!(school.ask::<i64>(under_way), 0);
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| found(&mut school.superuser(), "schläft"));
+        while school.ask::<i64>("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        let seen = "SELECT check_name || ' ' || relation || ' ' || done FROM steward.check_progress WHERE percent < 50";
+        let seen: String = ask(&mut school.session("teacher_wang"), seen);
+        assert_eq!(seen, "schläft app.student 1");
+        assert_eq!(run.join().expect("run"), 0);
+    });
+    assert_eq!(school.ask::<i64>(under_way), 0);
+}
+
+fn a_run_keeps_no_lock_and_counts_as_a_verification() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    set(&mut officer, "'ids', 'app.student', 'unique', '{id}'");
+    school.flush_audit();
+    let verified = "SELECT coalesce(last_verified_id, 0) FROM steward.audit_status";
+    assert_eq!(school.ask::<i64>(verified), 0);
+    officer.batch_execute("BEGIN; SELECT * FROM steward.daily_check()").expect("run");
+    let held = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+        WHERE l.pid = pg_backend_pid() AND c.relnamespace = 'app'::regnamespace";
+    assert_eq!(ask::<i64>(&mut officer, held), 0, "whoever alters a table need not wait for the other checks");
+    officer.batch_execute("COMMIT").expect("commit");
+    let first: i64 = school.ask(verified);
+    assert!(first > 0, "a run verifies, and that is kept");
+    officer.batch_execute("UPDATE app.student SET note = 'more' WHERE id = 1").expect("work");
+    school.flush_audit();
+    assert_eq!(found(&mut officer, "audit_chain"), 0);
+    assert!(school.ask::<i64>(verified) > first);
+    // What a transaction may have changed in the chain itself is not vouched for: it may be taken back.
+    school.flush_audit();
+    let before: i64 = school.ask(verified);
+    let locked = "BEGIN; LOCK TABLE steward.chain IN ROW EXCLUSIVE MODE; SELECT * FROM steward.daily_check(); ROLLBACK";
+    if officer.batch_execute(locked).is_ok() {
+        assert_eq!(school.ask::<i64>(verified), before);
+    } else {
+        officer.batch_execute("ROLLBACK").expect("rollback");
+    }
+}
+
+fn columns_that_look_as_if_they_needed_a_class_are_found() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    let before = found(&mut officer, "unlabelled_column");
+    officer
+        .batch_execute(
+            "CREATE TABLE app.guest (id int PRIMARY KEY, citizen_id text, remark text);
+            INSERT INTO app.guest SELECT n, 'x', '1380000' || lpad(n::text, 4, '0') FROM generate_series(1, 20) n",
+        )
+        .expect("guest");
+    assert_eq!(found(&mut officer, "unlabelled_column"), before + 2);
+    let told = "SELECT string_agg(s, ' ') FROM steward.integrity_issues, unnest(sample) s
+        WHERE check_name = 'unlabelled_column' AND status = 'open' AND NOT s ~ '1380000'";
+    assert!(ask::<String>(&mut officer, told).contains("app.guest.remark") || before > 3);
+    // The post of the night's jobs may ask it too.
+    officer
+        .batch_execute(
+            "SECURITY LABEL FOR pg_steward ON COLUMN app.guest.citizen_id IS 'id_card';
+            SECURITY LABEL FOR pg_steward ON COLUMN app.guest.remark IS 'phone';
+            CREATE ROLE nightly LOGIN; SELECT steward.register_person('Nightly jobs', 'service', roles => '{nightly}')",
+        )
+        .expect("labels");
+    assert_eq!(found(&mut school.session("nightly"), "unlabelled_column"), before);
+}
+
+fn ways_around_and_scopes_that_drift_are_found() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    let before = found(&mut officer, "way_around");
+    officer.batch_execute("CREATE ROLE passer BYPASSRLS").expect("role");
+    assert_eq!(found(&mut officer, "way_around"), before + 1);
+    assert_eq!((found(&mut officer, "scope_drift"), found(&mut officer, "scope_issue")), (0, 0));
+    officer
+        .batch_execute("CREATE ROLE teacher; GRANT SELECT ON app.student TO teacher; GRANT teacher TO teacher_wang")
+        .and_then(|()| {
+            officer.batch_execute("SELECT steward.set_scope('teacher', 'app.student', 'school_id', 'school')")
+        })
+        .expect("set_scope");
+    assert_eq!(found(&mut officer, "scope_drift"), 0);
+    assert!(found(&mut officer, "scope_issue") > 0, "teachers without a school see nothing");
+    officer.batch_execute("ALTER POLICY steward_scope_1 ON app.student USING (true)").expect("alter");
+    assert!(found(&mut officer, "scope_drift") > 0);
+    let told: String = ask(
+        &mut officer,
+        "SELECT sample::text FROM steward.integrity_issues WHERE check_name = 'scope_drift' AND status = 'open'",
+    );
+    assert!(told.contains("app.student"), "{told}");
+}
+
+/// With the library taken out of postgresql.conf nothing stops a superuser.
+fn what_an_intruder_changed_in_our_own_objects_is_found() {
+    let mut school = School::inactive();
+    assert_eq!((found(&mut school.superuser(), "own_object"), found(&mut school.superuser(), "own_privilege")), (0, 0));
+    tamper(
+        &mut school,
+        "CREATE OR REPLACE FUNCTION steward._dense(expression text) RETURNS text LANGUAGE sql IMMUTABLE STRICT
+            SET search_path = pg_catalog, pg_temp AS $$ SELECT ''::text $$;
+        ALTER EXTENSION pg_steward DROP VIEW steward.check_status; DROP VIEW steward.check_status;
+        CREATE OR REPLACE VIEW steward.verify_progress AS SELECT NULL::int AS pid, 0::bigint AS done, 0::bigint AS total, 0::numeric AS percent;
+        CREATE TRIGGER quiet BEFORE INSERT ON steward._integrity_issue FOR EACH ROW WHEN (false) EXECUTE FUNCTION suppress_redundant_updates_trigger();
+        CREATE RULE nothing AS ON DELETE TO steward.person DO INSTEAD NOTHING;
+        ALTER TABLE steward._check_result DROP CONSTRAINT _check_result_check;
+        ALTER TABLE steward.rule OWNER TO clerk_zhao;
+        GRANT UPDATE ON steward.person TO teacher_wang;
+        GRANT SELECT (record) ON steward.chain TO clerk_zhao;
+        GRANT EXECUTE ON FUNCTION steward._take_key TO PUBLIC; GRANT EXECUTE ON FUNCTION steward.activate TO clerk_zhao;
+        REVOKE EXECUTE ON FUNCTION steward.daily_check FROM PUBLIC",
+    );
+    let mut officer = school.superuser();
+    assert!(found(&mut officer, "own_object") >= 7);
+    assert_eq!(found(&mut officer, "own_privilege"), 5);
+    let told = "SELECT sample FROM steward.integrity_issues WHERE check_name = 'own_privilege' AND status = 'open'";
+    assert_eq!(
+        ask::<Vec<String>>(&mut officer, told),
+        [
+            "EXECUTE on function steward._take_key(integer,bigint) was granted to PUBLIC",
+            "EXECUTE on function steward.activate() was granted to clerk_zhao",
+            "EXECUTE on function steward.daily_check() was revoked from PUBLIC",
+            "SELECT on table column steward.chain.record was granted to clerk_zhao",
+            "UPDATE on table steward.person was granted to teacher_wang",
+        ]
+    );
+    // A case shows five of them.
+    let all: Vec<String> = officer
+        .query(include_str!("../../src/check/own_object.sql"), &[])
+        .expect("own_object")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    for told in [
+        "function steward._dense(text) was changed",
+        "view steward.check_status is missing",
+        "view steward.verify_progress was changed",
+        "trigger quiet on steward._integrity_issue was added",
+        "rule nothing on steward.person was added",
+        "constraint _check_result_check on steward._check_result is missing",
+        "table steward.rule was changed",
+    ] {
+        assert!(all.iter().any(|line| line == told), "{told}: {all:#?}");
+    }
+    // The list of what was installed is of no use to who shortens it.
+    let before: i64 = found(&mut officer, "own_object");
+    drop(officer);
+    tamper(&mut school, "DELETE FROM steward._own_object WHERE identity LIKE '%_allowed%'");
+    assert!(found(&mut school.superuser(), "own_object") > before);
 }

@@ -36,6 +36,7 @@ mod reach;
 mod record;
 mod redact;
 mod register;
+mod repeats;
 mod report;
 mod role_form;
 mod rule;

@@ -39,13 +39,30 @@ fn lint(
 
 fn findings(sample: bool) -> Outcome<Vec<Texts<5>>> {
     require_insight("lint")?;
-    own::run(|client| {
-        let mut found = texts(client, include_str!("lint.sql"), &[])?;
-        if sample {
-            found.extend(look_alike_values(client)?);
-        }
-        Ok(found)
-    })
+    own::run(|client| every(client, sample))
+}
+
+fn every(client: &mut SpiClient<'_>, sample: bool) -> Outcome<Vec<Texts<5>>> {
+    let mut found = texts(client, include_str!("lint.sql"), &[])?;
+    if sample {
+        found.extend(look_alike_values(client)?);
+    }
+    Ok(found)
+}
+
+/// Kinds that are about columns which look as if they needed a class.
+const UNLABELLED: [&str; 4] = ["look_alike", "look_alike_values", "copy", "foreign_table"];
+
+/// For the daily check, whoever may call it: columns that look as if they needed a class, by name or by values, or all
+/// other ways around.
+pub fn ways_around(client: &mut SpiClient<'_>, unlabelled: bool) -> Outcome<Vec<String>> {
+    let of_columns = |kind: &Option<String>| UNLABELLED.contains(&kind.as_deref().unwrap_or_default());
+    let found = every(client, unlabelled)?.into_iter().filter(|[kind, ..]| of_columns(kind) == unlabelled);
+    let told = |[kind, object, role, why, _]: Texts<5>| {
+        let who = role.map(|role| format!(" ({role})")).unwrap_or_default();
+        format!("{} {}{who}: {}", kind.unwrap_or_default(), object.unwrap_or_default(), why.unwrap_or_default())
+    };
+    Ok(found.map(told).collect())
 }
 
 /// Table and column, quoted, of what has no class and may hold any: tables of users, types of the server alone, whose

@@ -8,6 +8,8 @@ mod permission;
 mod plan;
 mod report;
 
+pub use lint::ways_around;
+
 use crate::error::{Fault, Outcome};
 use crate::{cache, session};
 use pgrx::datum::DatumWithOid;

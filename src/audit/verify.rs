@@ -125,7 +125,7 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
         let task = Task { tables, ledger, first, last: to_id, start, anchor, from_oldest };
         let (verdict, head) = run(client, &task)?;
         if let (true, true, Some(head)) = (verdict.ok, from_oldest, head) {
-            verified::replace(client, &head, to_id.is_none(), anchor.filter(|_| verdict.anchored))?;
+            verified::replace(client, &task.tables, &head, to_id.is_none(), anchor.filter(|_| verdict.anchored))?;
         }
         Ok(verdict)
     })
@@ -149,7 +149,7 @@ pub fn verify_since_last() -> Outcome<Verdict> {
             return Ok(Verdict { kind, first_bad_id: Some(newest + 1), ..verdict });
         }
         if let (true, Some(head)) = (verdict.ok, head) {
-            verified::replace(client, &head, false, None)?;
+            verified::replace(client, &task.tables, &head, false, None)?;
         }
         let kind = if verdict.kind == Kind::Ok { Kind::NotAnchored } else { verdict.kind };
         Ok(Verdict { kind, anchored: false, ..verdict })

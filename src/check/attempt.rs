@@ -1,7 +1,7 @@
 //! One check must neither end the run nor hold it up: it has a subtransaction of its own and a time limit.
 
 use crate::error::Outcome;
-use crate::own;
+use crate::own::{self, Undone};
 use pgrx::pg_sys;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
@@ -34,9 +34,18 @@ unsafe extern "C-unwind" fn time_is_up() {
 /// Runs `body` in a subtransaction that an error undoes, for at most so many milliseconds. Err: the error's message. What
 /// the user cancels is cancelled.
 pub fn attempt<T>(milliseconds: i32, body: impl FnOnce() -> Outcome<T>) -> Result<T, String> {
+    timed(milliseconds, || own::subtransaction(body))
+}
+
+/// The same for own SQL that reads the tables of others: their locks end with it.
+pub fn look<T>(milliseconds: i32, body: impl FnOnce() -> Outcome<T>) -> Result<T, String> {
+    timed(milliseconds, || own::look(body))
+}
+
+fn timed<T>(milliseconds: i32, body: impl FnOnce() -> Result<T, Undone>) -> Result<T, String> {
     // Safe: inside a backend, which has timers.
     let timer = unsafe { Timer::start(milliseconds) };
-    let result = own::subtransaction(body);
+    let result = body();
     let timed_out = TIMED_OUT.load(SeqCst);
     drop(timer);
     result.map_err(|undone| {

@@ -2,9 +2,13 @@
 //! is `question`, a run is `run`, what the policy asks of the server and of itself is `server`.
 
 pub mod attempt;
+mod keys;
+mod pass;
+mod progress;
 mod question;
 pub mod run;
 mod server;
+mod shape;
 mod value;
 
 use crate::core::check::{Kind, Number, bounds};

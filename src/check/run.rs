@@ -1,13 +1,15 @@
 //! A run: every check once, each in a subtransaction of its own, then what was found. One check that fails or takes too
 //! long neither ends the run nor passes for a good one.
 
-use super::attempt::attempt;
+use super::attempt::{attempt, look};
+use super::progress::Progress;
 use super::question::{Check, Question, SAMPLE};
-use super::{_may_see_checks, server};
+use super::{_may_see_checks, pass, server};
 use crate::alert::answer::own_act;
 use crate::audit::lane::Durability;
 use crate::audit::{buffer, note::note};
 use crate::core::check::Kind;
+use crate::core::job::without_quoted;
 use crate::core::record::{Kind as RecordKind, Outcome as Ending, Record};
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{one_text, optional, required};
@@ -49,8 +51,15 @@ pub fn all() -> Outcome<(i64, usize, i64)> {
 fn make_all() -> Outcome<(i64, Vec<Result>)> {
     one_at_a_time()?;
     let began = now()?;
-    let mut results = made(wanted()?);
-    results.extend(server::names().map(own_result));
+    let wanted = wanted()?;
+    let mut progress = Progress::begin(wanted.len() + server::names().count());
+    let mut results = made(wanted, &mut progress);
+    for name in server::names() {
+        progress.next(name, None, 1);
+        results.push(own_result(name));
+    }
+    drop(progress);
+    results.push(failures(&results));
     let run = write_down(&began, &results)?;
     for result in &results {
         if let Err(failure) = &result.issues {
@@ -126,56 +135,62 @@ fn wanted() -> Outcome<Vec<Limited>> {
     })
 }
 
-/// Those of single rows take one pass over their table together. If that fails, each is asked alone, so that only the one
-/// that fails counts as failed.
-fn made(wanted: Vec<Limited>) -> Vec<Result> {
-    let (together, alone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(check, _)| check.kind.concerns_one_row());
+/// Those that can take one pass over their table together. If that fails, each is asked alone, so that only the one that
+/// fails counts as failed.
+fn made(wanted: Vec<Limited>, progress: &mut Progress) -> Vec<Result> {
+    let (together, alone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(check, _)| check.kind.shares_a_pass());
     let mut results = Vec::new();
     for of_one_table in together.chunk_by(|(one, _), (other, _)| one.relation == other.relation) {
-        match pass(of_one_table) {
+        let names: Vec<&str> = of_one_table.iter().map(|(check, _)| check.name.as_str()).collect();
+        progress.next(&names.join(", "), Some(of_one_table[0].0.relation), names.len());
+        match together_made(of_one_table) {
             Some(found) if of_one_table.len() > 1 => results.extend(found),
             _ => results.extend(of_one_table.iter().map(single)),
         }
     }
-    results.extend(alone.iter().map(single));
+    for limited in &alone {
+        progress.next(&limited.0.name, Some(limited.0.relation), 1);
+        results.push(single(limited));
+    }
     results
 }
 
-fn pass(checks: &[Limited]) -> Option<Vec<Result>> {
+fn together_made(checks: &[Limited]) -> Option<Vec<Result>> {
     if checks.len() < 2 {
         return None;
     }
     let began = Instant::now();
     let limit = checks.iter().fold(0, |sum: i32, (_, limit)| sum.saturating_add(*limit));
     let of_one_table: Vec<&Check> = checks.iter().map(|(check, _)| check).collect();
-    let counts = attempt(limit, || Question::of_many(&of_one_table)?.counts()).ok()?;
+    let counts = look(limit, || pass::make(&of_one_table)).ok()?;
     let seconds = began.elapsed().as_secs_f64();
-    let result = |((check, limit), count): (&Limited, i64)| {
-        let sample = attempt(*limit, || if count > 0 { Question::of(check)?.sample() } else { Ok(Vec::new()) });
-        Result {
-            check: check.name.clone(),
-            relation: Some(check.relation),
-            issues: sample.as_ref().map(|_| count).map_err(String::clone),
-            sample: sample.unwrap_or_default(),
-            seconds,
-        }
+    let found = |((check, limit), counted): (&Limited, &pass::Counted)| {
+        let mut result = result(&check.name, Some(check.relation), look(*limit, || counted.found(check)), began);
+        result.seconds = result.seconds.max(seconds);
+        result
     };
-    Some(checks.iter().zip(counts).map(result).collect())
+    Some(checks.iter().zip(&counts).map(found).collect())
 }
 
 fn single((check, limit): &Limited) -> Result {
     let began = Instant::now();
-    let found = attempt(*limit, || {
+    let asked = || {
         let question = Question::of(check)?;
-        let count = question.counts()?.first().copied().unwrap_or(0);
+        let count = question.count()?;
         Ok((count, if count > 0 { question.sample()? } else { Vec::new() }))
-    });
+    };
+    let found = match check.kind {
+        // What somebody's condition does is on record like any statement of theirs, and no look of the policy's.
+        Kind::Expression => attempt(*limit, asked),
+        kind if kind.shares_a_pass() => look(*limit, || pass::alone(check)),
+        _ => look(*limit, asked),
+    };
     result(&check.name, Some(check.relation), found, began)
 }
 
 fn own_result(name: &'static str) -> Result {
     let began = Instant::now();
-    let found = attempt(OWN_LIMIT, || {
+    let found = look(OWN_LIMIT, || {
         let mut issues = server::issues(name)?;
         let count = issues.len() as i64;
         issues.truncate(SAMPLE);
@@ -192,9 +207,20 @@ fn result(
 ) -> Result {
     let (issues, sample) = match found {
         Ok((count, sample)) => (Ok(count), sample),
-        Err(failure) => (Err(failure), Vec::new()),
+        // A message may quote a value of the table.
+        Err(failure) => (Err(without_quoted(&failure)), Vec::new()),
     };
     Result { check: check.to_owned(), relation, issues, sample, seconds: began.elapsed().as_secs_f64() }
+}
+
+/// A check that could not be made is a finding itself, with a case that stays open until all are made.
+fn failures(results: &[Result]) -> Result {
+    let failed =
+        results.iter().filter_map(|result| Some(format!("{}: {}", result.check, result.issues.as_ref().err()?)));
+    let mut sample: Vec<String> = failed.collect();
+    let count = sample.len() as i64;
+    sample.truncate(SAMPLE);
+    Result { check: server::FAILED.to_owned(), relation: None, issues: Ok(count), sample, seconds: 0.0 }
 }
 
 const RUN: &str = "INSERT INTO steward._check_run (began_at, ended_at, login)

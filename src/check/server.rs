@@ -1,11 +1,14 @@
 //! What the policy asks of the server and of itself every day, beside the checks that users set. Each is a query whose
 //! rows are issues, told by their first column. Nothing here may show a secret: settings are compared by digest.
 
+use crate::access::ways_around;
 use crate::error::{Outcome, answer};
 use crate::own;
-use crate::person::{one_text, texts};
+use crate::person::{self, one_text, texts};
 use crate::policy::{changed, require_privilege};
+use crate::scope::lint::{self, Finding};
 use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
 
 /// What is configured for the whole server: what sessions cannot set, the files' other lines, settings of roles and
 /// databases, who may come in how, in this order, and the libraries that the server was started with, by digest.
@@ -35,8 +38,11 @@ macro_rules! configuration {
     };
 }
 
+/// Where a check that could not be made is told.
+pub const FAILED: &str = "failed_check";
+
 /// Name and query of each; requirements 21, 43, 65, 71, 169, 178, 196.
-const CHECKS: [(&str, &str); 11] = [
+const CHECKS: [(&str, &str); 12] = [
     ("audit_chain", "SELECT concat_ws(' ', kind, first_bad_id) FROM steward.verify_new() WHERE NOT ok AND kind <> 'empty'"),
     ("separation_of_duties", "SELECT format('%s: %s and %s', person, one, other) FROM steward._separation_issue ORDER BY 1"),
     (
@@ -68,6 +74,7 @@ const CHECKS: [(&str, &str); 11] = [
             AND status IN ('executed', 'approved', 'failed', 'armed') ORDER BY review_due",
     ),
     ("register", include_str!("register.sql")),
+    ("own_object", include_str!("own_object.sql")),
     (
         "foreign_object",
         "SELECT format('%s %s', i.type, i.identity) FROM pg_class c,
@@ -93,17 +100,37 @@ const CHECKS: [(&str, &str); 11] = [
     ),
 ];
 
+/// Those that take more than a query.
+const LOOKS: [(&str, Look); 5] = [
+    ("own_privilege", |client| texts(client, include_str!("own_privilege.sql"), &person::GRANTED.map(Into::into))),
+    ("unlabelled_column", |client| ways_around(client, true)),
+    ("way_around", |client| ways_around(client, false)),
+    ("scope_drift", |client| scope_issues(client, true)),
+    ("scope_issue", |client| scope_issues(client, false)),
+];
+type Look = fn(&mut SpiClient<'_>) -> Outcome<Vec<String>>;
+
+/// Scopes that are not what was set (`drift`), or what is wrong with them as they are.
+fn scope_issues(client: &mut SpiClient<'_>, drift: bool) -> Outcome<Vec<String>> {
+    let drifted = |found: &Finding| matches!(found.issue, "not_in_force" | "column_gone" | "role_gone");
+    let found = lint::findings(client)?.into_iter().filter(|found| drifted(found) == drift);
+    Ok(found.map(|found| format!("{} {}: {}", found.issue, found.object, found.detail)).collect())
+}
+
 pub fn is_built_in(name: &str) -> bool {
-    CHECKS.iter().any(|(known, _)| *known == name)
+    name == FAILED || names().any(|known| known == name)
 }
 
 /// Names, in the order in which they are made.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|(name, _)| *name)
+    CHECKS.iter().map(|(name, _)| *name).chain(LOOKS.iter().map(|(name, _)| *name))
 }
 
 /// Every issue of one of them.
 pub fn issues(name: &str) -> Outcome<Vec<String>> {
+    if let Some((_, look)) = LOOKS.iter().find(|(known, _)| *known == name) {
+        return own::run(look);
+    }
     let query = CHECKS.iter().find(|(known, _)| *known == name).map_or("", |(_, query)| query);
     own::run(|client| texts(client, query, &[]))
 }

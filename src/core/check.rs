@@ -36,9 +36,14 @@ impl Kind {
         KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
 
-    /// Whether a row is right or wrong by itself, so that many such checks take one pass over their table.
-    pub fn concerns_one_row(self) -> bool {
+    /// Whether a row is right or wrong by itself.
+    fn concerns_one_row(self) -> bool {
         matches!(self, Kind::Format | Kind::Checksum | Kind::Range)
+    }
+
+    /// Whether many such checks take one pass over their table.
+    pub fn shares_a_pass(self) -> bool {
+        self.concerns_one_row() || self == Kind::Unique
     }
 
     /// Whether it is about a single column.

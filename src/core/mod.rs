@@ -28,6 +28,7 @@ pub mod reach;
 pub mod record;
 pub mod redact;
 pub mod register;
+pub mod repeats;
 pub mod report;
 pub mod role_form;
 pub mod rule;

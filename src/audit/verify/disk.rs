@@ -129,6 +129,28 @@ struct Row<'a> {
 }
 
 impl Table {
+    /// Whether this transaction may have changed the table, its rows or its shape: whatever does so takes such a lock, and
+    /// keeps it until the change cannot be taken back any more.
+    pub(super) fn may_be_changed_here(&self) -> bool {
+        let tag = pg_sys::LOCKTAG {
+            // Safe: the database of this session.
+            locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+            locktag_field2: self.oid.to_u32(),
+            locktag_field3: 0,
+            locktag_field4: 0,
+            locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+            locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+        };
+        let lock = pg_sys::RowExclusiveLock as i32;
+        // Safe: looks at this process's own locks.
+        unsafe {
+            #[cfg(any(feature = "pg15", feature = "pg16"))]
+            return pg_sys::LockOrStrongerHeldByMe(&tag, lock);
+            #[cfg(not(any(feature = "pg15", feature = "pg16")))]
+            return pg_sys::LockHeldByMe(&tag, lock, true);
+        }
+    }
+
     /// Hands each visible row to `each`; stops early, and returns true, when `each` returns false.
     fn visit(&self, mut each: impl FnMut(Row<'_>) -> bool) -> bool {
         let flags = pg_sys::ScanOptions::SO_TYPE_SEQSCAN

@@ -2,6 +2,7 @@
 //! without a gap from the oldest record on. It tells `verify_new` where to go on. It lies with the database, so it is
 //! compared with the chain but proves nothing: only a checkpoint kept elsewhere is an anchor.
 
+use super::disk::Table;
 use super::stored_hash;
 use crate::core::chain::Head;
 use crate::error::{Fault, Outcome};
@@ -40,9 +41,15 @@ pub(crate) fn kept() -> Option<(i64, Option<TimestampWithTimeZone>)> {
 /// Keeps `reached`, the end of a good verification (`to_end`: there is nothing after it). A record that was verified
 /// before and is not in the chain any more is not forgotten over that, unless an anchor from outside vouches for the
 /// chain as far as that, or the chain is another one.
-pub(super) fn replace(client: &mut SpiClient<'_>, reached: &Head, to_end: bool, anchor: Option<Head>) -> Outcome<()> {
-    // What this transaction itself has changed in the chain is not there if it rolls back. Safe: a getter.
-    if unsafe { pg_sys::GetTopTransactionIdIfAny() } != pg_sys::InvalidTransactionId {
+pub(super) fn replace(
+    client: &mut SpiClient<'_>,
+    tables: &[Table],
+    reached: &Head,
+    to_end: bool,
+    anchor: Option<Head>,
+) -> Outcome<()> {
+    // What this transaction itself has changed in the chain is not there if it rolls back.
+    if tables.iter().any(Table::may_be_changed_here) {
         return Ok(());
     }
     // An unreadable file is replaced: `verify_new` refuses it until then.
