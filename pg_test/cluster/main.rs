@@ -67,6 +67,7 @@ mod mode;
 mod mutation;
 mod never_alone;
 mod operation;
+mod operation_seal;
 mod order;
 mod other_database;
 mod parallel;
@@ -174,6 +175,7 @@ fn main() {
         mutation::tests(),
         never_alone::tests(),
         operation::tests(),
+        operation_seal::tests(),
         order::tests(),
         other_database::tests(),
         parallel::tests(),

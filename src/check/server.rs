@@ -30,7 +30,7 @@ macro_rules! configuration {
 }
 
 /// Name and query of each; requirements 21, 43, 65, 71, 169, 178, 196.
-const CHECKS: [(&str, &str); 11] = [
+const CHECKS: [(&str, &str); 12] = [
     ("audit_chain", "SELECT concat_ws(' ', kind, first_bad_id) FROM steward.verify_new() WHERE NOT ok AND kind <> 'empty'"),
     ("separation_of_duties", "SELECT format('%s: %s and %s', person, one, other) FROM steward._separation_issue ORDER BY 1"),
     (
@@ -61,6 +61,7 @@ const CHECKS: [(&str, &str); 11] = [
         "SELECT op_no FROM steward._operation WHERE review_due < clock_timestamp() AND runs_done > 0
             AND status IN ('executed', 'approved', 'failed', 'armed') ORDER BY review_due",
     ),
+    ("forged_operation", include_str!("operation.sql")),
     ("register", include_str!("register.sql")),
     (
         "foreign_object",

@@ -198,7 +198,8 @@ fn use_up(operation: &Operation, executor: &str) -> Outcome<()> {
             digest: Some(&operation.digest),
             details: Some(json!({ "status": status.name() })),
         }
-        .write(client)
+        .write(client)?;
+        operation.reseal(client, status, false)
     })
 }
 
@@ -249,6 +250,7 @@ pub fn write_down(armed: &Armed) -> Outcome<()> {
             details: Some(json!({ "rows": rows, "status": status.name() })),
         }
         .write(client)?;
+        operation.reseal(client, status, false)?;
         armed.images.as_ref().map(|run| image::seal(client, run)).transpose()
     };
     let sealed = if removed { None } else { own::run(leave)? };

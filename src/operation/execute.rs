@@ -141,6 +141,7 @@ pub fn check_rules(operation: &Operation, statements: &[Statement]) -> Outcome<(
 pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
+    operation.check_sealed("EXECUTE")?;
     // At the runs of a standing operation nobody sits who could type a code: who filed and who approved it did.
     if !operation.course.standing() {
         require_factor("EXECUTE", op_no, operation.tier, executor)?;
@@ -397,6 +398,7 @@ fn write_down(
             details: Some(operation.told(json!({ "rows": rows, "changed": changed, "status": status.name() }))),
         }
         .write(client)?;
+        operation.reseal(client, status, false)?;
         images.map(|run| image::seal(client, &run)).transpose()
     })
 }

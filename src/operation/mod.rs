@@ -26,6 +26,7 @@ pub mod requirement;
 pub mod review;
 pub mod review_queue;
 pub mod role_form;
+pub mod seal;
 mod signer;
 mod standing;
 mod window;
@@ -46,6 +47,7 @@ use crate::{factor, own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiTupleTable};
+use seal::Sealed;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -89,6 +91,8 @@ pub struct Operation {
     pub form: Option<String>,
     /// SHA-256 of the data of each COPY FROM STDIN, parted by commas; empty: there is none.
     pub data: String,
+    /// As it was when its row was locked.
+    sealed: Sealed,
 }
 
 const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE";
@@ -115,8 +119,9 @@ impl Operation {
                 return Err(unknown(op_no));
             }
             let course = course::read(client, op_no, false)?;
+            let sealed = seal::state(client, op_no)?;
             let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
-            Operation::read(op_no, course, own::query(client, READ, &arguments)?.first())
+            Operation::read(op_no, course, sealed, own::query(client, READ, &arguments)?.first())
         })
     }
 
@@ -129,11 +134,11 @@ impl Operation {
                 return Err(unknown(op_no));
             }
             let course = course::read(client, op_no, true)?;
-            Operation::read(op_no, course, found.first())
+            Operation::read(op_no, course, Sealed::Open, found.first())
         })
     }
 
-    fn read(op_no: &str, course: Course, row: SpiTupleTable<'_>) -> Outcome<Operation> {
+    fn read(op_no: &str, course: Course, sealed: Sealed, row: SpiTupleTable<'_>) -> Outcome<Operation> {
         let tier: String = value(&row, 3)?;
         let status: String = value(&row, 12)?;
         Ok(Operation {
@@ -148,6 +153,7 @@ impl Operation {
             runs_allowed: number(&row, 8)?,
             runs_done: number(&row, 9)?,
             course,
+            sealed,
             approvals_filed: number(&row, 10)?,
             witness_filed: value(&row, 11)?,
             status: Status::from_name(&status).ok_or_else(|| odd("status"))?,
@@ -266,6 +272,7 @@ impl Operation {
     /// Refuses a vote on another script than the stored one.
     pub fn check_digest(&self, step: &str, shown: &str) -> Outcome<()> {
         self.check_integrity(step)?;
+        self.check_sealed(step)?;
         let hint = format!("SELECT script, digest FROM steward.show('{}');", self.op_no);
         match compare(&self.digest, shown) {
             Shown::Same => Ok(()),
@@ -397,6 +404,12 @@ pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
 pub fn denied_for_now(step: &str, op_no: &str, message: String) -> Fault {
     let fault = Fault::wrong_state(message.clone());
     record_denial(step, op_no, &message, &fault);
+    fault
+}
+
+/// Any fault, recorded as a denial for what it says itself.
+fn denied_as(step: &str, op_no: &str, fault: Fault) -> Fault {
+    record_denial(step, op_no, fault.message(), &fault);
     fault
 }
 

@@ -4,7 +4,7 @@ use super::course::Wish;
 use super::environment::Environment;
 use super::requirement::{self, Requirement};
 use super::{
-    Entry, actor, arm, denied, dependency, form as paper, next_number, require_factor, review_queue, step_record,
+    Entry, actor, arm, denied, dependency, form as paper, next_number, require_factor, review_queue, seal, step_record,
     window,
 };
 use crate::activation::candidates;
@@ -356,6 +356,7 @@ impl Filed<'_> {
             let comment = Some("its tier demands no approval before it runs");
             Entry { event: "APPROVE", person: None, comment, details: None, ..filed }.write(client)?;
         }
+        seal::first(client, &op_no)?;
         Ok(op_no)
     }
 

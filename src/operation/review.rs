@@ -62,7 +62,8 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
                 digest: Some(&operation.digest),
                 details: Some(json!({ "verdict": verdict, "runs": operation.runs_done })),
             }
-            .write(client)
+            .write(client)?;
+            operation.reseal(client, status, false)
         })?;
         let mut details = json!({ "verdict": verdict, "comment": comment, "runs": operation.runs_done });
         if let Some(window) = window {
