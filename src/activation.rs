@@ -11,7 +11,7 @@ use crate::operation::{requirement, seal};
 use crate::person::{separation, texts};
 use crate::policy::checklist;
 use crate::register::kind;
-use crate::{audit::buffer, factor, job, own, policy, scope, session, shared, state_file};
+use crate::{audit::buffer, factor, job, login, own, policy, scope, session, settings, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -72,7 +72,8 @@ fn switch_on() -> Outcome<()> {
             return Err(incomplete("the policy cannot be activated yet", &lacks));
         }
         let row = "INSERT INTO steward.activation (activated_at, activated_by) VALUES (clock_timestamp(), $1) ON CONFLICT DO NOTHING";
-        own::execute(client, row, &[session::login_name().into()]).map(drop)
+        own::execute(client, row, &[session::login_name().into()])?;
+        login::policy::ensure(client)
     })?;
     finish("activate", true)?;
     if let Some(remark) = own::run(checklist::not_demanded)? {
