@@ -14,6 +14,7 @@ pub mod dependency;
 pub mod disarm;
 pub mod environment;
 pub mod execute;
+mod expected_rows;
 pub mod follow;
 pub mod form;
 mod frozen;
@@ -64,6 +65,8 @@ pub struct Operation {
     pub digest: Vec<u8>,
     pub tier: Tier,
     pub expected_rows: Option<i64>,
+    /// Fewer of them undo the run too.
+    pub exactly: bool,
     pub run_as: Option<pg_sys::Oid>,
     pub database: String,
     pub system_identifier: String,
@@ -108,7 +111,7 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
         ARRAY(SELECT (extract(epoch FROM e.at - of_time) * 1000000)::int8 FROM steward._operation_event e
             WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
         (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8, form,
-        coalesce(array_to_string(data_digests, ','), '')
+        coalesce(array_to_string(data_digests, ','), ''), exactly
     FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
 impl Operation {
@@ -147,6 +150,7 @@ impl Operation {
             digest: value(&row, 2)?,
             tier: Tier::from_name(&tier).ok_or_else(|| odd("tier"))?,
             expected_rows: row.get(4)?,
+            exactly: value(&row, 28)?,
             run_as: row.get(5)?,
             database: value(&row, 6)?,
             system_identifier: value(&row, 7)?,

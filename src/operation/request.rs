@@ -61,6 +61,7 @@ fn request(
     every: Option<Interval>,
     data_digests: Option<Vec<Option<String>>>,
     form: Option<pgrx::JsonB>,
+    exactly: Option<bool>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
@@ -78,7 +79,7 @@ fn request(
             runs,
             run_as,
             approvals: approvals.unwrap_or(0),
-            course: Wish::new(stepwise, every, runs)?,
+            course: Wish::new(stepwise, every, runs, exactly)?,
             form: form.map(|form| form.0),
         };
         check(&form)?;
