@@ -38,6 +38,8 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('permission_failures', 'important', '{}', '{PERMISSION FAILURES}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('out_of_scope', 'minor', '{}', '{OUT OF SCOPE}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('emergency_window', 'major', '{operation}', '{BREAK GLASS}', '{SUCCESS}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('rows_missing', 'minor', '{operation}', '{ROWS MISSING}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('login_policy_lost', 'major', '{}', '{LOGIN POLICY LOST,LOGIN WITHOUT POLICY}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('records_lost', 'major', '{server}', '{LOST}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('chain_changed', 'major', '{server}', '{HEAD MISMATCH}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),

@@ -12,12 +12,14 @@ SELECT pg_catalog.pg_extension_config_dump('steward.review_block', '');
 
 CREATE VIEW steward.review_queue WITH (security_barrier) AS
     SELECT o.op_no, o.applicant, o.tier, o.executed_at, o.review_due AS due,
-        coalesce(o.review_due < clock_timestamp(), false) AS overdue, clock_timestamp() - o.executed_at AS age
+        coalesce(o.review_due < clock_timestamp(), false) AS overdue, clock_timestamp() - o.executed_at AS age,
+        (SELECT sum((e.details ->> 'rows_missing')::bigint) FROM steward._operation_event e
+            WHERE e.op_no = o.op_no AND e.event = 'EXECUTE')::bigint AS rows_missing
     FROM steward.operation o
     WHERE (o.status = 'executed' OR o.status IN ('approved', 'failed', 'armed') AND o.runs_done > 0 AND o.review_due IS NOT NULL)
         AND (SELECT steward.has_capability('approve') OR steward.has_capability('audit')
             OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = SESSION_USER AND r.rolsuper));
-COMMENT ON VIEW steward.review_queue IS 'Operations that ran and wait for their review, for persons who approve or audit and for superusers; nobody else sees a row. due: the end of the term. age: since the last run. Everybody may read it.';
+COMMENT ON VIEW steward.review_queue IS 'Operations that ran and wait for their review, for persons who approve or audit and for superusers; nobody else sees a row. due: the end of the term. age: since the last run. rows_missing: so many rows fewer than expected_rows were touched; NULL: none. Everybody may read it.';
 GRANT SELECT ON steward.review_queue TO PUBLIC;
 
 CREATE FUNCTION steward.check_reviews() RETURNS bigint

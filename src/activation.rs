@@ -7,11 +7,11 @@ use crate::core::operation::{Candidate, missing};
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
-use crate::operation::requirement;
+use crate::operation::{requirement, seal};
 use crate::person::{separation, texts};
 use crate::policy::checklist;
 use crate::register::kind;
-use crate::{audit::buffer, factor, job, own, policy, scope, session, shared, state_file};
+use crate::{audit::buffer, factor, job, login, own, policy, scope, session, settings, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -72,10 +72,14 @@ fn switch_on() -> Outcome<()> {
             return Err(incomplete("the policy cannot be activated yet", &lacks));
         }
         let row = "INSERT INTO steward.activation (activated_at, activated_by) VALUES (clock_timestamp(), $1) ON CONFLICT DO NOTHING";
-        own::execute(client, row, &[session::login_name().into()]).map(drop)
+        own::execute(client, row, &[session::login_name().into()])?;
+        login::policy::ensure(client)
     })?;
     finish("activate", true)?;
     if let Some(remark) = own::run(checklist::not_demanded)? {
+        remark.notice();
+    }
+    if let Some(remark) = seal::not_sealed() {
         remark.notice();
     }
     Ok(())
@@ -150,10 +154,11 @@ fn lacking(client: &mut SpiClient<'_>, factors: bool) -> Outcome<Lacks> {
 }
 
 /// Where a tier demands a second factor, there must be a key, and everybody who takes part must have enrolled: whoever
-/// has not could be forestalled by a thief of the password alone.
+/// has not could be forestalled by a thief of the password alone. A key that is set must be fit for use in any case:
+/// operations are sealed with it.
 fn lacking_factors(policy: &Policy, everybody: &[Rc<Person>], lacks: &mut Lacks) {
     let needing: Vec<_> = everybody.iter().filter(|person| factor::needs_one(policy, person)).collect();
-    if needing.is_empty() {
+    if needing.is_empty() && settings::key_file().is_none() {
         return;
     }
     let registered = lacks.is_empty();
@@ -167,7 +172,8 @@ fn lacking_factors(policy: &Policy, everybody: &[Rc<Person>], lacks: &mut Lacks)
     }
     if let Err(fault) = factor::key::read() {
         let (detail, hint) = fault.advice();
-        lacks.sentences.push(format!("Second factors cannot be used: {detail}"));
+        let what = if needing.is_empty() { "Operations cannot be sealed" } else { "Second factors cannot be used" };
+        lacks.sentences.push(format!("{what}: {detail}"));
         lacks.hint = registered.then(|| hint.to_owned());
     }
 }

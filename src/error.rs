@@ -94,6 +94,9 @@ impl Fault {
         self.hint = Some(hint.into());
         self
     }
+    pub fn message(&self) -> &str {
+        &self.message
+    }
     /// Its DETAIL and its HINT, for another message.
     pub fn advice(&self) -> (&str, &str) {
         (self.detail.as_deref().unwrap_or(&self.message), self.hint.as_deref().unwrap_or_default())

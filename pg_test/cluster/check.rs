@@ -452,6 +452,7 @@ fn the_policy_s_own_checks_find_what_is_wrong() {
         "weak_password",
         "lapsed_right",
         "overdue_review",
+        "forged_operation",
         "foreign_object",
     ] {
         assert_eq!(found(&mut officer, check), 0, "{check}");

@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, sleep};
@@ -43,6 +45,8 @@ tests! {
     a_network_blocked_for_ever_stays_blocked,
     a_role_that_needs_tls_is_refused_without,
     the_policy_of_logins_is_there_before_the_sequencer_is,
+    without_the_policy_of_logins_nobody_but_the_servers_user_comes_in,
+    a_lost_policy_of_logins_is_written_again,
     no_login_waits_for_a_sequencer_that_stands_still,
     what_protects_logins_is_policy,
 }
@@ -632,11 +636,114 @@ fn the_policy_of_logins_is_there_before_the_sequencer_is() {
     gate.school.restart();
     let refused = gate.log_in("teacher_wang", "right").err().expect("refused");
     assert_eq!(refused.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION));
-    // What cannot be read demands nothing; it locks nobody out.
-    gate.school.data_file("pg_steward/logins", "{ torn");
-    drop(gate.log_in("teacher_wang", "right").expect("as pg_hba.conf says"));
-    fs::remove_file(gate.school.data().join("pg_steward/logins")).expect("file");
-    drop(gate.log_in("teacher_wang", "right").expect("as pg_hba.conf says"));
+    drop(gate.log_in("security_han", "right").expect("nobody demands anything of Han"));
+}
+
+fn policy_file(school: &School) -> PathBuf {
+    school.data().join("pg_steward/logins")
+}
+
+/// Everything that the file could have become.
+fn spoil(school: &School, how: &str) {
+    let file = policy_file(school);
+    match how {
+        "missing" => fs::remove_file(&file).expect("file"),
+        "foreign" => {
+            let text = fs::read(&file).expect("file");
+            fs::write(&file, text).expect("file");
+            chown(&file, Some(12345), Some(12345)).expect("chown");
+        }
+        "open to others" => {
+            fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).expect("chmod");
+        }
+        "a directory" => {
+            fs::remove_file(&file).expect("file");
+            fs::create_dir(&file).expect("directory");
+        }
+        "cut" => {
+            let text = fs::read_to_string(&file).expect("file");
+            school.data_file("pg_steward/logins", &text[..text.len() - 1]);
+        }
+        content => school.data_file("pg_steward/logins", content),
+    }
+}
+
+/// What cannot be read demands nothing of anybody, so nobody is let in by it. The sequencer finds no database and writes
+/// nothing; the way back in is the machine's owner's, also after a restart.
+fn without_the_policy_of_logins_nobody_but_the_servers_user_comes_in() {
+    let mut gate = Gate::active("");
+    gate.school.configure(&["steward.database = 'nowhere'"]);
+    gate.school.restart();
+    let good = fs::read_to_string(policy_file(&gate.school)).expect("file");
+    let refused = |words: &str, how: &str| {
+        let answer = gate.psql(words);
+        let told = text(&answer);
+        assert!(!answer.status.success() && told.contains("policy of logins cannot be read"), "{how}: {told}");
+    };
+    let root = is_root(&gate.school);
+    // Nobody else can give a file away.
+    for how in
+        ["", "{ torn", "{}", "cut", "open to others", "missing", "a directory", if root { "foreign" } else { "[" }]
+    {
+        spoil(&gate.school, how);
+        // Whatever the password.
+        refused("user=teacher_wang password=right", how);
+        refused("user=teacher_wang password=wrong", how);
+        if root {
+            // A superuser over the socket, but not from a process of the server's own user.
+            let error = gate.log_in("postgres", "").err().expect("refused");
+            assert_eq!(error.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION), "{how}: {error:?}");
+        }
+        succeed(owner(&gate.school));
+        if how == "a directory" {
+            fs::remove_dir(policy_file(&gate.school)).expect("directory");
+        }
+        gate.school.data_file("pg_steward/logins", &good);
+        fs::set_permissions(policy_file(&gate.school), PermissionsExt::from_mode(0o600)).expect("chmod");
+        let answer = gate.psql("user=teacher_wang password=right");
+        assert!(answer.status.success(), "{how}: {}", text(&answer));
+    }
+    fs::remove_file(policy_file(&gate.school)).expect("file");
+    gate.school.restart();
+    let answer = gate.psql("user=teacher_wang password=right");
+    assert!(text(&answer).contains("policy of logins cannot be read"), "active as before: {}", text(&answer));
+    succeed(owner(&gate.school));
+    // With its database the sequencer writes the file again, and everybody is let in as before.
+    gate.school.configure(&[&format!("steward.database = '{HOME}'")]);
+    gate.school.restart();
+    sleep(Duration::from_millis(2_500));
+    let answer = gate.psql("user=teacher_wang password=right");
+    assert!(answer.status.success(), "{}", text(&answer));
+    assert!(gate.school.records("operation_type = 'LOGIN WITHOUT POLICY' AND user_id = 'postgres'") > 0);
+}
+
+/// Whether the tests run as another user than the server.
+fn is_root(school: &School) -> bool {
+    let user = |path: &Path| fs::metadata(path).expect("metadata").uid();
+    user(&school.data()) != user(Path::new("/proc/self"))
+}
+
+/// psql of the server's own user, over the socket.
+fn owner(school: &School) -> Command {
+    let mut psql = school.server_program("psql");
+    psql.args(["-X", "-U", "postgres", "-d", HOME, "-c", "SELECT 1"]);
+    psql.arg("-h").arg(school.data().parent().expect("directory"));
+    psql
+}
+
+fn a_lost_policy_of_logins_is_written_again() {
+    let gate = Gate::active("SELECT steward.set_login_policy('teacher_wang', addresses => '{10.0.0.0/8}')");
+    let good = fs::read_to_string(policy_file(&gate.school)).expect("file");
+    for how in ["{ torn", "open to others", "missing"] {
+        spoil(&gate.school, how);
+        sleep(Duration::from_millis(2_500));
+        assert_eq!(fs::read_to_string(policy_file(&gate.school)).expect("file"), good, "{how}");
+        drop(gate.log_in("security_han", "right").unwrap_or_else(|error| panic!("{how}: {error:?}")));
+        assert!(gate.log_in("teacher_wang", "right").is_err(), "{how}: not from here");
+    }
+    assert_eq!(gate.school.records("operation_type = 'LOGIN POLICY LOST' AND result = 'FAILURE'"), 3);
+    let told = "SELECT count(*) > 0 FROM steward.alert WHERE rule = 'login_policy_lost' AND level = 'major'";
+    wait_until(&gate.school, told);
 }
 
 fn no_login_waits_for_a_sequencer_that_stands_still() {

@@ -70,6 +70,7 @@ mod month;
 mod mutation;
 mod never_alone;
 mod operation;
+mod operation_seal;
 mod order;
 mod other_database;
 mod parallel;
@@ -180,6 +181,7 @@ fn main() {
         mutation::tests(),
         never_alone::tests(),
         operation::tests(),
+        operation_seal::tests(),
         order::tests(),
         other_database::tests(),
         parallel::tests(),

@@ -16,6 +16,7 @@ tests! {
     an_operation_filed_without_a_second_person_does_not_cover,
     a_function_cannot_hide_the_change,
     a_reviewer_changes_nothing_even_with_privileges,
+    a_superuser_of_such_a_post_takes_another_person_by_every_way,
     who_may_act_alone_still_does,
     before_enforcement_nothing_is_refused,
 }
@@ -24,12 +25,16 @@ const ONE: &str = "UPDATE app.student SET note = 'alone' WHERE id = 1";
 
 /// The posts are what they are installed as.
 fn never_alone() -> School {
+    never_alone_with("SELECT 1")
+}
+
+fn never_alone_with(more: &str) -> School {
     let school = School::inactive();
     let posts = "SELECT steward.set_post('region_admin', '{apply,witness,never_alone}'),
             steward.set_post('ops', '{apply,witness,break_glass,never_alone}');
         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO reviewer_sun;
         SELECT steward.activate()";
-    school.superuser().batch_execute(posts).expect("the installed posts");
+    school.superuser().batch_execute(&format!("{more}; {posts}")).expect("the installed posts");
     school
 }
 
@@ -159,6 +164,51 @@ fn a_reviewer_changes_nothing_even_with_privileges() {
     expect_alone(sun.batch_execute(ONE), "Sun");
     let filed = sun.query("SELECT steward.request($1, purpose => 'x')", &[&ONE]);
     expect_error(filed, &SqlState::INSUFFICIENT_PRIVILEGE, "does not give the capability apply", "");
+}
+
+/// Wu holds two superuser logins: neither gets around the other person, and together they are still one.
+fn a_superuser_of_such_a_post_takes_another_person_by_every_way() {
+    let school = never_alone_with(
+        "CREATE ROLE ops_wu LOGIN SUPERUSER; SELECT steward.register_person('Wu', NULL, roles => '{postgres, ops_wu}')",
+    );
+    let ways = [
+        "SET ROLE teacher_wang; UPDATE app.student SET note = 'alone' WHERE id = 1",
+        "RESET ROLE; SET SESSION AUTHORIZATION teacher_wang; UPDATE app.student SET note = 'alone' WHERE id = 1",
+        "RESET SESSION AUTHORIZATION; SET session_replication_role = replica; UPDATE app.student SET note = 'alone' WHERE id = 1",
+        "SET row_security = off; DELETE FROM app.guardian WHERE id = 1",
+        "ALTER TABLE app.student ADD COLUMN alone int",
+        "ALTER TABLE app.student DISABLE TRIGGER ALL",
+        "TRUNCATE app.guardian",
+        "CREATE TRIGGER t BEFORE UPDATE ON app.student FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "ALTER ROLE teacher_wang PASSWORD 'x'",
+        "ALTER SYSTEM SET work_mem = '5MB'",
+        "SELECT steward.set_post('ops', '{apply,witness,break_glass}')",
+        "SELECT steward.register_person('Wu', 'teacher')",
+        "UPDATE steward.person SET post = 'teacher' WHERE name = 'Wu'",
+    ];
+    for login in ["postgres", "ops_wu"] {
+        let mut session = school.session(login);
+        for statement in ways {
+            let refused = session.batch_execute(statement).err();
+            let code = refused.as_ref().and_then(postgres::Error::code);
+            assert_eq!(code, Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{login}: {statement}: {refused:?}");
+        }
+    }
+    let mut superuser = school.superuser();
+    let op_no = request(&mut superuser, ONE, ", expected_rows => 1");
+    for login in ["postgres", "ops_wu"] {
+        let vote = school.vote(login, "confirm", &op_no);
+        expect_error(vote, &SqlState::INSUFFICIENT_PRIVILEGE, "cannot be the second person", "");
+    }
+    expect_error(
+        execute(&mut superuser, &op_no),
+        &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "Nobody has confirmed",
+        "",
+    );
+    assert_eq!(alone(&school), 0);
+    school.vote("region_liu", "confirm", &op_no).expect("the second person");
+    assert_eq!(execute(&mut superuser, &op_no).expect("execute"), 1);
 }
 
 fn who_may_act_alone_still_does() {

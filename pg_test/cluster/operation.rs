@@ -7,7 +7,7 @@ use postgres::error::SqlState;
 
 use crate::expect::{db_error, expect_bulk_refused, expect_error};
 use crate::fault::wait_for;
-use crate::school::{School, execute, request};
+use crate::school::{HOME, School, execute, request};
 
 tests! {
     an_approved_operation_changes_exactly_its_rows,
@@ -21,6 +21,8 @@ tests! {
     an_expired_approval_is_refused,
     an_operation_does_not_run_before_its_time,
     more_rows_than_expected_abort_the_run,
+    fewer_rows_than_expected_are_told_and_reviewed_with_a_word,
+    fewer_rows_abort_a_run_that_was_filed_exactly,
     a_failed_run_is_on_record_and_changes_nothing,
     a_failure_that_meets_a_locked_row_is_not_lost,
     a_failure_before_a_run_that_succeeds_is_history,
@@ -171,6 +173,72 @@ fn more_rows_than_expected_abort_the_run() {
     let said = format!("{} {:?}", error.message(), error.detail());
     assert!(said.contains("59"), "{said}");
     assert_eq!(changed(&school), 0);
+}
+
+/// Rows that somebody thought were there, and that were not: the run ends well, and nobody can overlook it.
+fn fewer_rows_than_expected_are_told_and_reviewed_with_a_word() {
+    let school = School::active();
+    let (sender, heard) = std::sync::mpsc::channel();
+    let mut config = school.config("region_chen", HOME);
+    config.notice_callback(move |notice| drop(sender.send(notice.message().to_owned())));
+    let mut chen = config.connect(postgres::NoTls).expect("session");
+    let told = |words: &str| heard.try_iter().any(|notice| notice.contains(words));
+    let fewer = request(&mut chen, SIXTY, ", expected_rows => 61");
+    school.release(&fewer);
+    assert_eq!(execute(&mut chen, &fewer).expect("execute"), 60);
+    assert!(told("touched 1 rows fewer than expected"));
+    // Step by step the sum counts, with the last step; what only reads is not expected to touch anything.
+    let steps = request(&mut chen, &format!("{SIXTY}; {SIXTY}"), ", expected_rows => 130, stepwise => true");
+    school.approve(&steps);
+    let digest = school.digest(&steps);
+    for step in 1..=2 {
+        let call = "SELECT steward.confirm($1, $2, $3)";
+        school.session("region_liu").query(call, &[&steps, &digest, &step]).expect("confirm");
+        execute(&mut chen, &steps).expect("a step");
+        assert_eq!(told("touched 10 rows fewer"), step == 2);
+    }
+    let reads = request(&mut chen, "SELECT name FROM app.student", ", expected_rows => 7, approvals => 1");
+    school.release(&reads);
+    execute(&mut chen, &reads).expect("execute");
+    assert!(!told("fewer"));
+    let queue = format!(
+        "SELECT string_agg(rows_missing::text, ' ' ORDER BY op_no) FROM steward.review_queue WHERE op_no IN ('{fewer}', '{steps}')"
+    );
+    assert_eq!(school.ask::<String>(&queue), "1 10");
+    assert_eq!(school.records("operation_type = 'ROWS MISSING' AND result = 'FAILURE' AND person = 'Chen'"), 2);
+    assert_eq!(
+        school.records(&format!("op_no = '{fewer}' AND operation_type = 'EXECUTE' AND details ~ '\"rows_missing\":1'")),
+        1
+    );
+    let mut sun = school.session("reviewer_sun");
+    let silent = sun.query("SELECT steward.review($1, 'accepted', ' ')", &[&fewer]);
+    let error = expect_error(silent, &SqlState::INVALID_PARAMETER_VALUE, "", "steward.review");
+    assert!(error.message().contains("1 rows fewer than expected"), "{error:?}");
+    sun.query("SELECT steward.review($1, 'accepted', 'one pupil has left')", &[&fewer]).expect("with a word");
+    assert_eq!(school.status(&fewer), "closed");
+}
+
+fn fewer_rows_abort_a_run_that_was_filed_exactly() {
+    let school = School::active();
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 61, exactly => true");
+    school.release(&op_no);
+    let error = expect_error(
+        execute(&mut chen, &op_no),
+        &SqlState::INSUFFICIENT_PRIVILEGE,
+        "expected_rows is 61",
+        "File it again",
+    );
+    assert!(error.message().contains("fewer rows than were approved"), "{error:?}");
+    assert_eq!(changed(&school), 0);
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 60, exactly => true");
+    school.release(&op_no);
+    assert_eq!(execute(&mut chen, &op_no).expect("sixty are sixty"), 60);
+    for more in ["", ", expected_rows => 60, every => '1 hour', runs => 3"] {
+        let filed =
+            chen.query(&format!("SELECT steward.request($1, purpose => 'x', exactly => true{more})"), &[&SIXTY]);
+        expect_error(filed, &SqlState::INVALID_PARAMETER_VALUE, "", "");
+    }
 }
 
 fn a_failed_run_is_on_record_and_changes_nothing() {

@@ -188,6 +188,8 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     events.push(Event { operation_type: "OUT OF SCOPE", ..look("Wang", "teacher", at(18, 8, 0)) });
     let opened = |outcome| Event { kind: Kind::Operation, outcome, ..said("BREAK GLASS", "Wu", outcome, at(19, 9, 0)) };
     events.extend([opened(Outcome::Success), opened(Outcome::Denied)]);
+    let missing = said("ROWS MISSING", "Chen", Outcome::Failure, at(19, 10, 0));
+    events.push(Event { kind: Kind::Operation, ..missing });
     events.push(Event { kind: Kind::Policy, ..said("daily_check", "job", Outcome::Failure, at(20, 2, 0)) });
     events.push(Event { kind: Kind::Policy, ..said("JOB", "night", Outcome::Failure, at(20, 2, 5)) });
     let overdue = |outcome| said("OVERDUE", "contact: technical", outcome, at(20, 2, 20));
@@ -195,7 +197,8 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     // Not of the policy's own making, and not a failure.
     events.push(overdue(Outcome::Failure));
     events.push(Event { kind: Kind::Policy, ..overdue(Outcome::Success) });
-    let server: [(&str, &str, &str); 16] = [
+    let server: [(&str, &str, &str); 17] = [
+        ("login_policy_lost", "LOGIN POLICY LOST", "pg_steward"),
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),
         ("records_in_doubt", "UNREADABLE", "pg_steward"),
@@ -227,6 +230,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("syntax_errors", "mallory", 1),
         ("out_of_scope", "Wang", 1),
         ("emergency_window", "Wu", 1),
+        ("rows_missing", "Chen", 1),
         ("daily_check", "job", 1),
         ("failed_job", "night", 1),
         ("record_overdue", "contact: technical", 1),

@@ -24,6 +24,7 @@ pub mod mask;
 pub mod mask_rule;
 pub mod metrics;
 pub mod operation;
+pub mod operation_seal;
 pub mod reach;
 pub mod record;
 pub mod redact;

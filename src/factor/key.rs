@@ -14,7 +14,7 @@ use std::path::Path;
 const LONGEST: u64 = 256;
 
 /// How an administrator makes one, as a HINT.
-const HOW: &str = "As the server's user: (umask 077; openssl rand -hex 32 > /var/lib/postgresql/steward.key); then in \
+pub const HOW: &str = "As the server's user: (umask 077; openssl rand -hex 32 > /var/lib/postgresql/steward.key); then in \
     postgresql.conf: steward.key_file = '/var/lib/postgresql/steward.key', and restart.";
 
 /// The key, from a file that is nobody else's.

@@ -4,6 +4,7 @@ use super::failures::{self, Counted};
 use super::ring;
 use crate::audit::lane::{self, Durability};
 use crate::audit::note::Parcel;
+use crate::audit::sequencer::server_record;
 use crate::core::login::{NAME_CHARACTERS, shown};
 use crate::core::record::{Draft, Kind, Outcome, Record};
 use crate::error::Outcome as Fallible;
@@ -19,6 +20,10 @@ pub const LOGIN: &str = "LOGIN";
 const RETRY: &str = "LOGIN RETRY";
 const LOGOUT: &str = "LOGOUT";
 const WORKER: &str = "WORKER START";
+/// The file of the policy of logins was not what the sequencer had written, and is again.
+const POLICY_LOST: &str = "LOGIN POLICY LOST";
+/// The server's own user, let in while there was none.
+const WITHOUT_POLICY: &str = "LOGIN WITHOUT POLICY";
 const TOO_MANY: &str = "LOGIN FAILURES";
 const TOO_MANY_DENIALS: &str = "PERMISSION FAILURES";
 const TOO_MANY_SYNTAX_ERRORS: &str = "SYNTAX ERRORS";
@@ -124,6 +129,12 @@ impl Attempt {
         keep(record, details, Durability::Buffered);
     }
 
+    /// Let in although nobody knows whom the policy refuses.
+    pub fn let_in_without_policy(&self) {
+        let (record, details) = self.record(WITHOUT_POLICY, Outcome::Success);
+        keep(record, details, Durability::Buffered);
+    }
+
     /// The session of this login ends.
     pub fn ended(&self, since: i64) {
         let (mut record, details) = self.record(LOGOUT, Outcome::Success);
@@ -142,8 +153,18 @@ pub fn refused_again(shared: &shared::Shared, rule: &str, refusals: u32) {
     record.details = Some(json!({ "message": "refused like those before, within the same minute" }).to_string());
     // Safe: reads the clock.
     record.time = unsafe { crate::raw::GetCurrentTimestamp() };
+    push(shared, &record);
+}
+
+/// For the sequencer, which has written it again.
+pub fn policy_was_lost(shared: &shared::Shared) {
+    let details = json!({ "message": "the file of the policy of logins was missing, torn or changed" });
+    push(shared, &server_record(POLICY_LOST, Outcome::Failure, details));
+}
+
+fn push(shared: &shared::Shared, record: &Record) {
     let mut parcel = Parcel::default();
-    parcel.add_whole(&Draft::of(&record));
+    parcel.add_whole(&Draft::of(record));
     parcel.records().into_iter().for_each(|record| ring::push(shared, record));
 }
 

@@ -1,7 +1,8 @@
 //! What the sequencer does for logins: the file of their policy follows the tables, the file of their failures follows
 //! shared memory.
 
-use super::{attempt, failures, known, policy};
+use super::policy::LoginPolicy;
+use super::{attempt, enforced, failures, known, policy};
 use crate::audit::sequencer::transaction;
 use crate::shared::Shared;
 use crate::{cache, own};
@@ -47,7 +48,12 @@ impl Keeper {
 
     fn follow(&mut self, shared: &Shared, now: i64) -> io::Result<()> {
         self.looked_at = now;
-        if !policy::is_old() && self.written.is_some() {
+        // Until it is written again, everybody is refused.
+        let lost = match &self.written {
+            Some(text) => !policy::stands(text),
+            None => enforced() && LoginPolicy::stored().is_none(),
+        };
+        if !policy::is_old() && self.written.is_some() && !lost {
             return Ok(());
         }
         let found = transaction(|| match cache::policy_relation() {
@@ -60,10 +66,13 @@ impl Keeper {
             known::write(&known).inspect_err(|_| policy::set_old())?;
             self.known = known;
         }
-        if self.written.as_ref() != Some(&text) {
+        if lost || self.written.as_ref() != Some(&text) {
             self.written = None;
             policy::write(&text)?;
             self.written = Some(text);
+        }
+        if lost {
+            attempt::policy_was_lost(shared);
         }
         Ok(())
     }

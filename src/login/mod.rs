@@ -2,7 +2,7 @@
 //! `watch::login`; what runs in them waits for nobody and asks neither catalog nor tables.
 //!
 //! Three things are at hand there. The rows of the policy that concern logins, in a file that the sequencer keeps after
-//! them (`policy`): what it has not written yet, and what cannot be read, is as pg_hba.conf says. The counts of failures,
+//! them (`policy`): where it cannot be read nobody but the server's own user comes in. The counts of failures,
 //! in shared memory, which no rollback can undo; the sequencer writes them to a file, from which a start takes them
 //! (`failures`), and which logins exist (`known`). And a place for records of processes that have no lane yet (`ring`).
 //! What is refused over and over is recorded as one (`repeats`).

@@ -2,8 +2,9 @@
 //! writes anew, durably and as a whole, when one of the rows has changed, and at its start. A login reads the file, which
 //! is small, and so sees one whole policy whatever is being written; nobody waits for anybody.
 //!
-//! Without a file, and with one that cannot be read, logins are as pg_hba.conf says: no address is refused and nobody is
-//! locked. Failures are counted all the same, in rows of five.
+//! While the policy is enforced there is a file, or nobody knows who is to be refused: then everybody is, but for the
+//! server's own user on this machine (`watch::login`), until the sequencer has written the file again, which it looks after
+//! every second. Failures are counted all the same, in rows of five.
 
 use crate::core::login::{Limit, NAME_CHARACTERS, Network, shown};
 use crate::error::{Fault, Outcome};
@@ -15,7 +16,10 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_int;
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use super::attempt::Attempt;
 use crate::backend::backend_local;
@@ -51,16 +55,20 @@ pub struct Refusal {
 }
 
 impl LoginPolicy {
-    /// Reads the file.
+    /// By which failures are counted: the stored one or, where there is none, what holds before there is a row.
     pub fn read() -> LoginPolicy {
-        let text = std::fs::read_to_string(format!("pg_steward/{FILE}"));
-        text.ok().and_then(|text| LoginPolicy::parse(&text)).unwrap_or(LoginPolicy {
+        LoginPolicy::stored().unwrap_or(LoginPolicy {
             limit: Some(INSTALLED),
             administrators: None,
             services: Vec::new(),
             demands: HashMap::new(),
             blocked: Vec::new(),
         })
+    }
+
+    /// What the file says; None: it is missing, torn, or not the server's own.
+    pub fn stored() -> Option<LoginPolicy> {
+        LoginPolicy::parse(&stored_text()?)
     }
 
     fn parse(text: &str) -> Option<LoginPolicy> {
@@ -139,6 +147,34 @@ impl LoginPolicy {
         }
         None
     }
+}
+
+/// The file's text, if nobody but the server's user can have written it. What is checked is what was opened.
+fn stored_text() -> Option<String> {
+    let path = format!("pg_steward/{FILE}");
+    let mut file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    // Safe: plain system call.
+    if !metadata.is_file() || metadata.uid() != unsafe { libc::geteuid() } || metadata.mode() & 0o022 != 0 {
+        return None;
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Before the policy is enforced: there is a file, though the sequencer may not have come to it yet.
+pub fn ensure(client: &mut SpiClient<'_>) -> Outcome<()> {
+    if LoginPolicy::stored().is_some() {
+        return Ok(());
+    }
+    let text = text(client)?;
+    write(&text).map_err(|error| Fault::io(format!("the policy of logins cannot be written: {error}")))
+}
+
+/// Whether the file still is what was written.
+pub fn stands(written: &str) -> bool {
+    stored_text().is_some_and(|text| text == written)
 }
 
 backend_local! {

@@ -6,7 +6,8 @@ use super::cover::{self, Cover};
 use super::environment::Kept;
 use super::execute::{check, check_rules, reach, read_again};
 use super::{
-    Entry, Operation, actor, adoption, denied, dependency, numbered, own_act, push, role_form, step_record, window,
+    Entry, Operation, actor, adoption, denied, dependency, expected_rows, numbered, own_act, push, role_form,
+    step_record, window,
 };
 use crate::audit::lane::Durability;
 use crate::audit::note::note;
@@ -198,7 +199,8 @@ fn use_up(operation: &Operation, executor: &str) -> Outcome<()> {
             digest: Some(&operation.digest),
             details: Some(json!({ "status": status.name() })),
         }
-        .write(client)
+        .write(client)?;
+        operation.reseal(client, status, false)
     })
 }
 
@@ -231,6 +233,8 @@ pub fn write_down(armed: &Armed) -> Outcome<()> {
     let status = next(Status::Armed, event).ok_or_else(|| Fault::internal("an armed run does not end"))?;
     // A script may have removed the extension: then the records alone tell of it.
     let removed = cache::policy_relation().is_none();
+    let missing = operation.rows_missing(armed.rows.get());
+    let line = expected_rows::told(json!({ "rows": rows, "status": status.name() }), missing);
     let leave = |client: &mut SpiClient<'_>| {
         let update =
             "UPDATE steward._operation SET status = $2, rows_done = coalesce(rows_done, 0) + $3, armed_in = NULL
@@ -246,9 +250,10 @@ pub fn write_down(armed: &Armed) -> Outcome<()> {
             login: &session::login_name(),
             comment: None,
             digest: Some(&operation.digest),
-            details: Some(json!({ "rows": rows, "status": status.name() })),
+            details: Some(line.clone()),
         }
         .write(client)?;
+        operation.reseal(client, status, false)?;
         armed.images.as_ref().map(|run| image::seal(client, run)).transpose()
     };
     let sealed = if removed { None } else { own::run(leave)? };
@@ -260,6 +265,7 @@ pub fn write_down(armed: &Armed) -> Outcome<()> {
     if let Some(export) = &armed.cover.borrow().export {
         details["export"] = export.told();
     }
-    push("EXECUTE", operation, details);
+    operation.tell_missing(missing);
+    push("EXECUTE", operation, expected_rows::told(details, missing));
     Ok(())
 }

@@ -153,6 +153,7 @@ fn answer(op_no: Option<&str>, name: Option<&str>, answer: Option<&str>, comment
         own_act("ANSWER", op_no)?;
         let operation = Operation::lock(op_no)?;
         operation.check_integrity("ANSWER")?;
+        operation.check_sealed("ANSWER")?;
         require_factor("ANSWER", op_no, operation.tier, &person)?;
         let (boxes, given) = own::run(|client| Ok((boxes(client, op_no)?, given(client, &operation)?)))?;
         let Some(one) = boxes.iter().find(|one| one.name == name) else { return Err(no_box(op_no, name)?) };
@@ -295,7 +296,8 @@ fn write_down(
             digest: Some(&operation.digest),
             details: Some(details.clone()),
         }
-        .write(client)
+        .write(client)?;
+        operation.reseal(client, operation.status, person.is_some())
     })?;
     let by = match person {
         _ if instead => "reviewer",

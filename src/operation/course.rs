@@ -17,6 +17,8 @@ pub struct Wish {
     stepwise: bool,
     /// Microseconds.
     every: Option<i64>,
+    /// As many rows as expected, and not fewer.
+    exactly: bool,
 }
 
 impl Wish {
@@ -24,8 +26,8 @@ impl Wish {
         self.stepwise
     }
 
-    pub fn new(stepwise: Option<bool>, every: Option<Interval>, runs: i32) -> Outcome<Wish> {
-        let stepwise = stepwise.unwrap_or(false);
+    pub fn new(stepwise: Option<bool>, every: Option<Interval>, runs: i32, exactly: Option<bool>) -> Outcome<Wish> {
+        let (stepwise, exactly) = (stepwise.unwrap_or(false), exactly.unwrap_or(false));
         let every = every.map(|every| i64::try_from(every.as_micros()).unwrap_or(i64::MAX));
         if every.is_some_and(|every| !SPANS.contains(&every)) {
             return Err(Fault::bad_argument("every is one second to 366 days")
@@ -39,7 +41,7 @@ impl Wish {
         if every.is_some() && runs < 2 {
             return Err(Fault::bad_argument("every needs runs: how often may it run in all?").hint("runs => 365"));
         }
-        Ok(Wish { stepwise, every })
+        Ok(Wish { stepwise, every, exactly })
     }
 
     /// Approvals that there must be at least: nobody lets their own work run every night.
@@ -54,6 +56,12 @@ impl Wish {
 
     /// Nobody looks at the rows of a run at night, so what is approved for a year says how many they are.
     pub fn check_limit(&self, changes: bool, expected_rows: Option<i64>) -> Outcome<()> {
+        if self.exactly && (expected_rows.is_none() || !changes || self.every.is_some()) {
+            return Err(Fault::bad_argument(
+                "exactly needs expected_rows and a script that writes, and is not for a standing operation",
+            )
+            .detail("expected_rows of a standing operation is the most that a run may touch."));
+        }
         if self.every.is_none() || !changes || expected_rows.is_some() {
             return Ok(());
         }
@@ -64,6 +72,11 @@ impl Wish {
 
     /// A scheduler arms no session, and the order of an armed run is the script's anyway.
     pub fn check_arm(&self, needs_arm: bool) -> Outcome<()> {
+        if needs_arm && self.exactly {
+            return Err(
+                Fault::unsupported("what runs with steward.arm cannot be undone as a whole").hint("Leave out exactly.")
+            );
+        }
         if !needs_arm || !self.stepwise && self.every.is_none() {
             return Ok(());
         }
@@ -83,10 +96,14 @@ impl Wish {
     /// Beside the columns that every operation has.
     pub fn write(&self, client: &mut SpiClient<'_>, op_no: &str, steps: usize) -> Outcome<()> {
         let update = "UPDATE steward._operation SET stepwise = $2, every = make_interval(secs => $3 / 1000000.0),
-            runs_allowed = CASE WHEN $2 THEN $4 ELSE runs_allowed END WHERE op_no = $1";
+            runs_allowed = CASE WHEN $2 THEN $4 ELSE runs_allowed END, exactly = $5 WHERE op_no = $1";
         let every = self.every.map(|every| every as f64);
-        own::execute(client, update, &[op_no.into(), self.stepwise.into(), every.into(), (steps as i32).into()])
-            .map(drop)
+        own::execute(
+            client,
+            update,
+            &[op_no.into(), self.stepwise.into(), every.into(), (steps as i32).into(), self.exactly.into()],
+        )
+        .map(drop)
     }
 }
 

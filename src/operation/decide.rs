@@ -124,7 +124,8 @@ fn write_down(
             digest: Some(&operation.digest),
             details: Some(told(json!({ "status": status.name() }))),
         }
-        .write(client)
+        .write(client)?;
+        operation.reseal(client, status, true)
     })?;
     let details = json!({ "digest": hex(&operation.digest), "status": status.name(), "comment": comment });
     push(event, operation, told(details));

@@ -5,7 +5,7 @@
 
 use super::Entry;
 use super::arm::DISARM;
-use super::{armed, put_off};
+use super::{armed, put_off, seal};
 use crate::core::operation::{Event, Status, next};
 use crate::core::record::Record;
 use crate::error::{Fault, Outcome};
@@ -95,6 +95,7 @@ impl End<'_> {
         let (review, run) = (row.get::<bool>(2)?.unwrap_or(true), row.get::<i32>(3)?.unwrap_or(0));
         let event = Event::Disarm { done: false, left: left.max(0) as u32, review };
         let status = next(Status::Armed, event).ok_or_else(|| Fault::internal("an armed run does not end"))?;
+        let sealed = seal::state(client, op_no)?;
         let update = match row.get::<bool>(4)? {
             Some(true) => {
                 "UPDATE steward._operation SET status = $2, armed_in = NULL, runs_done = runs_done - $3,
@@ -103,6 +104,7 @@ impl End<'_> {
             _ => "UPDATE steward._operation SET armed_in = NULL WHERE op_no = $1 AND $2 <> '' AND $3 >= 0",
         };
         own::execute(client, update, &[op_no.into(), status.name().into(), i32::from(give_back).into()])?;
+        seal::renew(client, op_no, &sealed, status, false)?;
         let kept = "SELECT NOT EXISTS (SELECT FROM steward.pre_image WHERE op_no = $1 AND run = $2)
             AND (EXISTS (SELECT FROM steward.row_image WHERE op_no = $1 AND run = $2)
                 OR EXISTS (SELECT FROM steward.table_image WHERE op_no = $1 AND run = $2))";

@@ -6,8 +6,8 @@ use super::environment::Environment;
 use super::leftover::{self, Cursors};
 use super::request::check_membership;
 use super::{
-    CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, numbered, person_named, push,
-    require_factor, requirement, review_queue, role_form, step_record, window,
+    CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, expected_rows, numbered,
+    person_named, push, require_factor, requirement, review_queue, role_form, step_record, window,
 };
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
@@ -80,10 +80,14 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     let rows = done.iter().map(|(_, _, rows, _)| rows).sum();
     let changing = done.iter().zip(&statements).filter(|(_, statement)| !statement.returns_rows);
     let changed = changing.map(|((_, _, rows, _), _)| rows).sum();
+    // What only reads is not expected to touch anything.
+    let writes = touched > 0 || statements.iter().any(|step| !step.returns_rows || step.changes || step.opaque);
+    let missing = operation.rows_missing(touched).filter(|_| writes);
     // An operation may have removed the extension: then the records alone tell of it.
     let mut pre_image = None;
     if cache::policy_relation().is_some() {
-        pre_image = write_down(&operation, &executor, status, Rows { reported: rows, changed, touched }, images)?;
+        pre_image =
+            write_down(&operation, &executor, status, Rows { reported: rows, changed, touched, missing }, images)?;
     }
     let mut details = json!({ "digest": hex(&operation.digest), "status": status.name(), "duration_ms": begun.elapsed().as_millis() as u64, "rows": rows, "policy": policy });
     if let Some((images, sha256)) = pre_image {
@@ -95,7 +99,8 @@ fn execute_operation(op_no: Option<&str>) -> Outcome<Vec<Done>> {
     if let Some(export) = export {
         details["export"] = export.told();
     }
-    push("EXECUTE", &operation, operation.told(details));
+    operation.tell_missing(missing);
+    push("EXECUTE", &operation, operation.told(expected_rows::told(details, missing)));
     leftover::ran();
     attempt.succeeded();
     Ok(done)
@@ -141,6 +146,7 @@ pub fn check_rules(operation: &Operation, statements: &[Statement]) -> Outcome<(
 pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
+    operation.check_sealed("EXECUTE")?;
     // At the runs of a standing operation nobody sits who could type a code: who filed and who approved it did.
     if !operation.course.standing() {
         require_factor("EXECUTE", op_no, operation.tier, executor)?;
@@ -308,24 +314,13 @@ fn run(
     cursors.close_others()?;
     // What the statements say, and rows of protected tables: those of functions, CTEs and cascades included.
     let touched = reported.max(touched().saturating_sub(before));
-    if let Some(expected) = operation.expected_rows {
-        check_rows(&operation.op_no, expected, operation.course.touched() + touched)?;
-    }
+    operation.check_rows(touched)?;
     Ok((done, touched))
 }
 
 /// To the microsecond: more digits would be noise.
 fn milliseconds(begun: Instant) -> f64 {
     begun.elapsed().as_micros() as f64 / 1000.0
-}
-
-fn check_rows(op_no: &str, expected: i64, touched: u64) -> Outcome<()> {
-    if touched <= expected as u64 {
-        return Ok(());
-    }
-    Err(Fault::refused(format!("{op_no} touched more rows than were approved: everything is undone"))
-        .detail(format!("It touched {touched} rows; expected_rows is {expected}."))
-        .hint("File it again with the number of rows it really touches."))
 }
 
 /// One statement through SPI; rows of a query are counted and thrown away. Its errors are none of ours and pass.
@@ -352,11 +347,12 @@ fn perform(statement: &CStr) -> Outcome<u64> {
 }
 
 /// Rows of a run: those that its statements report, those of them that change something, and those that it really touched on
-/// protected tables, or reports, if that is more.
+/// protected tables, or reports, if that is more; and those that it was expected to touch beside these.
 struct Rows {
     reported: i64,
     changed: i64,
     touched: u64,
+    missing: Option<i64>,
 }
 
 /// What this run leaves in the tables, with the rows of all statements and of those that are no queries; number and digest of its images, if it had to keep them.
@@ -364,7 +360,7 @@ fn write_down(
     operation: &Operation,
     executor: &Person,
     status: Status,
-    Rows { reported: rows, changed, touched }: Rows,
+    Rows { reported: rows, changed, touched, missing }: Rows,
     images: Option<image::Run>,
 ) -> Outcome<Option<(i64, [u8; 32])>> {
     // Runs that are left need a confirmation of their own, unless nobody could give it.
@@ -375,6 +371,7 @@ fn write_down(
             rows_touched = rows_touched + $6
         WHERE op_no = $1 AND status IN ('approved', 'failed') AND runs_done < runs_allowed RETURNING op_no";
     let within = operation.review_within_s().map(|seconds| seconds as f64);
+    let details = json!({ "rows": rows, "changed": changed, "status": status.name() });
     own::run(|client| {
         let arguments = [
             operation.op_no.as_str().into(),
@@ -394,9 +391,10 @@ fn write_down(
             login: &session::login_name(),
             comment: None,
             digest: Some(&operation.digest),
-            details: Some(operation.told(json!({ "rows": rows, "changed": changed, "status": status.name() }))),
+            details: Some(operation.told(expected_rows::told(details, missing))),
         }
         .write(client)?;
+        operation.reseal(client, status, false)?;
         images.map(|run| image::seal(client, &run)).transpose()
     })
 }

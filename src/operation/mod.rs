@@ -14,6 +14,7 @@ pub mod dependency;
 pub mod disarm;
 pub mod environment;
 pub mod execute;
+mod expected_rows;
 pub mod follow;
 pub mod form;
 mod frozen;
@@ -26,6 +27,7 @@ pub mod requirement;
 pub mod review;
 pub mod review_queue;
 pub mod role_form;
+pub mod seal;
 mod signer;
 mod standing;
 mod window;
@@ -46,6 +48,7 @@ use crate::{factor, own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiTupleTable};
+use seal::Sealed;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -62,6 +65,8 @@ pub struct Operation {
     pub digest: Vec<u8>,
     pub tier: Tier,
     pub expected_rows: Option<i64>,
+    /// Fewer of them undo the run too.
+    pub exactly: bool,
     pub run_as: Option<pg_sys::Oid>,
     pub database: String,
     pub system_identifier: String,
@@ -89,6 +94,8 @@ pub struct Operation {
     pub form: Option<String>,
     /// SHA-256 of the data of each COPY FROM STDIN, parted by commas; empty: there is none.
     pub data: String,
+    /// As it was when its row was locked.
+    sealed: Sealed,
 }
 
 const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE";
@@ -104,7 +111,7 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
         ARRAY(SELECT (extract(epoch FROM e.at - of_time) * 1000000)::int8 FROM steward._operation_event e
             WHERE e.op_no = o.op_no AND event IN ('APPROVE', 'RENEW') AND person IS NOT NULL ORDER BY n),
         (extract(epoch FROM created_at - of_time) * 1000000)::int8, (extract(epoch FROM confirmed_at - of_time) * 1000000)::int8, form,
-        coalesce(array_to_string(data_digests, ','), '')
+        coalesce(array_to_string(data_digests, ','), ''), exactly
     FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
 impl Operation {
@@ -115,8 +122,9 @@ impl Operation {
                 return Err(unknown(op_no));
             }
             let course = course::read(client, op_no, false)?;
+            let sealed = seal::state(client, op_no)?;
             let arguments = [op_no.into(), crate::settings::time_zone().into(), CONFIRMATION_MINUTES.into()];
-            Operation::read(op_no, course, own::query(client, READ, &arguments)?.first())
+            Operation::read(op_no, course, sealed, own::query(client, READ, &arguments)?.first())
         })
     }
 
@@ -129,11 +137,11 @@ impl Operation {
                 return Err(unknown(op_no));
             }
             let course = course::read(client, op_no, true)?;
-            Operation::read(op_no, course, found.first())
+            Operation::read(op_no, course, Sealed::Open, found.first())
         })
     }
 
-    fn read(op_no: &str, course: Course, row: SpiTupleTable<'_>) -> Outcome<Operation> {
+    fn read(op_no: &str, course: Course, sealed: Sealed, row: SpiTupleTable<'_>) -> Outcome<Operation> {
         let tier: String = value(&row, 3)?;
         let status: String = value(&row, 12)?;
         Ok(Operation {
@@ -142,12 +150,14 @@ impl Operation {
             digest: value(&row, 2)?,
             tier: Tier::from_name(&tier).ok_or_else(|| odd("tier"))?,
             expected_rows: row.get(4)?,
+            exactly: value(&row, 28)?,
             run_as: row.get(5)?,
             database: value(&row, 6)?,
             system_identifier: value(&row, 7)?,
             runs_allowed: number(&row, 8)?,
             runs_done: number(&row, 9)?,
             course,
+            sealed,
             approvals_filed: number(&row, 10)?,
             witness_filed: value(&row, 11)?,
             status: Status::from_name(&status).ok_or_else(|| odd("status"))?,
@@ -266,6 +276,7 @@ impl Operation {
     /// Refuses a vote on another script than the stored one.
     pub fn check_digest(&self, step: &str, shown: &str) -> Outcome<()> {
         self.check_integrity(step)?;
+        self.check_sealed(step)?;
         let hint = format!("SELECT script, digest FROM steward.show('{}');", self.op_no);
         match compare(&self.digest, shown) {
             Shown::Same => Ok(()),
@@ -397,6 +408,12 @@ pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
 pub fn denied_for_now(step: &str, op_no: &str, message: String) -> Fault {
     let fault = Fault::wrong_state(message.clone());
     record_denial(step, op_no, &message, &fault);
+    fault
+}
+
+/// Any fault, recorded as a denial for what it says itself.
+fn denied_as(step: &str, op_no: &str, fault: Fault) -> Fault {
+    record_denial(step, op_no, fault.message(), &fault);
     fault
 }
 

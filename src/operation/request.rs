@@ -4,7 +4,7 @@ use super::course::Wish;
 use super::environment::Environment;
 use super::requirement::{self, Requirement};
 use super::{
-    Entry, actor, arm, denied, dependency, form as paper, next_number, require_factor, review_queue, step_record,
+    Entry, actor, arm, denied, dependency, form as paper, next_number, require_factor, review_queue, seal, step_record,
     window,
 };
 use crate::activation::candidates;
@@ -61,6 +61,7 @@ fn request(
     every: Option<Interval>,
     data_digests: Option<Vec<Option<String>>>,
     form: Option<pgrx::JsonB>,
+    exactly: Option<bool>,
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
@@ -78,7 +79,7 @@ fn request(
             runs,
             run_as,
             approvals: approvals.unwrap_or(0),
-            course: Wish::new(stepwise, every, runs)?,
+            course: Wish::new(stepwise, every, runs, exactly)?,
             form: form.map(|form| form.0),
         };
         check(&form)?;
@@ -356,6 +357,7 @@ impl Filed<'_> {
             let comment = Some("its tier demands no approval before it runs");
             Entry { event: "APPROVE", person: None, comment, details: None, ..filed }.write(client)?;
         }
+        seal::first(client, &op_no)?;
         Ok(op_no)
     }
 

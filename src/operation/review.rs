@@ -2,7 +2,9 @@
 //! because the transaction it tells of was undone or had no operation.
 
 use super::checklist::{self, Due};
-use super::{Entry, Operation, actor, arm, disarm, follow, next_number, numbered, own_act, push, require_factor};
+use super::{
+    Entry, Operation, actor, arm, disarm, expected_rows, follow, next_number, numbered, own_act, push, require_factor,
+};
 use crate::backend::backend_local;
 use crate::break_glass::{incident, keep, review as emergency};
 use crate::cache::{self, Person};
@@ -42,6 +44,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
         // Nobody can keep others from saying no.
         if verdict == "accepted" {
             checklist::require(&operation, Due::Review, None)?;
+            expected_rows::check_review(op_no, comment)?;
             window.as_ref().map_or(Ok(()), |_| incident::check(op_no, &reviewer))?;
         }
         own::run(|client| {
@@ -62,7 +65,8 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
                 digest: Some(&operation.digest),
                 details: Some(json!({ "verdict": verdict, "runs": operation.runs_done })),
             }
-            .write(client)
+            .write(client)?;
+            operation.reseal(client, status, false)
         })?;
         let mut details = json!({ "verdict": verdict, "comment": comment, "runs": operation.runs_done });
         if let Some(window) = window {

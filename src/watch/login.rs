@@ -25,6 +25,8 @@ type AuthenticationHook = Option<unsafe extern "C-unwind" fn(*mut pg_sys::Port, 
 unsafe extern "C-unwind" {
     static mut ClientAuthentication_hook: AuthenticationHook;
     fn hba_authname(method: c_int) -> *const c_char;
+    // Of the server's, where the system has none.
+    fn getpeereid(socket: c_int, user: *mut libc::uid_t, group: *mut libc::gid_t) -> c_int;
     #[link_name = "geterrcode"]
     fn core_geterrcode() -> c_int;
 }
@@ -90,10 +92,15 @@ unsafe extern "C-unwind" fn decide(port: *mut pg_sys::Port, status: c_int) {
     // Safe: the server passes its own connection.
     let attempt = unsafe { attempt_of(port) };
     // Whether or not the password was right, so that a refused client learns nothing about it.
-    if login::enforced()
-        && let Some(fault) = refusal(&attempt)
-    {
-        fault.end_session();
+    if login::enforced() {
+        let fault = match LoginPolicy::stored() {
+            Some(policy) => refusal(&attempt, &policy),
+            // Safe: as above.
+            None => without_policy(&attempt, unsafe { is_owner(port) }),
+        };
+        if let Some(fault) = fault {
+            fault.end_session();
+        }
     }
     if status == pg_sys::STATUS_OK as c_int {
         begin(attempt);
@@ -104,20 +111,45 @@ unsafe extern "C-unwind" fn decide(port: *mut pg_sys::Port, status: c_int) {
 }
 
 /// What the client is told if the policy refuses the login; recorded already.
-fn refusal(attempt: &Attempt) -> Option<Fault> {
+fn refusal(attempt: &Attempt, policy: &LoginPolicy) -> Option<Fault> {
     // Safe: reads the clock.
     let now = unsafe { raw::GetCurrentTimestamp() };
-    let policy = LoginPolicy::read();
     if let Some(refusal) = policy.refuses(attempt, now) {
         attempt.refused(refusal.rule, &refusal.message);
         return Some(Fault::login_refused(refusal.message).hint("Ask somebody whose post may configure the policy."));
     }
     let login = attempt.login();
-    let until = failures::locked_until(&login, &policy)?;
+    let until = failures::locked_until(&login, policy)?;
     let seconds = (until - now) / 1_000_000 + 1;
     let message = format!("this login is locked for {seconds} seconds after too many failures");
     attempt.refused("login_failures", &message);
     Some(Fault::login_refused(message).hint("Wait, or have it unlocked: SELECT steward.unlock_login('login');"))
+}
+
+/// Nobody knows whom the policy refuses, so everybody is: but for the user whose server it is and whose files these are,
+/// or a file that is not written again would lock the last administrator out for ever.
+fn without_policy(attempt: &Attempt, owner: bool) -> Option<Fault> {
+    if owner {
+        attempt.let_in_without_policy();
+        return None;
+    }
+    let message = "the policy of logins cannot be read: nobody may log in";
+    attempt.refused("login_policy", message);
+    Some(Fault::login_refused(message).hint(
+        "It is written again within seconds. If not, the server's own user may log in over the unix socket, and the server log says why.",
+    ))
+}
+
+/// Whether the process at the other end of a unix socket is one of the server's own user.
+unsafe fn is_owner(port: *mut pg_sys::Port) -> bool {
+    // Safe: the server's own connection; fills two numbers.
+    unsafe {
+        let port = &*port.cast::<Port>();
+        let (mut user, mut group) = (libc::uid_t::MAX, libc::gid_t::MAX);
+        c_int::from(port.raddr.addr.ss_family) == libc::AF_UNIX
+            && getpeereid(port.sock, &mut user, &mut group) == 0
+            && user == libc::geteuid()
+    }
 }
 
 /// Authentication went well: from here on the end of this process is on record.
