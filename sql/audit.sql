@@ -13,8 +13,9 @@ CREATE TABLE steward.ledger (
     fork_epochs       bigint[] NOT NULL DEFAULT '{}',
     fork_ids          bigint[] NOT NULL DEFAULT '{}'
 );
-COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database names its ancestor.';
+COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database goes on behind its ancestor (an INCARNATION record says so).';
 COMMENT ON COLUMN steward.ledger.system_identifier IS 'Of the cluster it began in; record 1 is bound to it.';
+COMMENT ON COLUMN steward.ledger.ancestor IS 'The chain that this one goes on behind: of the dumped database, or of the extension that was created here before.';
 COMMENT ON COLUMN steward.ledger.ancestor_head IS 'Last checkpoint line known of the ancestor.';
 COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded last.';
 COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';

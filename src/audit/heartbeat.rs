@@ -37,7 +37,7 @@ impl Heartbeat {
         }
         if now - self.looked_at >= interval {
             self.looked_at = now;
-            if let Some(ancestor) = incarnation::late_ancestor(client, head)? {
+            if let Some(ancestor) = incarnation::ancestor(client, head, false)? {
                 return Ok(Some(ancestor));
             }
         }

@@ -149,6 +149,7 @@ impl Rounds {
             return Ok(None);
         }
         if extension != self.extension {
+            self.say_goodbye();
             shared.definitions.clear(0);
             *self = Rounds { extension, ..Rounds::new() };
         }
@@ -168,8 +169,12 @@ impl Rounds {
             let mut harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
             let mut head = ledger::head(client, &ledger)?;
             let mut first: Vec<Record> = genesis.into_iter().collect();
+            if !first.is_empty() {
+                first.extend(incarnation::ancestor(client, &head, true)?);
+            }
             if !self.announced {
-                first.extend(announcements(client, shared, spool, &head)?);
+                let continues = first.len() > 1;
+                first.extend(announcements(client, shared, spool, &head, continues)?);
             }
             if let Some(mismatch) = self.moved(&head) {
                 first.push(mismatch);
@@ -224,11 +229,15 @@ impl Rounds {
         }
     }
 
-    /// The extension was dropped: its last head is all that is left of the chain.
+    /// The extension was dropped: its last head is all that is left of the chain. The next one goes on behind it.
     fn say_goodbye(&self) {
         if let Some(head) = self.head.filter(|head| head.id > 0) {
             // Safe: reads the clock.
-            log!("pg_steward last chain head: {}", head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() }));
+            let line = head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() });
+            log!("pg_steward last chain head: {line}");
+            if let Err(error) = state_file::replace(HEAD_FILE, format!("{line}\n").as_bytes()) {
+                warning!("pg_steward: the head file could not be written: {error}");
+            }
         }
     }
 
