@@ -10,6 +10,7 @@ CREATE TABLE steward.ledger (
     head              text,
     clusters          text[],
     timeline          bigint,
+    sealed_at         timestamptz,
     fork_epochs       bigint[] NOT NULL DEFAULT '{}',
     fork_ids          bigint[] NOT NULL DEFAULT '{}'
 );
@@ -21,6 +22,7 @@ COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded las
 COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';
 COMMENT ON COLUMN steward.ledger.clusters IS 'System identifiers of the clusters it lived in, the present one last; more than one after pg_upgrade.';
 COMMENT ON COLUMN steward.ledger.timeline IS 'The timeline that was recorded last.';
+COMMENT ON COLUMN steward.ledger.sealed_at IS 'Time of the last record that the sequencer itself wrote; the next is never earlier.';
 COMMENT ON COLUMN steward.ledger.fork_epochs IS 'Names of the former server starts that this chain lived through, the newest 1000: what was written in one refers to ids of its time.';
 COMMENT ON COLUMN steward.ledger.fork_ids IS 'For each of them the last id that it shares with the present history.';
 SELECT pg_extension_config_dump('steward.ledger', '');

@@ -25,6 +25,7 @@ tests! {
     a9_a_rewritten_chain_is_found_by_the_anchor,
     a10_an_edited_head_is_found,
     a11_a_backdated_record_shows_in_the_order_of_ids,
+    a11_what_the_sequencer_sealed_and_somebody_backdated_is_found,
     a12_an_edited_spool_file_leaves_a_record,
     a12_an_edited_journal_row_leaves_a_record,
     a14_a_restored_backup_is_found_by_the_anchor_and_says_so_itself,
@@ -211,6 +212,23 @@ fn a11_a_backdated_record_shows_in_the_order_of_ids() {
     assert!(without.ok && with.ok && with.kind == "ok", "{with:?}");
     assert_eq!(trail.after("SELECT 1", |session| ask::<i64>(session, back)), 0);
     assert_eq!(trail.after(backdated, |session| ask::<i64>(session, back)), 1);
+}
+
+fn a11_what_the_sequencer_sealed_and_somebody_backdated_is_found() {
+    let mut trail = Trail::new();
+    // The links are right again: nothing else is wrong.
+    let backdated =
+        "UPDATE steward.chain SET record = overlay(record PLACING int8send(0) FROM 5 FOR 8) WHERE id = 20; ";
+    let last = "SELECT max(id) FROM steward.audit_log WHERE user_id = 'pg_steward'";
+    let sealed = trail.after("SELECT 1", |session| ask::<i64>(session, last));
+    assert!(sealed > 20);
+    let reseal = format!("{backdated}SELECT pg_temp.reseal(20)").replace("20", &sealed.to_string());
+    trail.found(&reseal, "backdated", sealed);
+    // Forward is no better: then what was sealed next is before it.
+    let first = "UPDATE steward.chain SET record = overlay(record PLACING int8send(4102444800000000) FROM 5 FOR 8)
+        WHERE id = 1; UPDATE steward.chain SET hash = pg_temp.link(1, prev_hash, record) WHERE id = 1;
+        SELECT pg_temp.reseal(2)";
+    trail.found(first, "backdated", 2);
 }
 
 /// What is done now waits in spool and journal: the sequencer stands still until the server is killed.

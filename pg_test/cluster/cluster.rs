@@ -21,6 +21,9 @@ use crate::small_disk::SmallDisk;
 /// How long a server may take to answer, to stop, or to leave its shared memory after a crash.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The file that libfaketime reads, in the cluster's directory.
+const CLOCK: &str = "clock";
+
 /// Lines of the log that are shown when a test fails.
 const LOG_TAIL_LINES: usize = 40;
 
@@ -78,6 +81,7 @@ impl Cluster {
         let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("log");
         let mut command = server_program("postgres", &self.dir);
         command.arg("-D").arg(self.data());
+        self.put_on_clock(&mut command);
         command.stdout(log.try_clone().expect("log")).stderr(log);
         let mut child = command.spawn().expect("postgres");
         loop {
@@ -90,6 +94,22 @@ impl Cluster {
             }
             assert!(Instant::now() < deadline, "the server is not ready\n{}", self.log_tail());
             sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sets the clock that the server sees, from its next start or at once: `+0`, seconds away from the true one.
+    /// Time that passes is not changed.
+    pub fn set_clock(&self, clock: &str) {
+        server_file(&self.file(CLOCK), clock);
+    }
+
+    fn put_on_clock(&self, postgres: &mut Command) {
+        let clock = self.file(CLOCK);
+        if clock.exists() {
+            let arch = std::env::consts::ARCH;
+            postgres.env("LD_PRELOAD", format!("/usr/lib/{arch}-linux-gnu/faketime/libfaketime.so.1"));
+            postgres.env("FAKETIME_TIMESTAMP_FILE", clock).env("FAKETIME_NO_CACHE", "1");
+            postgres.env("DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
         }
     }
 

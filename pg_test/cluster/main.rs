@@ -30,6 +30,7 @@ mod bulk;
 mod chain;
 mod check;
 mod checklist;
+mod clock;
 mod cluster;
 mod condition;
 mod connections;
@@ -130,6 +131,7 @@ fn main() {
         chain::tests(),
         check::tests(),
         checklist::tests(),
+        clock::tests(),
         copies::tests(),
         condition::tests(),
         connections::tests(),
