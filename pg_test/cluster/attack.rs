@@ -411,22 +411,13 @@ fn a16_a_changed_table_is_found() {
          INSERT INTO app.forged SELECT {last} + 1, record, prev_hash, hash FROM steward.chain_1 WHERE id = 20"
     );
     trail.found(&behind, "inserted", last + 1);
-    // A part of the genuine one taken away.
+    // A part of the genuine one put elsewhere, and taken away.
     let detached = "CREATE TABLE app.part () INHERITS (steward.chain);
         INSERT INTO app.part SELECT * FROM steward.chain_1 WHERE id BETWEEN 20 AND 29;
         DELETE FROM steward.chain_1 WHERE id BETWEEN 20 AND 29";
-    assert!(trail.verdicts(detached).iter().all(|verdict| verdict.ok));
+    trail.found(detached, "altered_table", 20);
     trail.found(&format!("{detached}; ALTER TABLE app.part NO INHERIT steward.chain"), "missing", 20);
-    // A column more is not part of any record; a column of another type or name makes it no chain.
-    assert!(trail.verdicts("ALTER TABLE steward.chain ADD note text").iter().all(|verdict| verdict.ok));
-    for changed in [
-        "ALTER TABLE steward.chain RENAME hash TO digest",
-        "CREATE EXTENSION file_fdw; CREATE SERVER s FOREIGN DATA WRAPPER file_fdw;
-         CREATE FOREIGN TABLE app.f () INHERITS (steward.chain) SERVER s OPTIONS (filename '/dev/null')",
-    ] {
-        let refused = trail.after(changed, |session| session.query("SELECT * FROM steward.verify_chain()", &[]));
-        expect_error(refused, &SqlState::DATA_CORRUPTED, "", "");
-    }
+    // What is altered besides is in `altered`.
 }
 
 fn a16_a_row_hidden_from_the_index_is_found() {

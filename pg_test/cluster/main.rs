@@ -19,6 +19,7 @@ mod account;
 mod activation;
 mod alert;
 mod alert_query;
+mod altered;
 mod application;
 mod approval_defects;
 mod approval_rule;
@@ -112,6 +113,7 @@ fn main() {
     let subjects = [
         alert::tests(),
         alert_query::tests(),
+        altered::tests(),
         activation::tests(),
         access::floor::tests(),
         access::lint::tests(),
