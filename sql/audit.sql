@@ -10,16 +10,19 @@ CREATE TABLE steward.ledger (
     head              text,
     clusters          text[],
     timeline          bigint,
+    sealed_at         timestamptz,
     fork_epochs       bigint[] NOT NULL DEFAULT '{}',
     fork_ids          bigint[] NOT NULL DEFAULT '{}'
 );
-COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database names its ancestor.';
+COMMENT ON TABLE steward.ledger IS 'One row for each chain of this database, the newest is kept here. Dumped, so that the chain of a restored database goes on behind its ancestor (an INCARNATION record says so).';
 COMMENT ON COLUMN steward.ledger.system_identifier IS 'Of the cluster it began in; record 1 is bound to it.';
+COMMENT ON COLUMN steward.ledger.ancestor IS 'The chain that this one goes on behind: of the dumped database, or of the extension that was created here before.';
 COMMENT ON COLUMN steward.ledger.ancestor_head IS 'Last checkpoint line known of the ancestor.';
 COMMENT ON COLUMN steward.ledger.boot IS 'The server start that was recorded last.';
 COMMENT ON COLUMN steward.ledger.head IS 'Checkpoint line that was last written to the server log.';
 COMMENT ON COLUMN steward.ledger.clusters IS 'System identifiers of the clusters it lived in, the present one last; more than one after pg_upgrade.';
 COMMENT ON COLUMN steward.ledger.timeline IS 'The timeline that was recorded last.';
+COMMENT ON COLUMN steward.ledger.sealed_at IS 'Time of the last record that the sequencer itself wrote; the next is never earlier.';
 COMMENT ON COLUMN steward.ledger.fork_epochs IS 'Names of the former server starts that this chain lived through, the newest 1000: what was written in one refers to ids of its time.';
 COMMENT ON COLUMN steward.ledger.fork_ids IS 'For each of them the last id that it shares with the present history.';
 SELECT pg_extension_config_dump('steward.ledger', '');

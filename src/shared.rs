@@ -66,6 +66,8 @@ pub struct Shared {
     /// Tickets of `flush_audit()`: the sequencer answers the newest it saw before a round.
     pub flush_requested: AtomicU64,
     pub flush_done: AtomicU64,
+    /// The clock at the moment when the steady one began, microseconds; 0 before the sequencer has looked.
+    pub clock_begin: AtomicI64,
     /// Last id the sequencer committed to the chain.
     pub chained_id: AtomicU64,
     pub definitions: Definitions,

@@ -25,6 +25,7 @@ tests! {
     a9_a_rewritten_chain_is_found_by_the_anchor,
     a10_an_edited_head_is_found,
     a11_a_backdated_record_shows_in_the_order_of_ids,
+    a11_what_the_sequencer_sealed_and_somebody_backdated_is_found,
     a12_an_edited_spool_file_leaves_a_record,
     a12_an_edited_journal_row_leaves_a_record,
     a14_a_restored_backup_is_found_by_the_anchor_and_says_so_itself,
@@ -213,6 +214,23 @@ fn a11_a_backdated_record_shows_in_the_order_of_ids() {
     assert_eq!(trail.after(backdated, |session| ask::<i64>(session, back)), 1);
 }
 
+fn a11_what_the_sequencer_sealed_and_somebody_backdated_is_found() {
+    let mut trail = Trail::new();
+    // The links are right again: nothing else is wrong.
+    let backdated =
+        "UPDATE steward.chain SET record = overlay(record PLACING int8send(0) FROM 5 FOR 8) WHERE id = 20; ";
+    let last = "SELECT max(id) FROM steward.audit_log WHERE user_id = 'pg_steward'";
+    let sealed = trail.after("SELECT 1", |session| ask::<i64>(session, last));
+    assert!(sealed > 20);
+    let reseal = format!("{backdated}SELECT pg_temp.reseal(20)").replace("20", &sealed.to_string());
+    trail.found(&reseal, "backdated", sealed);
+    // Forward is no better: then what was sealed next is before it.
+    let first = "UPDATE steward.chain SET record = overlay(record PLACING int8send(4102444800000000) FROM 5 FOR 8)
+        WHERE id = 1; UPDATE steward.chain SET hash = pg_temp.link(1, prev_hash, record) WHERE id = 1;
+        SELECT pg_temp.reseal(2)";
+    trail.found(first, "backdated", 2);
+}
+
 /// What is done now waits in spool and journal: the sequencer stands still until the server is killed.
 pub fn crash_unchained(school: &mut School, work: impl FnOnce(&School)) {
     school.flush_audit();
@@ -398,22 +416,13 @@ fn a16_a_changed_table_is_found() {
          INSERT INTO app.forged SELECT {last} + 1, record, prev_hash, hash FROM steward.chain_1 WHERE id = 20"
     );
     trail.found(&behind, "inserted", last + 1);
-    // A part of the genuine one taken away.
+    // A part of the genuine one put elsewhere, and taken away.
     let detached = "CREATE TABLE app.part () INHERITS (steward.chain);
         INSERT INTO app.part SELECT * FROM steward.chain_1 WHERE id BETWEEN 20 AND 29;
         DELETE FROM steward.chain_1 WHERE id BETWEEN 20 AND 29";
-    assert!(trail.verdicts(detached).iter().all(|verdict| verdict.ok));
+    trail.found(detached, "altered_table", 20);
     trail.found(&format!("{detached}; ALTER TABLE app.part NO INHERIT steward.chain"), "missing", 20);
-    // A column more is not part of any record; a column of another type or name makes it no chain.
-    assert!(trail.verdicts("ALTER TABLE steward.chain ADD note text").iter().all(|verdict| verdict.ok));
-    for changed in [
-        "ALTER TABLE steward.chain RENAME hash TO digest",
-        "CREATE EXTENSION file_fdw; CREATE SERVER s FOREIGN DATA WRAPPER file_fdw;
-         CREATE FOREIGN TABLE app.f () INHERITS (steward.chain) SERVER s OPTIONS (filename '/dev/null')",
-    ] {
-        let refused = trail.after(changed, |session| session.query("SELECT * FROM steward.verify_chain()", &[]));
-        expect_error(refused, &SqlState::DATA_CORRUPTED, "", "");
-    }
+    // What is altered besides is in `altered`.
 }
 
 fn a16_a_row_hidden_from_the_index_is_found() {

@@ -23,7 +23,8 @@ tests! {
     a_lane_that_cannot_be_read_does_not_stop_the_sequencer,
     positions_of_the_oldest_starts_are_forgotten,
     a_chain_survives_pg_upgrade,
-    a_restored_dump_begins_a_chain_that_names_its_ancestor,
+    a_restored_dump_goes_on_with_an_incarnation_and_verifies,
+    an_extension_created_again_goes_on_with_an_incarnation_and_verifies,
 }
 
 const READ: &str = "SELECT name FROM app.student WHERE id = 7";
@@ -318,23 +319,68 @@ fn a_chain_survives_pg_upgrade() {
     assert_eq!(upgraded.ask::<String>("SELECT current_database()::text"), HOME);
 }
 
-fn a_restored_dump_begins_a_chain_that_names_its_ancestor() {
+/// The chain's second record says where it goes on, behind the ancestor's last record, and the chain is whole.
+#[track_caller]
+fn goes_on_behind(school: &School, reason: &str, ancestor: &str, head: &str, [old, new]: [&str; 2]) {
+    let words: Vec<&str> = head.split(' ').collect();
+    let incarnation = format!(
+        "operation_type = 'INCARNATION' AND id = 2 AND result = 'SUCCESS' AND details::jsonb @> '{{\"reason\": \"{reason}\",
+            \"ancestor\": \"{ancestor}\", \"ancestor_head\": \"{head}\", \"last_id\": {}, \"last_hash\": \"{}\",
+            \"old_system_identifier\": \"{old}\", \"system_identifier\": \"{new}\"}}'
+         AND details::jsonb ->> 'ledger' = (SELECT ledger::text FROM steward.ledger WHERE ancestor IS NOT NULL)",
+        words[2], words[3],
+    );
+    assert_eq!(school.records(&incarnation), 1);
+    assert_eq!(school.records("operation_type = 'INCARNATION'"), 1);
+    assert_eq!(school.records("operation_type = 'GENESIS' AND id = 1"), 1);
+    assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+}
+
+fn cluster_of(school: &School) -> String {
+    school.ask("SELECT system_identifier::text FROM pg_control_system()")
+}
+
+fn a_restored_dump_goes_on_with_an_incarnation_and_verifies() {
     let school = School::active();
     school.flush_audit();
     wait_until(&school, "SELECT head IS NOT NULL FROM steward.ledger");
     let (ledger, head): (String, String) =
         (school.ask("SELECT ledger::text FROM steward.ledger"), school.ask("SELECT head FROM steward.ledger"));
     let [roles, database] = dump(&school);
-    let copy = Cluster::new(&settings("enforce").each_ref().map(String::as_str));
+    // With a system identifier of its own.
+    let mut copy = Cluster::empty(&settings("enforce").each_ref().map(String::as_str));
+    copy.start();
     copy.psql_file("postgres", "postgres", &roles);
     copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
-    let copy = School::of(copy);
+    let mut copy = School::of(copy);
     copy.psql_file("postgres", HOME, &database);
     wait_until(&copy, "SELECT coalesce(last_id, 0) > 0 FROM steward.audit_status");
-    let genesis = format!(
-        "operation_type = 'GENESIS' AND id = 1 AND details::jsonb @> '{{\"ancestor\": \"{ledger}\"}}'
-         AND details::jsonb ->> 'ancestor_head' = '{head}'"
-    );
-    assert_eq!(copy.records(&genesis), 1);
-    assert_eq!(copy.records("operation_type IN ('ANCESTOR', 'INCARNATION', 'HEAD MISMATCH')"), 0);
+    let clusters = [cluster_of(&school), cluster_of(&copy)];
+    let clusters = clusters.each_ref().map(String::as_str);
+    assert_ne!(clusters[0], clusters[1]);
+    goes_on_behind(&copy, "restored dump", &ledger, &head, clusters);
+    assert_eq!(copy.records("operation_type = 'HEAD MISMATCH'"), 0);
+    // It is said once.
+    copy.restart();
+    goes_on_behind(&copy, "restored dump", &ledger, &head, clusters);
+}
+
+fn an_extension_created_again_goes_on_with_an_incarnation_and_verifies() {
+    let school = School::active();
+    school.flush_audit();
+    let ledger: String = school.ask("SELECT ledger::text FROM steward.ledger");
+    let filed: String = school.ask("SELECT steward.chain_head()");
+    sleep(Duration::from_millis(1_200));
+    school.operate("postgres", "DROP EXTENSION pg_steward CASCADE");
+    let set_up = "CREATE EXTENSION pg_steward; SELECT steward.protect('app.student')";
+    school.superuser().batch_execute(set_up).expect("a new start");
+    wait_until(&school, "SELECT sequencer_alive AND coalesce(last_id, 0) > 0 FROM steward.audit_status");
+    // The end of the old chain, or of a second before.
+    let head: String = school.ask("SELECT ancestor_head FROM steward.ledger");
+    let id = |line: &str| line.split(' ').nth(2).expect("an id").parse::<i64>().expect("an id");
+    assert!(head.starts_with(&format!("pg_steward/1 {ledger} ")) && id(&head) >= id(&filed), "{head} after {filed}");
+    let cluster = cluster_of(&school);
+    goes_on_behind(&school, "extension or database created again", &ledger, &head, [&cluster, &cluster]);
+    let explained = "operation_type = 'HEAD MISMATCH' AND details::jsonb ->> 'reason' LIKE '%; see INCARNATION'";
+    assert_eq!(school.records(explained), 1);
 }

@@ -19,6 +19,7 @@ mod account;
 mod activation;
 mod alert;
 mod alert_query;
+mod altered;
 mod application;
 mod approval_defects;
 mod approval_rule;
@@ -31,6 +32,7 @@ mod chain;
 mod check;
 mod checklist;
 mod clock;
+mod clock_step;
 mod cluster;
 mod condition;
 mod connections;
@@ -116,6 +118,7 @@ fn main() {
     let subjects = [
         alert::tests(),
         alert_query::tests(),
+        altered::tests(),
         activation::tests(),
         access::floor::tests(),
         access::lint::tests(),
@@ -135,6 +138,7 @@ fn main() {
         chain::tests(),
         check::tests(),
         checklist::tests(),
+        clock_step::tests(),
         copies::tests(),
         condition::tests(),
         connections::tests(),

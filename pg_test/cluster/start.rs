@@ -115,7 +115,9 @@ fn an_ancestor_that_is_restored_late_is_named_later() {
     wait_until(&copy, "SELECT coalesce(last_id, 0) > 0 FROM steward.audit_status");
     copy.psql_file("postgres", HOME, &dump);
     copy.restart();
-    let named = format!("operation_type = 'ANCESTOR' AND details::jsonb ->> 'ancestor' = '{ledger}'");
+    let named = format!(
+        "operation_type = 'INCARNATION' AND details::jsonb @> '{{\"ancestor\": \"{ledger}\", \"reason\": \"restored dump\"}}'"
+    );
     assert_eq!(copy.records(&named), 1);
     copy.restart();
     assert_eq!(copy.records(&named), 1);

@@ -5,6 +5,7 @@ mod checkpoint;
 mod mutation;
 mod order;
 mod parallel;
+mod sealed;
 
 use crate::core::chain::{Hash, Head, Kind, Ledger, Verdict, Verifier, genesis_prev, leaf, link};
 use crate::core::record::{self, Record};
@@ -189,9 +190,12 @@ fn kinds_have_the_names_of_the_interface() {
         Kind::Truncated,
         Kind::Forked,
         Kind::UnknownFormat,
+        Kind::Backdated,
+        Kind::AlteredTable,
         Kind::Empty,
     ];
-    let names = "ok not_anchored edited missing inserted reordered truncated forked unknown_format empty";
+    let names = "ok not_anchored edited missing inserted reordered truncated forked unknown_format \
+        backdated altered_table empty";
     assert_eq!(kinds.map(Kind::name).join(" "), names);
 }
 

@@ -16,6 +16,7 @@ mod attempts;
 mod batch;
 mod chain;
 mod check;
+mod clock;
 mod course;
 mod docs;
 mod emergency;

@@ -16,12 +16,13 @@ use pgrx::spi::SpiClient;
 use serde_json::json;
 use std::fs;
 
-/// The first records after a start.
+/// The first records after a start. `continues`: a record before them names the ancestor of the chain, which begins now.
 pub(super) fn announcements(
     client: &mut SpiClient<'_>,
     shared: &Shared,
     spool: &Spool,
     head: &Head,
+    continues: bool,
 ) -> Outcome<Vec<Record>> {
     let boot = Uuid::from_bytes(shared.boot_id);
     let arrived = "UPDATE steward.ledger AS own SET boot = $1 FROM steward.ledger AS before
@@ -45,17 +46,18 @@ pub(super) fn announcements(
     }
     let mut records = vec![server_record(what, Result::Success, details)];
     let moved = incarnation::incarnation(client, &shared.start, head)?;
-    let kept = fs::read_to_string("pg_steward/head").ok();
+    let kept = fs::read_to_string(incarnation::HEAD_FILE).ok();
     if let Some(reason) = ledger::contradicts(client, kept.as_deref(), head)? {
         warning!("pg_steward: {reason}; the chain ends at {}", head.id);
-        let reason = if moved.is_some() { format!("{reason}; see INCARNATION") } else { reason.to_owned() };
+        let reason =
+            if moved.is_some() || continues { format!("{reason}; see INCARNATION") } else { reason.to_owned() };
         records.push(mismatch(&reason, kept.as_deref(), head));
     }
     records.extend(moved);
     if first_of_server {
         records.extend(start::crash_boundaries(head.id));
     }
-    records.extend(incarnation::late_ancestor(client, head)?);
+    records.extend(incarnation::ancestor(client, head, false)?);
     Ok(records)
 }
 

@@ -1,18 +1,18 @@
 //! Idle time is sealed too: when nothing was chained for `steward.heartbeat_interval`, a record says so. Two records that
 //! lie further apart than that, with no start between them, mean that the sequencer did not run.
 
+use super::clock::steady;
 use super::incarnation;
 use super::sequencer::server_record;
 use crate::core::chain::Head;
 use crate::core::record::{Outcome as Result, Record};
 use crate::error::Outcome;
 use crate::settings;
-use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 use serde_json::json;
 
 pub(super) struct Heartbeat {
-    /// When something was last chained.
+    /// When something was last chained, by the steady clock.
     chained_at: i64,
     /// When an ancestor was last looked for.
     looked_at: i64,
@@ -20,24 +20,24 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     pub fn new() -> Heartbeat {
-        Heartbeat { chained_at: now(), looked_at: now() }
+        Heartbeat { chained_at: steady(), looked_at: steady() }
     }
 
     /// Something was chained.
     pub fn chained(&mut self) {
-        self.chained_at = now();
+        self.chained_at = steady();
     }
 
     /// What is due in this round, of which `idle` says that it has nothing else to chain.
     pub fn due(&mut self, client: &mut SpiClient<'_>, head: &Head, idle: bool) -> Outcome<Option<Record>> {
         let interval = settings::heartbeat_interval_s() * 1_000_000;
-        let now = now();
+        let now = steady();
         if interval == 0 {
             return Ok(None);
         }
         if now - self.looked_at >= interval {
             self.looked_at = now;
-            if let Some(ancestor) = incarnation::late_ancestor(client, head)? {
+            if let Some(ancestor) = incarnation::ancestor(client, head, false)? {
                 return Ok(Some(ancestor));
             }
         }
@@ -47,9 +47,4 @@ impl Heartbeat {
         let details = json!({ "idle_s": (now - self.chained_at) / 1_000_000, "interval_s": interval / 1_000_000 });
         Ok(Some(server_record("HEARTBEAT", Result::Success, details)))
     }
-}
-
-fn now() -> i64 {
-    // Safe: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
 }

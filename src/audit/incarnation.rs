@@ -1,6 +1,7 @@
 //! A chain that goes on elsewhere: after a promotion, a point-in-time recovery, a restore or pg_upgrade the same ledger has
-//! another timeline or another cluster. That is a record; and what the ledger knows of its clusters tells which spool
-//! lanes are its own.
+//! another timeline or another cluster; after pg_dump and restore, or where the extension was created again, another
+//! ledger goes on behind it. That is a record; and what the ledger knows of its clusters tells which spool lanes are its
+//! own.
 //!
 //! pg_upgrade carries the tables, not the files. The way: stop the old server in order; pg_upgrade; copy `pg_steward/` from
 //! the old data directory into the new one (the activation, the head, and what is not chained yet); start the new server.
@@ -20,6 +21,11 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
 use std::fs;
+
+/// The operation type of a record of a move.
+const INCARNATION: &str = "INCARNATION";
+/// Where the end of the chain is kept beside the tables.
+pub(super) const HEAD_FILE: &str = "pg_steward/head";
 
 /// The cluster and the timeline that this server writes.
 fn here() -> (u64, u32) {
@@ -73,7 +79,7 @@ pub(super) fn incarnation(client: &mut SpiClient<'_>, start: &Start, head: &Head
         "old_system_identifier": before, "system_identifier": cluster, "old_timeline": timeline, "timeline": now,
         "ledger": ledger::uuid_text(&head.ledger), "last_id": head.id, "last_hash": hex(&head.hash),
     });
-    Ok(Some(server_record("INCARNATION", Result::Success, details)))
+    Ok(Some(server_record(INCARNATION, Result::Success, details)))
 }
 
 /// Why there is a new timeline. The server itself writes into the timeline's history where recovery was told to end.
@@ -92,19 +98,58 @@ fn end_of_recovery(timeline: u32) -> Option<String> {
     history.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.replace('\t', " "))
 }
 
-/// A parallel restore may bring the ancestor's row after the new chain has begun: then it is named by a later record.
-pub(super) fn late_ancestor(client: &mut SpiClient<'_>, head: &Head) -> Outcome<Option<Record>> {
+/// The chain that this one goes on behind, if it is known and not on record yet: a restored dump brought its row; else,
+/// where the new one begins, the head file of this data directory still tells of it. A parallel restore may bring the row
+/// after the new chain has begun: then it is found later.
+pub(super) fn ancestor(client: &mut SpiClient<'_>, head: &Head, begins: bool) -> Outcome<Option<Record>> {
+    let id = Uuid::from_bytes(head.ledger);
     let sql = "UPDATE steward.ledger AS own SET ancestor = old.ledger, ancestor_head = old.head
-        FROM (SELECT ledger, started_at, head FROM steward.ledger WHERE ledger <> $1 ORDER BY started_at DESC LIMIT 1) AS old
-        WHERE own.ledger = $1 AND own.ancestor IS NULL AND old.started_at < own.started_at
-        RETURNING old.ledger::text, old.head";
-    let row = own::query(client, sql, &[Uuid::from_bytes(head.ledger).into()])?.first();
-    if row.is_empty() {
-        return Ok(None);
+        FROM (SELECT ledger, started_at, head, timeline,
+                coalesce(clusters[cardinality(clusters)], system_identifier) AS system_identifier
+            FROM steward.ledger WHERE ledger <> $1 ORDER BY started_at DESC LIMIT 1) AS old
+        WHERE own.ledger = $1 AND own.ancestor IS NULL AND ($2 OR old.started_at < own.started_at)
+        RETURNING old.ledger::text, old.head, old.system_identifier, old.timeline";
+    let row = own::query(client, sql, &[id.into(), begins.into()])?.first();
+    if !row.is_empty() {
+        let ancestor = row.get::<String>(1)?.unwrap_or_default();
+        let (line, cluster, timeline) = (row.get::<String>(2)?, row.get::<String>(3)?, row.get::<i64>(4)?);
+        return Ok(Some(continued("restored dump", &ancestor, line.as_deref(), cluster, timeline, head)));
     }
-    let (ancestor, ancestor_head) = row.get_two::<String, String>()?;
-    let details = json!({ "ancestor": ancestor, "ancestor_head": ancestor_head });
-    Ok(Some(server_record("ANCESTOR", Result::Success, details)))
+    let Some((former, line)) = begins.then(former_head).flatten().filter(|(former, _)| former.ledger != head.ledger)
+    else {
+        return Ok(None);
+    };
+    let ancestor = ledger::uuid_text(&former.ledger);
+    let sql = "UPDATE steward.ledger SET ancestor = $2, ancestor_head = $3 WHERE ledger = $1";
+    own::execute(client, sql, &[id.into(), Uuid::from_bytes(former.ledger).into(), line.clone().into()])?;
+    let cluster = Some(here().0.to_string());
+    Ok(Some(continued("extension or database created again", &ancestor, Some(&line), cluster, None, head)))
+}
+
+/// What the head file says, with its line.
+fn former_head() -> Option<(Head, String)> {
+    let line = fs::read_to_string(HEAD_FILE).ok()?.trim_end_matches('\n').to_owned();
+    Some((Head::parse(&line)?, line))
+}
+
+/// The record of a chain that goes on behind another ledger's. The ancestor's end is the last that is known of it.
+fn continued(
+    reason: &str,
+    ancestor: &str,
+    line: Option<&str>,
+    old_cluster: Option<String>,
+    old_timeline: Option<i64>,
+    head: &Head,
+) -> Record {
+    let (cluster, timeline) = here();
+    let last = line.and_then(Head::parse);
+    let details = json!({
+        "reason": reason, "ancestor": ancestor, "ancestor_head": line,
+        "old_system_identifier": old_cluster, "system_identifier": cluster.to_string(),
+        "old_timeline": old_timeline, "timeline": timeline, "ledger": ledger::uuid_text(&head.ledger),
+        "last_id": last.map(|last| last.id), "last_hash": last.map(|last| hex(&last.hash)),
+    });
+    server_record(INCARNATION, Result::Success, details)
 }
 
 fn hex(hash: &[u8]) -> String {

@@ -1,5 +1,5 @@
 //! Which chain this database keeps, and where it ends. A ledger is one chain from its genesis record on; a restored
-//! database begins a new one, which names the old one as its ancestor.
+//! database begins a new one, which goes on behind the old one (see `incarnation`).
 
 use super::sequencer::server_record;
 use super::{segment, table};
@@ -55,8 +55,7 @@ fn told_by(record: &[u8]) -> Option<Ledger> {
     Some(Ledger { id: id.to_be_bytes(), system_identifier })
 }
 
-/// Begins a new chain: its row in `steward.ledger` and its genesis record, which is to be chained first. A row that is
-/// already there came with a restored dump and is the ancestor.
+/// Begins a new chain: its row in `steward.ledger` and its genesis record, which is to be chained first.
 pub(crate) fn start(client: &mut SpiClient<'_>) -> Outcome<(Ledger, Record)> {
     let (mut id, system_identifier, timeline);
     // Safe: getters of control data outside recovery, where the sequencer alone runs.
@@ -68,29 +67,17 @@ pub(crate) fn start(client: &mut SpiClient<'_>) -> Outcome<(Ledger, Record)> {
         system_identifier = pg_sys::GetSystemIdentifier().to_string();
         timeline = pg_sys::GetWALInsertionTimeLine();
     }
-    let newest = "SELECT ledger::text, head FROM steward.ledger ORDER BY started_at DESC LIMIT 1";
-    let before = own::query(client, newest, &[])?.first();
-    let (mut ancestor, mut ancestor_head) = (None, None);
-    if !before.is_empty() {
-        (ancestor, ancestor_head) = before.get_two::<String, String>()?;
-    }
     own::execute(
         client,
-        "INSERT INTO steward.ledger (ledger, started_at, system_identifier, ancestor, ancestor_head)
-         VALUES ($1, clock_timestamp(), $2, $3::uuid, $4)",
-        &[
-            Uuid::from_bytes(id).into(),
-            system_identifier.clone().into(),
-            ancestor.clone().into(),
-            ancestor_head.clone().into(),
-        ],
+        "INSERT INTO steward.ledger (ledger, started_at, system_identifier) VALUES ($1, clock_timestamp(), $2)",
+        &[Uuid::from_bytes(id).into(), system_identifier.clone().into()],
     )?;
     let version = own::query(client, "SELECT extversion::text FROM pg_extension WHERE extname = 'pg_steward'", &[])?
         .first()
         .get_one::<String>()?;
     let details = json!({
         "ledger": uuid_text(&id), "system_identifier": system_identifier, "timeline": timeline,
-        "extension_version": version, "ancestor": ancestor, "ancestor_head": ancestor_head,
+        "extension_version": version,
     });
     let mut genesis = server_record("GENESIS", Result::Success, details);
     genesis.kind = Kind::Genesis;

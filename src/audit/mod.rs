@@ -5,6 +5,7 @@ mod announce;
 pub mod archive;
 mod backlog;
 pub mod buffer;
+mod clock;
 mod dictionary;
 mod earlier;
 mod entry;

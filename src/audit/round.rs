@@ -2,6 +2,7 @@
 //! the proof that it was taken. Then, after the commit, the files and shared counters that depend on it.
 
 use super::announce::{announcements, mismatch, mode_name};
+use super::clock;
 use super::dictionary::Dictionary;
 use super::entry::{Entry, catch_up, raise_alerts, review_all};
 use super::epoch::Epochs;
@@ -14,7 +15,8 @@ use super::{incarnation, journal, offset, segment, start};
 use crate::alert::condition::Conditions;
 use crate::alert::{listeners, query::Queries, watch::Watch};
 use crate::core::chain::Head;
-use crate::core::record::{Outcome as Result, Record};
+use crate::core::clock::Clock;
+use crate::core::record::{Outcome as Result, Record, seal, sealed_time};
 use crate::error::{Fault, Outcome};
 use crate::login::keeper::Keeper;
 use crate::settings::{self, Mode};
@@ -31,6 +33,8 @@ const ROUND_BYTES: usize = 8 << 20;
 /// Microseconds between two head files.
 const HEAD_FILE_INTERVAL: i64 = 1_000_000;
 const HEAD_FILE: &str = "head";
+/// Longer ago than any interval.
+const NEVER: i64 = i64::MIN / 2;
 
 /// The sequencer's memory between rounds. All of it can be found again from the tables.
 pub(super) struct Rounds {
@@ -39,6 +43,7 @@ pub(super) struct Rounds {
     spool: Option<Spool>,
     ledger: Option<Ledger>,
     dictionary: Option<Dictionary>,
+    clock: Option<Clock>,
     /// The head of the last committed round.
     head: Option<Head>,
     /// Told about this start of server and sequencer.
@@ -49,6 +54,7 @@ pub(super) struct Rounds {
     /// Notes for the next round.
     notes: Vec<Record>,
     filed: Option<Head>,
+    /// By the steady clock, as the next.
     filed_at: i64,
     logged: Option<Head>,
     logged_at: i64,
@@ -76,15 +82,16 @@ impl Rounds {
             spool: None,
             ledger: None,
             dictionary: None,
+            clock: None,
             head: None,
             announced: false,
             settled: false,
             heartbeat: Heartbeat::new(),
             notes: Vec::new(),
             filed: None,
-            filed_at: 0,
+            filed_at: NEVER,
             logged: None,
-            logged_at: 0,
+            logged_at: NEVER,
             head_file_failed: false,
             epochs: None,
             segments: segment::Care::default(),
@@ -149,6 +156,7 @@ impl Rounds {
             return Ok(None);
         }
         if extension != self.extension {
+            self.say_goodbye();
             shared.definitions.clear(0);
             *self = Rounds { extension, ..Rounds::new() };
         }
@@ -167,10 +175,20 @@ impl Rounds {
             let taken = journal::take(ROUND_BYTES);
             let mut harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
             let mut head = ledger::head(client, &ledger)?;
+            let mut clock = match self.clock {
+                Some(clock) => clock,
+                None => clock::open(client, shared, &head)?,
+            };
             let mut first: Vec<Record> = genesis.into_iter().collect();
-            if !self.announced {
-                first.extend(announcements(client, shared, spool, &head)?);
+            if !first.is_empty() {
+                first.extend(incarnation::ancestor(client, &head, true)?);
             }
+            let step = clock::look(&mut clock);
+            if !self.announced {
+                let continues = first.len() > 1;
+                first.extend(announcements(client, shared, spool, &head, continues)?);
+            }
+            first.extend(step);
             if let Some(mismatch) = self.moved(&head) {
                 first.push(mismatch);
             }
@@ -179,6 +197,7 @@ impl Rounds {
             first.extend(self.heartbeat.due(client, &head, idle)?);
             first.extend(self.conditions.due());
             catch_up();
+            self.clock = Some(clock);
             if idle && first.is_empty() {
                 self.dictionary = Some(dictionary);
                 self.conditions.is_behind(false);
@@ -204,7 +223,11 @@ impl Rounds {
             entries[told..].sort_by_key(|entry| entry.time);
             review_all(client, &mut dictionary, &mut entries)?;
             raise_alerts(&mut dictionary, &mut self.alerts, &mut entries);
-            let records = compacted(client, shared, &mut dictionary, head.id, entries)?;
+            let mut records = compacted(client, shared, &mut dictionary, head.id, entries)?;
+            records.iter_mut().for_each(|record| seal(record, clock.sealed()));
+            if records.iter().any(|record| sealed_time(record).is_some()) {
+                clock::save(client, &head, clock.sealed())?;
+            }
             ledger::append(&ledger, &mut head, &records)?;
             dictionary.save(client)?;
             self.dictionary = Some(dictionary);
@@ -224,11 +247,15 @@ impl Rounds {
         }
     }
 
-    /// The extension was dropped: its last head is all that is left of the chain.
+    /// The extension was dropped: its last head is all that is left of the chain. The next one goes on behind it.
     fn say_goodbye(&self) {
         if let Some(head) = self.head.filter(|head| head.id > 0) {
             // Safe: reads the clock.
-            log!("pg_steward last chain head: {}", head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() }));
+            let line = head.checkpoint(unsafe { pg_sys::GetCurrentTimestamp() });
+            log!("pg_steward last chain head: {line}");
+            if let Err(error) = state_file::replace(HEAD_FILE, format!("{line}\n").as_bytes()) {
+                warning!("pg_steward: the head file could not be written: {error}");
+            }
         }
     }
 
@@ -291,6 +318,9 @@ impl Rounds {
             warning!("pg_steward: a chained mark of a crash could not be removed: {error}");
         }
         self.announced = true;
+        if let Some(clock) = &self.clock {
+            clock::keep(clock, shared);
+        }
         if self.head != Some(done.head) {
             self.heartbeat.chained();
         }
@@ -317,8 +347,8 @@ impl Rounds {
     fn publish(&mut self, complete: bool) {
         let Some(head) = self.head else { return };
         // Safe: reads the clock.
-        let now = unsafe { pg_sys::GetCurrentTimestamp() };
-        if self.filed != Some(head) && now - self.filed_at >= HEAD_FILE_INTERVAL {
+        let (now, steady) = (unsafe { pg_sys::GetCurrentTimestamp() }, clock::steady());
+        if self.filed != Some(head) && steady - self.filed_at >= HEAD_FILE_INTERVAL {
             match state_file::replace(HEAD_FILE, format!("{}\n", head.checkpoint(now)).as_bytes()) {
                 Ok(()) => {
                     self.filed = Some(head);
@@ -330,16 +360,16 @@ impl Rounds {
                 }
                 Err(_) => (),
             }
-            self.filed_at = now;
+            self.filed_at = steady;
         }
-        if head.id > 0 && now - self.logged_at >= settings::checkpoint_interval_s() * 1_000_000 {
+        if head.id > 0 && steady - self.logged_at >= settings::checkpoint_interval_s() * 1_000_000 {
             let line = head.checkpoint(now);
             log!("pg_steward chain head: {line}");
             if self.logged != Some(head) {
                 transaction(|| own::run(|client| keep_head(client, &head, line)));
                 self.logged = Some(head);
             }
-            self.logged_at = now;
+            self.logged_at = steady;
         }
         transaction(journal::rotate);
         self.segments.look(&head, complete);

@@ -2,6 +2,7 @@
 //! the new records; the sequencer closes it when it is full or old. Whole closed ones are archived by `archive`.
 //! Never here: a record changed, moved or dropped.
 
+use super::clock::steady;
 use super::sequencer::transaction;
 use super::{archive, ledger};
 use crate::backend::backend_local;
@@ -107,8 +108,7 @@ impl Care {
         if !complete {
             self.taken_before = None;
         }
-        // Safe: reads the clock.
-        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let now = steady();
         if now - self.looked_at < LOOK_INTERVAL {
             return;
         }

@@ -5,6 +5,7 @@
 use super::round::Rounds;
 use super::standby;
 use crate::backend::backend_local;
+pub(crate) use crate::core::record::SERVER;
 use crate::core::record::{Kind, Outcome, Record};
 use crate::error::{self, Outcome as Fallible};
 use crate::{settings, shared};
@@ -51,9 +52,6 @@ pub fn register() {
         .set_restart_time(Some(Duration::from_secs(1)))
         .load();
 }
-
-/// Who speaks in records of the server's own life: a name that no role can have.
-pub(crate) const SERVER: &str = "pg_steward";
 
 /// A record of the server's own life, stamped with the time and this database.
 pub(crate) fn server_record(what: &str, outcome: Outcome, details: serde_json::Value) -> Record {

@@ -5,6 +5,7 @@
 //! order of the disk, which no index can falsify and which is fastest; a part of it, or what is in disorder, by a query
 //! in the order of ids. Both see the chain's table and everything that inherits from it.
 
+mod altered;
 mod definitions;
 mod disk;
 mod progress;
@@ -18,6 +19,7 @@ use super::segment;
 use crate::core::chain::{Disorder, Hash, Head, Kind, Parallel, Verdict, Verifier};
 use crate::error::{self, Fault, Outcome};
 use crate::own;
+use altered::Altered;
 use definitions::Definitions;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -112,6 +114,10 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
             .hint("Verify up to the anchor's id or further, or leave to_id away."));
     }
     own::run(|client| {
+        let altered = Altered::look();
+        if let Some(verdict) = altered.unreadable() {
+            return Ok(verdict);
+        }
         let tables = disk::tables()?;
         let ledger = match ledger::current(client)? {
             Some(ledger) => ledger,
@@ -124,6 +130,7 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
         let start = if from_oldest { Some(due.hash) } else { stored_hash(client, first - 1)? };
         let task = Task { tables, ledger, first, last: to_id, start, anchor, from_oldest };
         let (verdict, head) = run(client, &task)?;
+        let verdict = altered.judge(client, verdict)?;
         if let (true, true, Some(head)) = (verdict.ok, from_oldest, head) {
             verified::replace(client, &task.tables, &head, to_id.is_none(), anchor.filter(|_| verdict.anchored))?;
         }
@@ -136,6 +143,10 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
 pub fn verify_since_last() -> Outcome<Verdict> {
     let Some(last) = verified::head()? else { return verify(None, None, None) };
     own::run(|client| {
+        let altered = Altered::look();
+        if let Some(verdict) = altered.unreadable() {
+            return Ok(verdict);
+        }
         let tables = disk::tables()?;
         let ledger = ledger::current(client)?.unwrap_or(Ledger { id: last.ledger, system_identifier: String::new() });
         let start = stored_hash(client, last.id - 1)?;
@@ -146,8 +157,9 @@ pub fn verify_since_last() -> Outcome<Verdict> {
             // Nothing is left from there on: what was verified is gone.
             let newest = ledger::head(client, &task.ledger)?.id;
             let kind = if task.ledger.id == last.ledger { Kind::Truncated } else { Kind::Forked };
-            return Ok(Verdict { kind, first_bad_id: Some(newest + 1), ..verdict });
+            return altered.judge(client, Verdict { kind, first_bad_id: Some(newest + 1), ..verdict });
         }
+        let verdict = altered.judge(client, verdict)?;
         if let (true, Some(head)) = (verdict.ok, head) {
             verified::replace(client, &task.tables, &head, false, None)?;
         }

@@ -17,7 +17,7 @@ mod parallel;
 mod verifier;
 
 pub use batch::Batch;
-pub use head::Head;
+pub use head::{Head, utc};
 pub use order::{Disorder, Order};
 pub use parallel::Parallel;
 pub use verifier::{Kind, Verdict, Verifier};

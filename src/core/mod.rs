@@ -10,6 +10,7 @@ pub mod batch;
 pub mod calendar;
 pub mod chain;
 pub mod check;
+pub mod clock;
 pub mod course;
 pub mod emergency;
 pub mod export;

@@ -15,11 +15,13 @@
 mod draft;
 mod error;
 mod field;
+mod sealed;
 mod split;
 
 pub use draft::{Draft, Known, Part};
 pub use error::FormatError;
 pub use field::{Field, Value, check, find_field, find_in_body, is_definition, list};
+pub use sealed::{SERVER, seal, sealed_time};
 pub use split::{Side, Split};
 
 use super::tier::Tier;

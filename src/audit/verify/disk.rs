@@ -46,18 +46,25 @@ pub(super) struct Table {
 /// The chain's table and all that inherit from it. A relation of another shape or kind is damage that has no place in a
 /// verdict: nothing in it could be read as a record.
 pub(super) fn tables() -> Outcome<Vec<Table>> {
+    match lock() {
+        Some(oids) => oids.into_iter().map(table).collect(),
+        None => Err(not_the_chain("there is no table steward.chain")),
+    }
+}
+
+/// Keeps anybody from changing the shape of the chain's table and of all that inherit from it; None if it is not there.
+pub(super) fn lock() -> Option<Vec<pg_sys::Oid>> {
     let lock = pg_sys::AccessShareLock as i32;
     let chain = chain();
     if chain == pg_sys::InvalidOid {
-        return Err(not_the_chain("there is no table steward.chain"));
+        return None;
     }
     // Safe: inside a transaction; the list is PostgreSQL's and freed with its memory context.
-    let oids: Vec<pg_sys::Oid> = unsafe {
+    unsafe {
         pg_sys::LockRelationOid(chain, lock);
         let list = pg_sys::ffi::pg_guard_ffi_boundary(|| find_all_inheritors(chain, lock, std::ptr::null_mut()));
-        (0..(*list).length).map(|at| (*(*list).elements.add(at as usize)).oid_value).collect()
-    };
-    oids.into_iter().map(table).collect()
+        Some((0..(*list).length).map(|at| (*(*list).elements.add(at as usize)).oid_value).collect())
+    }
 }
 
 fn table(oid: pg_sys::Oid) -> Outcome<Table> {

@@ -32,13 +32,18 @@ impl Head {
             &ledger[20..],
             self.id,
             hex(&self.hash),
-            time_text(time.clamp(TIMES.0, TIMES.1)),
+            utc(time),
         )
     }
 
     /// The head a checkpoint line tells of. `None` for anything that [`Head::checkpoint`] would not have
     /// written byte for byte, white space and a line end included.
     pub fn parse(line: &str) -> Option<Head> {
+        Head::parse_with_time(line).map(|(head, _)| head)
+    }
+
+    /// The same with the time at which the line was written.
+    pub fn parse_with_time(line: &str) -> Option<(Head, i64)> {
         let mut words = line.split(' ');
         let (version, ledger, id) = (words.next()?, words.next()?, words.next()?);
         let (hash, time) = (words.next()?, words.next()?);
@@ -46,7 +51,8 @@ impl Head {
             return None;
         }
         let head = Head { ledger: unhex(&ledger.replace('-', ""))?, id: id.parse().ok()?, hash: unhex(hash)? };
-        (head.id >= 0 && head.checkpoint(parse_time(time)?) == line).then_some(head)
+        let time = parse_time(time)?;
+        (head.id >= 0 && head.checkpoint(time) == line).then_some((head, time))
     }
 }
 
@@ -69,8 +75,9 @@ fn digit(character: u8, radix: u32) -> Option<u32> {
     (character as char).to_digit(radix)
 }
 
-/// `2026-11-22T01:34:00.000000Z`
-fn time_text(time: i64) -> String {
+/// A time as text, like `2026-11-22T01:34:00.000000Z`; outside the years 1 to 9999 the nearest of them.
+pub fn utc(time: i64) -> String {
+    let time = time.clamp(TIMES.0, TIMES.1);
     let (day, time_of_day) = (time.div_euclid(DAY), time.rem_euclid(DAY));
     let (year, month, day) = date(day);
     let (seconds, micros) = (time_of_day / 1_000_000, time_of_day % 1_000_000);
@@ -95,7 +102,7 @@ fn date(day: i64) -> (i64, i64, i64) {
     (era * 400 + year, month, day)
 }
 
-/// Reads the digits where [`time_text`] puts them; that all the rest is right, too, is seen by writing it again.
+/// Reads the digits where [`utc`] puts them; that all the rest is right, too, is seen by writing it again.
 fn parse_time(text: &str) -> Option<i64> {
     let text = text.as_bytes();
     let number = |from: usize, to: usize| {

@@ -24,6 +24,10 @@ pub enum Kind {
     /// Two records claim one predecessor, or the chain is not the anchor's.
     Forked,
     UnknownFormat,
+    /// Sealed before the record that is sealed before it.
+    Backdated,
+    /// The chain is whole, but its tables are not as they were created. Not the verifier's to say: it sees no table.
+    AlteredTable,
     /// There was nothing to check.
     Empty,
 }
@@ -41,6 +45,8 @@ impl Kind {
             Kind::Truncated => "truncated",
             Kind::Forked => "forked",
             Kind::UnknownFormat => "unknown_format",
+            Kind::Backdated => "backdated",
+            Kind::AlteredTable => "altered_table",
             Kind::Empty => "empty",
         }
     }
@@ -86,6 +92,9 @@ pub struct Verifier {
     from_id: Option<i64>,
     to_id: Option<i64>,
     unknown_format: Option<i64>,
+    /// The last time of sealing.
+    sealed: i64,
+    backdated: Option<i64>,
     anchor: Anchor,
     damage: Option<Damage>,
 }
@@ -126,6 +135,8 @@ impl Verifier {
             from_id: None,
             to_id: None,
             unknown_format: None,
+            sealed: i64::MIN,
+            backdated: None,
             anchor,
             damage: None,
         }
@@ -209,6 +220,9 @@ impl Verifier {
             let same = batch.row((head.id - first.id) as usize).hash == head.hash;
             self.anchor = if same { Anchor::Equal(head) } else { Anchor::Differs(head) };
         }
+        for row in (0..batch.len()).map(|at| batch.row(at)) {
+            self.look_at_time(row.id, row.record);
+        }
         for at in batch.len().saturating_sub(RECENT as usize)..batch.len() {
             let row = batch.row(at);
             self.recent.remember(row.id, row.hash.try_into().unwrap_or_default());
@@ -224,6 +238,7 @@ impl Verifier {
         if self.unknown_format.is_none() && record::check(record).is_err() {
             self.unknown_format = Some(id);
         }
+        self.look_at_time(id, record);
         if let Anchor::Ahead(head) = self.anchor
             && head.id == id
         {
@@ -232,6 +247,16 @@ impl Verifier {
         self.recent.remember(id, hash);
         self.prev = Some(hash);
         self.next_id = id + 1;
+    }
+
+    /// What was sealed must not have been sealed before what is already there.
+    fn look_at_time(&mut self, id: i64, record: &[u8]) {
+        if let Some(time) = record::sealed_time(record) {
+            if time < self.sealed {
+                self.backdated.get_or_insert(id);
+            }
+            self.sealed = self.sealed.max(time);
+        }
     }
 
     /// The verdict on everything pushed. Of several findings the one with the lowest id counts.
@@ -245,11 +270,12 @@ impl Verifier {
         };
         let damage = self.damage.as_ref().map(|damage| damage.judge(vouched));
         let unknown = self.unknown_format.map(|id| (Kind::UnknownFormat, id));
+        let backdated = self.backdated.map(|id| (Kind::Backdated, id));
         let fork = match self.anchor {
             Anchor::Differs(head) => Some((Kind::Forked, head.id)),
             _ => None,
         };
-        if let Some((kind, id)) = [damage, unknown, fork].into_iter().flatten().min_by_key(|(_, id)| *id) {
+        if let Some((kind, id)) = [damage, unknown, backdated, fork].into_iter().flatten().min_by_key(|(_, id)| *id) {
             return self.verdict(kind, Some(id));
         }
         match self.anchor {

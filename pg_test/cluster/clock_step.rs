@@ -1,0 +1,76 @@
+//! A11: the machine's clock is set back and forward under the server's feet. The chain says so,
+//! what is sealed never goes back in time, and nothing that waits by the clock stops.
+
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::cluster::Cluster;
+use crate::school::{School, settings};
+use crate::trail::{verify, work};
+
+tests! {
+    a11_a_clock_that_is_set_is_on_record,
+}
+
+/// Steps on record, told by which clock, and with this condition on the milliseconds.
+fn steps(school: &School, told_by: &str, by_ms: &str) -> i64 {
+    school.records(&format!(
+        "operation_type = 'CLOCK STEP' AND result = 'FAILURE' AND details::jsonb ->> 'told_by' = '{told_by}'
+         AND (details::jsonb ->> 'by_ms')::bigint {by_ms}
+         AND (details::jsonb ->> 'clock' < details::jsonb ->> 'sealed_at') = ('{by_ms}' LIKE '%-%')"
+    ))
+}
+
+fn all_steps(school: &School) -> i64 {
+    school.records("operation_type = 'CLOCK STEP'")
+}
+
+/// Nothing is sealed before what was sealed before it.
+#[track_caller]
+fn is_in_order(school: &School) {
+    let back = "SELECT count(*) FROM (SELECT operation_time < lag(operation_time) OVER (ORDER BY id) AS back
+        FROM steward.audit_log WHERE user_id = 'pg_steward') AS sealed WHERE back";
+    assert_eq!(school.ask::<i64>(back), 0);
+    let verdict = verify(school, "");
+    assert!(verdict.ok, "{verdict:?}");
+}
+
+fn a11_a_clock_that_is_set_is_on_record() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs() as i64;
+    let settings = settings("enforce");
+    let settings = [&settings.each_ref().map(String::as_str)[..], &["steward.heartbeat_interval = 1"]].concat();
+    let (cluster, clock) = Cluster::at(now, &settings);
+    let mut school = School::set_up(cluster);
+    work(&school, 3);
+    assert_eq!(all_steps(&school), 0);
+
+    // An hour back: told once, and the server goes on. A heartbeat that waited for the clock would not come.
+    clock.advance(-3600);
+    work(&school, 3);
+    let beats = school.records("operation_type = 'HEARTBEAT'");
+    sleep(Duration::from_secs(3));
+    assert!(school.records("operation_type = 'HEARTBEAT'") > beats, "the heart stands still");
+    assert_eq!((steps(&school, "monotonic clock", "BETWEEN -3605000 AND -3595000"), all_steps(&school)), (1, 1));
+    is_in_order(&school);
+
+    // Two hours forward, seen as well after the sequencer was killed meanwhile.
+    let sequencer: i32 = school.ask("SELECT sequencer_pid FROM steward.audit_status");
+    school.signal("STOP", sequencer);
+    clock.advance(7200);
+    school.signal("TERM", sequencer);
+    school.signal("CONT", sequencer);
+    crate::failover::wait_until(
+        &school,
+        &format!("SELECT sequencer_alive AND sequencer_pid <> {sequencer} FROM steward.audit_status"),
+    );
+    work(&school, 3);
+    assert_eq!((steps(&school, "monotonic clock", "BETWEEN 7195000 AND 7205000"), all_steps(&school)), (1, 2));
+
+    // Set back while the server is down: what was sealed last tells.
+    school.stop();
+    clock.advance(-3600);
+    school.start();
+    work(&school, 3);
+    assert_eq!((steps(&school, "last sealed record", "BETWEEN -3605000 AND -3500000"), all_steps(&school)), (1, 3));
+    is_in_order(&school);
+}
