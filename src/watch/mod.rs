@@ -21,6 +21,7 @@ mod inner_query;
 pub mod judge;
 mod key_validation;
 pub mod label;
+mod label_kept;
 pub mod login;
 pub mod lone_call;
 mod mask_check;

@@ -11,7 +11,8 @@ use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
 use super::{
-    copy_data, copy_masked, executor, hidden_detail, inner_query, reading, rows, standing_aside, transaction, tripwire,
+    copy_data, copy_masked, executor, hidden_detail, inner_query, label_kept, reading, rows, standing_aside,
+    transaction, tripwire,
 };
 use crate::audit::buffer;
 use crate::backend::backend_local;
@@ -193,6 +194,7 @@ unsafe extern "C-unwind" fn decide(
         } else {
             begin(statement, facts, &policy, tag, &source);
         }
+        label_kept::before_command(node);
         true
     }
 }
