@@ -167,6 +167,7 @@ fn main() {
         masking::every_plan::tests(),
         masking::every_question::tests(),
         masking::every_read::tests(),
+        masking::every_row::tests(),
         masking::every_session::tests(),
         masking::every_write::tests(),
         masking::path::tests(),

@@ -25,6 +25,7 @@ mod label_kept;
 pub mod login;
 pub mod lone_call;
 mod mask_check;
+mod mask_definition;
 mod mask_expression;
 mod mask_level;
 mod mask_query;

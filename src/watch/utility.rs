@@ -11,8 +11,8 @@ use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
 use super::{
-    copy_data, copy_masked, executor, hidden_detail, inner_query, label_kept, reading, rows, standing_aside,
-    transaction, tripwire,
+    copy_data, copy_masked, executor, hidden_detail, inner_query, label_kept, mask_definition, reading, rows,
+    standing_aside, transaction, tripwire,
 };
 use crate::audit::buffer;
 use crate::backend::backend_local;
@@ -179,6 +179,7 @@ unsafe extern "C-unwind" fn decide(
         hidden_detail::consider(&policy);
         let tag = tag_of(node);
         judge::refuse_stopped(&policy, tag, &source);
+        mask_definition::check(node, &policy, tag, &source);
         let facts = of_utility(node, &policy);
         if !cache::at_home() {
             if facts.cluster_wide {

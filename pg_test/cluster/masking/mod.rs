@@ -12,6 +12,7 @@ pub mod documented;
 pub mod every_plan;
 pub mod every_question;
 pub mod every_read;
+pub mod every_row;
 pub mod every_session;
 pub mod every_write;
 pub mod path;
