@@ -162,7 +162,7 @@ pub fn register() {
         c"64 hexadecimal digits; absolute, outside the data directory, the server's own and closed to everybody else.",
         &KEY_FILE,
         GucContext::Postmaster,
-        none,
+        GucFlags::SUPERUSER_ONLY,
     );
     GucRegistry::define_int_guc(
         c"steward.sequencer_interval",

@@ -109,6 +109,7 @@ mod turning_off;
 mod waiting;
 mod way_around;
 mod window;
+mod wire;
 mod witness;
 mod write_out;
 
@@ -172,6 +173,12 @@ fn main() {
         masking::constraint::tests(),
         masking::copied::tests(),
         masking::documented::tests(),
+        masking::every_plan::tests(),
+        masking::every_question::tests(),
+        masking::every_read::tests(),
+        masking::every_row::tests(),
+        masking::every_session::tests(),
+        masking::every_write::tests(),
         masking::path::tests(),
         masking::role::tests(),
         masking::rule::tests(),

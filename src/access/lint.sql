@@ -119,6 +119,10 @@ found(kind, object, role, why, command) AS (
             AND (EXISTS (SELECT FROM steward._class k WHERE (k.relation, k.attnum, k.class) = (h.relation, b.attnum, 'birth_date'))
                 OR EXISTS (SELECT FROM unlabelled u WHERE (u.relation, u.attnum, u.looks) = (h.relation, b.attnum, 'birth_date')))
             AND NOT EXISTS (SELECT FROM hidden o WHERE (o.relation, o.attnum, o.role) = (h.relation, b.attnum, h.role))
+    UNION ALL SELECT 'rule_without_role', 'role ' || m.role::text, NULL,
+        format('is gone, so its rule for class %s masks nobody, another role of its name included', m.class),
+        format('SELECT steward.drop_mask(%L, %L)', m.role::text, m.class)
+        FROM steward.mask_rule m WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = m.role::oid)
     UNION ALL SELECT DISTINCT 'publication', r.name, pg_get_userbyid(p.pubowner)::text,
         format('publication %I hands columns with a class to subscribers', p.pubname),
         CASE WHEN p.puballtables OR NOT EXISTS (SELECT FROM pg_publication_rel x WHERE (x.prpubid, x.prrelid) = (p.oid, r.oid))

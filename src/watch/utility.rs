@@ -11,7 +11,8 @@ use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
 use super::{
-    copy_data, copy_masked, executor, hidden_detail, inner_query, reading, rows, standing_aside, transaction, tripwire,
+    copy_data, copy_masked, executor, hidden_detail, inner_query, label_kept, mask_definition, reading, rows,
+    standing_aside, transaction, tripwire,
 };
 use crate::audit::buffer;
 use crate::backend::backend_local;
@@ -178,6 +179,7 @@ unsafe extern "C-unwind" fn decide(
         hidden_detail::consider(&policy);
         let tag = tag_of(node);
         judge::refuse_stopped(&policy, tag, &source);
+        mask_definition::check(node, &policy, tag, &source);
         let facts = of_utility(node, &policy);
         if !cache::at_home() {
             if facts.cluster_wide {
@@ -193,6 +195,7 @@ unsafe extern "C-unwind" fn decide(
         } else {
             begin(statement, facts, &policy, tag, &source);
         }
+        label_kept::before_command(node);
         true
     }
 }
