@@ -614,6 +614,9 @@ fn load_watched() -> Result<Relations, Fault> {
         // Long values lie in a table of their own here too.
         let places = [number(&row, 0)?, number(&row, 2)?].into_iter().filter(|place| *place != 0);
         let is_trail = ["chain", "journal_"].iter().any(|start| name.starts_with(start));
+        if kind == OwnKind::Secret {
+            places.clone().for_each(|place| drop(watched.insert(place, Watched::Own(OwnKind::Secret))));
+        }
         for place in places.filter(|_| is_trail || is_image(name)) {
             watched.insert(place, Watched::Own(OwnKind::Record));
             let (kept, name) = if is_trail { (&mut trail, "audit_log") } else { (&mut images, name) };

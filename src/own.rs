@@ -107,6 +107,21 @@ pub fn attempt<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Result
     subtransaction(|| run(body))
 }
 
+/// Takes a lock of one of our tables: waits a moment for others, and not until they please.
+pub fn lock(statement: &str, arguments: &[DatumWithOid<'_>], table: &str) -> Outcome<()> {
+    let taken = attempt(|client| {
+        pin(&[(c"lock_timeout", c"3s")]);
+        execute(client, statement, arguments).map(drop)
+    });
+    taken.map_err(|undone| {
+        undone.pass_on_cancellation();
+        Fault::wrong_state(format!("somebody else's transaction holds {table}")).detail(undone.message).hint(format!(
+            "SELECT a.pid, a.usename, a.xact_start FROM pg_stat_activity a JOIN pg_locks l USING (pid) \
+            WHERE l.relation = '{table}'::regclass;"
+        ))
+    })
+}
+
 /// Runs `body` in a subtransaction, which an error undoes, that of a client that gives up included: whoever goes on after
 /// it says so.
 pub fn subtransaction<T>(body: impl FnOnce() -> Outcome<T>) -> Result<T, Undone> {

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 
-use crate::cluster::succeed;
+use crate::cluster::{Cluster, succeed};
 use crate::expect::{db_error, expect_bulk_refused, expect_error};
 use crate::failover::wait_until;
 use crate::fault::{Paused, report, wait_for_recovery};
-use crate::school::{HOME, School, execute, request};
+use crate::school::{HOME, School, execute, request, settings};
 
 tests! {
     a_login_and_its_end_are_on_record,
@@ -28,6 +28,7 @@ tests! {
     too_many_clients_are_on_record,
     no_log_level_mutes_a_login,
     replication_is_on_record_without_a_database,
+    an_unrecorded_session_is_ended_without_harm,
     a_worker_that_never_logs_in_is_on_record,
     names_from_a_raw_start_up_packet_cannot_hurt_the_trail,
     two_hundred_failures_at_once_are_two_hundred_records,
@@ -292,6 +293,25 @@ fn replication_is_on_record_without_a_database() {
     let record = "operation_type = 'LOGIN' AND result = 'SUCCESS' AND user_id = 'postgres' AND details::json ->> 'database' IS NULL
         AND (details::json ->> 'replication')::boolean";
     assert!(school.records(record) >= 1);
+}
+
+/// What a login's record is made of is the postmaster's memory, gone when the session works: whoever was let in before there
+/// was a chain is neither looked up there when the session is ended, nor a login that fails.
+fn an_unrecorded_session_is_ended_without_harm() {
+    let cluster = Cluster::new(&settings("enforce").each_ref().map(String::as_str));
+    let mut early = [cluster.connect("postgres", "postgres"), cluster.connect("postgres", "postgres")];
+    let school = School::set_up(cluster);
+    school.flush_audit();
+    let server = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
+    let before: i32 = school.ask(server);
+    // Uses the memory that was given back, and is ended by the server.
+    let work = "SET idle_in_transaction_session_timeout = '100ms'; BEGIN;
+        CREATE TEMP TABLE t AS SELECT n, repeat('x', n % 3000) FROM generate_series(1, 5000) n";
+    early.iter_mut().for_each(|session| session.batch_execute(work).expect("work"));
+    sleep(Duration::from_millis(1_500));
+    assert!(early.iter_mut().all(|session| session.batch_execute("SELECT 1").is_err()), "still there");
+    assert_eq!(school.ask::<i32>(server), before, "a crash starts every process anew");
+    assert_eq!(school.records("operation_type = 'LOGIN' AND result = 'FAILURE'"), 0);
 }
 
 fn a_worker_that_never_logs_in_is_on_record() {

@@ -1,7 +1,8 @@
 //! Roles, settings and files belong to the whole cluster, so no other database is a way around.
 
 use crate::expect::{db_error, expect_refused};
-use crate::school::School;
+use crate::school::{School, ask};
+use crate::way_around::attack::{ROLES, everything};
 use postgres::error::SqlState;
 
 tests! {
@@ -13,7 +14,7 @@ tests! {
 
 fn cluster_wide_commands_are_refused_elsewhere() {
     let school = School::active();
-    let mut elsewhere = school.connect("postgres", "postgres");
+    let before = everything(&mut school.superuser());
     for statement in [
         "CREATE ROLE intruder SUPERUSER LOGIN",
         "ALTER ROLE clerk_zhao SUPERUSER",
@@ -30,20 +31,28 @@ fn cluster_wide_commands_are_refused_elsewhere() {
         "LOAD 'auto_explain'",
         "CREATE PUBLICATION everything FOR ALL TABLES",
     ] {
-        let error = expect_refused(elsewhere.batch_execute(statement));
-        assert!(error.hint().unwrap_or("").contains("school"), "{statement}: {error:?}");
+        for who in ROLES {
+            let error = expect_refused(school.connect(who, "postgres").batch_execute(statement));
+            assert!(error.hint().unwrap_or("").contains("school"), "{who}: {statement}: {error:?}");
+        }
     }
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_roles WHERE rolname = 'intruder'"), 0);
-    assert_eq!(school.records("result = 'DENIED' AND operation_type = 'CREATE ROLE'"), 1);
+    for who in ROLES {
+        assert_eq!(school.records(&format!("user_id = '{who}' AND result = 'DENIED' AND rule = 'home_database'")), 14);
+    }
+    assert_eq!(everything(&mut school.superuser()), before);
 }
 
 fn the_extension_cannot_be_created_elsewhere() {
     let school = School::active();
     for database in ["postgres", "template1"] {
-        let mut elsewhere = school.connect("postgres", database);
-        let error = db_error(elsewhere.batch_execute("CREATE EXTENSION pg_steward"));
-        let expected = [&SqlState::INSUFFICIENT_PRIVILEGE, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
-        assert!(expected.contains(&error.code()), "{error:?}");
+        for who in ROLES {
+            let mut elsewhere = school.connect(who, database);
+            let error = db_error(elsewhere.batch_execute("CREATE EXTENSION pg_steward"));
+            let expected = [&SqlState::INSUFFICIENT_PRIVILEGE, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE];
+            assert!(expected.contains(&error.code()), "{who}: {error:?}");
+            let installed = "SELECT count(*) FROM pg_extension WHERE extname = 'pg_steward'";
+            assert_eq!(ask::<i64>(&mut elsewhere, installed), 0);
+        }
     }
 }
 

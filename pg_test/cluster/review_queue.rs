@@ -36,7 +36,7 @@ fn school(more: &str) -> School {
 }
 
 /// An operation of Chen whose review is overdue.
-fn overdue(school: &School) -> String {
+pub fn overdue(school: &School) -> String {
     let op_no = school.operate("region_chen", SIXTY);
     sleep(Duration::from_millis(1_200));
     op_no

@@ -49,11 +49,14 @@ fn every_test_named_in_a_document_exists() {
 fn every_attack_names_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = fs::read_to_string(root.join("docs/ways_around.md")).expect("docs/ways_around.md");
-    let attacks = document.lines().filter(|line| line.starts_with("| ") && *line != "| attack | outcome | test |");
+    let attacks = document.lines().filter(|line| line.starts_with("| ") && *line != "| attack | outcome | as | test |");
     let attacks: Vec<&str> = attacks.collect();
     assert!(attacks.len() >= 120, "{} attacks", attacks.len());
     for line in attacks {
         assert!(!named(line).is_empty(), "{line}");
-        assert_eq!(line.split(" | ").count(), 3, "{line}");
+        let cells: Vec<&str> = line.split(" | ").collect();
+        assert_eq!(cells.len(), 4, "{line}");
+        let whose = ["both", "ordinary", "superuser", "anybody"];
+        assert!(whose.iter().any(|role| cells[2].starts_with(role)), "{line}: as whom");
     }
 }

@@ -17,9 +17,19 @@ fn columns_are_listed_by_name() {
         ("app.student", "one", false),
         ("app.student", "id_card", false),
         ("app.student", "*", false),
+        // Images are named with their table.
+        ("steward.image_5", "id", false),
+        ("steward.row_image", "id", false),
     ] {
         assert_eq!(columns.list(relation, column), listed, "{relation}.{column}");
     }
+}
+
+#[test]
+fn images_are_listed_with_their_table() {
+    let columns = Columns::parse("steward.image_5.phone, row_image.new_values").expect("a list");
+    assert!(columns.list("steward.image_5", "phone") && columns.list("steward.row_image", "new_values"));
+    assert!(!columns.list("steward.image_6", "phone") && !columns.list("app.student", "phone"));
 }
 
 #[test]

@@ -87,6 +87,7 @@ fn theirs(function: &str, id: Option<i64>) -> Outcome<i64> {
         return Err(not_yours(function));
     }
     own_act(function)?;
+    own::lock("SELECT FROM steward._alert WHERE id = $1 FOR UPDATE", &[id.into()], "steward._alert")?;
     let open = "SELECT subject FROM steward._alert WHERE id = $1 AND closed_at IS NULL FOR UPDATE";
     let subject = own::run(|client| one_text(client, open, &[id.into()]))?;
     match (id, subject) {

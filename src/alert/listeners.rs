@@ -2,7 +2,9 @@
 
 use crate::audit::sequencer::transaction;
 use crate::backend::backend_local;
+use crate::error::Outcome;
 use crate::own;
+use pgrx::spi::SpiClient;
 use pgrx::warning;
 use std::cell::RefCell;
 
@@ -25,15 +27,16 @@ pub fn notify() {
     if untold.is_empty() {
         return;
     }
-    transaction(|| {
-        own::run(|client| {
-            let usage = own::select(client, "SELECT pg_notification_queue_usage()", &[])?.first().get_one::<f64>()?;
-            if usage.is_none_or(|usage| usage > FULL) {
-                warning!("pg_steward: {} alerts are not notified: the queue of notifications is full", untold.len());
-                return Ok(());
-            }
-            let notify = "SELECT pg_notify('steward_alert', $1)";
-            untold.iter().try_for_each(|alert| own::query(client, notify, &[alert.as_str().into()]).map(drop))
-        })
-    })
+    transaction(|| own::run(|client| notify_in(client, &untold)))
+}
+
+/// In the running transaction, which a full queue would undo when it commits.
+pub fn notify_in(client: &mut SpiClient<'_>, payloads: &[String]) -> Outcome<()> {
+    let usage = own::select(client, "SELECT pg_notification_queue_usage()", &[])?.first().get_one::<f64>()?;
+    if usage.is_none_or(|usage| usage > FULL) {
+        warning!("pg_steward: {} alerts are not notified: the queue of notifications is full", payloads.len());
+        return Ok(());
+    }
+    let notify = "SELECT pg_notify('steward_alert', $1)";
+    payloads.iter().try_for_each(|payload| own::query(client, notify, &[payload.as_str().into()]).map(drop))
 }

@@ -12,11 +12,12 @@ impl Columns {
         (!names.is_empty()).then_some(Columns(names))
     }
 
-    /// Whether a column of `schema.table` is listed. There is no sign for all columns: each is named.
+    /// Whether a column of `schema.table` is listed. There is no sign for all columns: each is named. Images of changed rows
+    /// have the columns of other tables: those are named with their table, or `phone` would open every old phone number.
     pub fn list(&self, relation: &str, column: &str) -> bool {
         let table = relation.split_once('.').map_or(relation, |(_, table)| table);
         self.0.iter().any(|name| match name.strip_suffix(column) {
-            Some("") => true,
+            Some("") => !relation.starts_with("steward."),
             Some(before) => before.strip_suffix('.').is_some_and(|of| of == table || of == relation),
             None => false,
         })

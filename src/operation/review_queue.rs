@@ -2,6 +2,7 @@
 //! policy says so. What is asked here is the table and the clock, never whether somebody was told.
 
 use super::{Entry, denied, record_denial, step_record};
+use crate::alert::listeners;
 use crate::audit::buffer;
 use crate::cache::{self, Person};
 use crate::core::record::Outcome as Ending;
@@ -117,7 +118,7 @@ fn tell(client: &mut pgrx::spi::SpiClient<'_>) -> Outcome<Vec<Due>> {
     }
     for due in &found {
         let payload = json!({ "alert": OVERDUE, "op_no": due.op_no, "due": due.due }).to_string();
-        own::execute(client, "SELECT pg_notify('steward_alert', $1)", &[payload.into()])?;
+        listeners::notify_in(client, &[payload])?;
         Entry {
             op_no: &due.op_no,
             event: OVERDUE,

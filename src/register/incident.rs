@@ -80,6 +80,7 @@ const STANDING: &str =
 impl Standing {
     fn lock(number: &str) -> Outcome<Standing> {
         let id = id_of(number)?;
+        own::lock("SELECT FROM steward._incident WHERE id = $1 FOR UPDATE", &[id.into()], "steward._incident")?;
         own::run(|client| {
             let row = own::query(client, STANDING, &[id.into()])?.next().ok_or_else(|| unknown(number))?;
             Ok(Standing {

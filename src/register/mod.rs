@@ -62,17 +62,7 @@ fn by_itself(function: &str, call: pg_sys::FunctionCallInfo) -> Outcome<()> {
 
 /// Takes a lock of the register: waits a moment for others, and not until they please.
 fn lock(statement: &str, arguments: &[DatumWithOid<'_>]) -> Outcome<()> {
-    let taken = own::attempt(|client| {
-        own::pin(&[(c"lock_timeout", c"3s")]);
-        own::execute(client, statement, arguments).map(drop)
-    });
-    taken.map_err(|undone| {
-        undone.pass_on_cancellation();
-        Fault::wrong_state("somebody else's transaction holds the register").detail(undone.message).hint(
-            "SELECT a.pid, a.usename, a.xact_start FROM pg_stat_activity a JOIN pg_locks l USING (pid) \
-            WHERE l.relation = 'steward._record'::regclass;",
-        )
-    })
+    own::lock(statement, arguments, "steward._record")
 }
 
 /// A record that rides with the transaction.

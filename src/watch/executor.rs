@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{hidden_detail, out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
+use super::{hidden_detail, lone_call, out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::break_glass::window;
@@ -123,6 +123,9 @@ unsafe extern "C-unwind" fn run(
     once: bool,
 ) {
     unsafe {
+        if count != 0 {
+            lone_call::runs_in_portions(query);
+        }
         if !is_under_way(query) && cache::if_fresh(cache::Policy::stopped) == Some(false) {
             return match NEXT_RUN {
                 Some(next) => next(query, direction, count, once),

@@ -243,6 +243,8 @@ unsafe fn concerns(error: &pg_sys::ErrorData) -> bool {
         return false;
     }
     match PHASE.get() {
+        // A session whose login nobody recorded, because there was no chain yet, is no login that fails.
+        Phase::Connecting if unsafe { pg_sys::PostmasterContext.is_null() } => false,
         Phase::Connecting | Phase::Authenticated => error.elevel >= pg_sys::FATAL as c_int,
         Phase::Established => error.sqlerrcode == SYNTAX || error.sqlerrcode == DENIED && !is_ours(error),
         Phase::Over => false,
@@ -314,7 +316,8 @@ unsafe fn attempt_of(port: *mut pg_sys::Port) -> Attempt {
             database: text(port.database_name),
             application: text(port.application_name),
             address: address(&port.raddr.addr),
-            method: method(port.hba),
+            // The lines of pg_hba.conf are the postmaster's memory, which is given back when the start-up is over.
+            method: if pg_sys::PostmasterContext.is_null() { "" } else { method(port.hba) },
             tls: port.ssl_in_use,
             replication: pg_sys::am_walsender,
         }

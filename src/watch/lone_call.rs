@@ -2,7 +2,27 @@
 //! free again in a moment. The text of a message does not tell that; the plan that runs does.
 
 use super::statement::inside_language;
+use crate::backend::backend_local;
+use crate::raw;
 use pgrx::pg_sys;
+use std::cell::Cell;
+
+backend_local! {
+    /// The client's query that is run for so many rows and no more, and since when: who never asks for the rest never ends
+    /// its transaction either.
+    static PORTION: Cell<(usize, pg_sys::TimestampTz)> = const { Cell::new((0, 0)) };
+}
+
+/// A query is run for a limited number of rows.
+pub unsafe fn runs_in_portions(query: *mut pg_sys::QueryDesc) {
+    // Safe: the portal that is run, if there is one; plain getter.
+    unsafe {
+        let portal = pg_sys::ActivePortal;
+        if !portal.is_null() && (*portal).queryDesc == query {
+            PORTION.set((query as usize, raw::GetCurrentStatementStartTimestamp()));
+        }
+    }
+}
 
 /// Whether the client's statement is `SELECT f(…)`, whole, and this is that call, by itself. If so the transaction ends
 /// with the statement, whatever the client sends right behind it.
@@ -25,6 +45,9 @@ unsafe fn is_whole_plan(call: pg_sys::FunctionCallInfo) -> bool {
     unsafe {
         let portal = pg_sys::ActivePortal;
         if portal.is_null() || call.is_null() || (*call).flinfo.is_null() {
+            return false;
+        }
+        if PORTION.get() == ((*portal).queryDesc as usize, raw::GetCurrentStatementStartTimestamp()) {
             return false;
         }
         let Some(planned) = only((*portal).stmts) else { return false };

@@ -206,11 +206,12 @@ impl Reader<'_> {
             self.facts.own = None;
             return;
         }
-        // Locking a view locks every table behind it, at any depth: the records' tables could be among them.
-        for name in unsafe { list(lock.relations) } {
-            let relation = unsafe { resolve(name) };
+        // Locking a view locks every table behind it, at any depth: the records' tables could be among them. And who locks
+        // the catalog stops every session, new ones and the chain included.
+        for relation in unsafe { list(lock.relations).filter_map(|name| resolve(name)) } {
             // Safe: a syscache look-up.
-            if relation.is_some_and(|view| unsafe { pg_sys::get_rel_relkind(view) } as u8 == pg_sys::RELKIND_VIEW) {
+            let is_view = unsafe { pg_sys::get_rel_relkind(relation) } as u8 == pg_sys::RELKIND_VIEW;
+            if is_view || relation.to_u32() < pg_sys::FirstNormalObjectId {
                 self.plain(Group::Config);
             }
         }

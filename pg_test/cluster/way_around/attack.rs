@@ -90,7 +90,7 @@ pub fn watch(school: &School, who: &str, end: End, said: Said, tried: impl FnOnc
 
 /// A digest of what attacks are after: protected rows, policy, persons, roles, settings, and the structure of protected
 /// tables.
-fn everything(witness: &mut Client) -> String {
+pub fn everything(witness: &mut Client) -> String {
     ask(
         witness,
         "SELECT md5(string_agg(x, ' ' ORDER BY x)) FROM (

@@ -1,8 +1,9 @@
 //! Functions with effects that no plan shows: by their own name, by an alias, from other functions, from other databases.
 
-use super::attack::{Allowed, Refused, Said, attack, attack_as};
+use super::attack::{Allowed, ROLES, Refused, Said, attack, attack_as};
 use crate::expect::{expect_error, expect_refused};
 use crate::school::{School, execute, request};
+use postgres::Client;
 use postgres::error::SqlState;
 
 tests! {
@@ -92,21 +93,18 @@ fn a_large_object_into_a_file() {
 
 fn writing_large_objects_is_on_record() {
     let school = School::active();
-    let said = |symbol| [symbol, "", "normal", "write"];
-    attack(
-        &school,
-        "SELECT lo_from_bytea(0, convert_to(phone, 'UTF8')) FROM app.student WHERE id = 1",
-        Allowed,
-        said("be_lo_from_bytea"),
-    );
-    attack_as(
-        &school,
-        "postgres",
-        "SELECT lo_put(oid, 0, 'x') FROM pg_largeobject_metadata",
-        Allowed,
-        said("be_lo_put"),
-    );
-    attack_as(&school, "postgres", "SELECT lo_unlink(oid) FROM pg_largeobject_metadata", Allowed, said("be_lo_unlink"));
+    let mine = "FROM pg_largeobject_metadata WHERE lomowner = current_user::regrole";
+    for (statement, symbol) in [
+        (
+            "SELECT lo_from_bytea(0, convert_to(phone, 'UTF8')) FROM app.student WHERE id = 1".to_owned(),
+            "be_lo_from_bytea",
+        ),
+        (format!("SELECT lo_put(oid, 0, 'x') {mine}"), "be_lo_put"),
+        (format!("SELECT lo_unlink(oid) {mine}"), "be_lo_unlink"),
+    ] {
+        attack(&school, &statement, Allowed, [symbol, "", "normal", "write"]);
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_largeobject_metadata"), 0);
 }
 
 fn an_alias_in_language_internal() {
@@ -117,10 +115,10 @@ fn an_alias_in_language_internal() {
     );
     attack(&school, "SELECT app.innocent('postgresql.conf')", Refused, access("pg_read_file_all"));
     let said = ["pg_terminate_backend", "", "important", "server_control"];
-    attack_as(&school, "postgres", "SELECT app.bye(0, 0)", Allowed, said);
+    attack(&school, "SELECT app.bye(0, 0)", Allowed, said);
     for language in ["internal", "c"] {
         let alias = format!("CREATE FUNCTION app.other(text) RETURNS text LANGUAGE {language} AS 'pg_read_file_all'");
-        attack_as(&school, "postgres", &alias, Refused, ["CREATE FUNCTION", "", "critical", "config"]);
+        attack(&school, &alias, Refused, ["CREATE FUNCTION", "", "critical", "config"]);
     }
 }
 
@@ -137,16 +135,19 @@ fn an_alias_in_language_c() {
 fn an_alias_of_set_config_does_not_touch_our_settings() {
     let school = school_with(
         &[],
-        "CREATE FUNCTION app.put(text, text, bool) RETURNS text LANGUAGE internal AS 'set_config_by_name'",
+        "CREATE FUNCTION app.put(text, text, bool) RETURNS text LANGUAGE internal AS 'set_config_by_name';
+         GRANT SET ON PARAMETER session_replication_role TO teacher_wang",
     );
-    let mut superuser = school.superuser();
-    for setting in ["steward.mode", "track_counts", "session_preload_libraries"] {
-        let put = superuser.query("SELECT app.put($1, 'off', false)", &[&setting]);
-        expect_error(put, &SqlState::CANT_CHANGE_RUNTIME_PARAM, "", "");
+    for who in ROLES {
+        let mut session = school.session(who);
+        for setting in ["steward.mode", "track_counts", "session_preload_libraries"] {
+            let put = session.query("SELECT app.put($1, 'off', false)", &[&setting]);
+            expect_error(put, &SqlState::CANT_CHANGE_RUNTIME_PARAM, "", "");
+        }
     }
     let replica = "SELECT app.put('session_replication_role', 'replica', false);
         DELETE FROM app.student WHERE id = 7";
-    attack_as(&school, "postgres", replica, Refused, ["DELETE", "app.student", "critical", "structure"]);
+    attack(&school, replica, Refused, ["DELETE", "app.student", "critical", "structure"]);
 }
 
 fn a_call_inside_another_function_or_view() {
@@ -156,12 +157,12 @@ fn a_call_inside_another_function_or_view() {
          CREATE FUNCTION app.assign() RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS
             'DECLARE x text; BEGIN x := pg_read_file(''postgresql.conf''); RETURN x; END';
          CREATE FUNCTION app.sql() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT text FROM app.harmless';
-         GRANT SELECT ON app.harmless TO teacher_wang",
+         GRANT SELECT ON app.harmless TO teacher_wang; GRANT EXECUTE ON FUNCTION pg_read_file(text) TO teacher_wang",
     );
     for call in ["SELECT app.assign()", "SELECT app.sql()", "DO 'BEGIN PERFORM app.assign(); END'"] {
         attack(&school, call, Refused, access("pg_read_file_all"));
     }
-    attack_as(&school, "postgres", "SELECT * FROM app.harmless", Refused, access("pg_read_file_all"));
+    attack(&school, "SELECT * FROM app.harmless", Refused, access("pg_read_file_all"));
 }
 
 fn writing_a_file_with_adminpack() {
@@ -176,7 +177,7 @@ fn writing_a_file_with_adminpack() {
 }
 
 fn another_session_through_dblink() {
-    let school = school_with(&["dblink"], "");
+    let school = school_with(&["dblink"], "GRANT EXECUTE ON FUNCTION dblink_connect_u(text) TO teacher_wang");
     let to = format!("host={} dbname=school user=reviewer_sun", school.file("").display());
     for (call, symbol) in [
         (format!("SELECT dblink_connect('{to}')"), "dblink_connect"),
@@ -184,10 +185,8 @@ fn another_session_through_dblink() {
         (format!("SELECT dblink_exec('{to}', 'DELETE FROM app.guardian')"), "dblink_exec"),
         (format!("SELECT * FROM dblink('{to}', 'SELECT 1') AS t(x int)"), "dblink_record"),
     ] {
-        attack_as(&school, "postgres", &call, Refused, access(symbol));
+        attack(&school, &call, Refused, access(symbol));
     }
-    let call = format!("SELECT dblink_exec('{to}', 'DELETE FROM app.guardian')");
-    attack_as(&school, "teacher_wang", &call, Refused, access("dblink_exec"));
 }
 
 fn another_session_through_an_alias_of_dblink() {
@@ -223,7 +222,7 @@ fn promoting_and_pausing() {
         school_with(&[], "GRANT EXECUTE ON FUNCTION pg_promote(bool, int), pg_wal_replay_pause() TO teacher_wang");
     // Not in recovery: the calls fail after they were judged.
     for (call, symbol) in [("pg_promote()", "pg_promote"), ("pg_wal_replay_pause()", "pg_wal_replay_pause")] {
-        for who in ["teacher_wang", "postgres"] {
+        for who in ROLES {
             let failed = school.session(who).batch_execute(&format!("SELECT {call}"));
             expect_error(failed, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
             let record = format!("operation_type = '{symbol}' AND rule = 'server_control' AND user_id = '{who}'");
@@ -233,13 +232,16 @@ fn promoting_and_pausing() {
 }
 
 fn replication_slots() {
-    let school = School::active();
-    for (call, symbol) in [
+    let school = school_with(&[], "ALTER ROLE teacher_wang REPLICATION");
+    let slots = [
         ("pg_create_physical_replication_slot('s', true)", "pg_create_physical_replication_slot"),
         ("pg_drop_replication_slot('s')", "pg_drop_replication_slot"),
-    ] {
-        let said = [symbol, "", "important", "server_control"];
-        attack_as(&school, "postgres", &format!("SELECT {call}"), Allowed, said);
+    ];
+    for who in ROLES {
+        for (call, symbol) in slots {
+            let said = [symbol, "", "important", "server_control"];
+            attack_as(&school, who, &format!("SELECT {call}"), Allowed, said);
+        }
     }
     // Nobody answers for a login without a person.
     school.operate("postgres", "CREATE ROLE ghost LOGIN REPLICATION");
@@ -252,19 +254,19 @@ fn a_stream_of_changes() {
     let school = School::with("enforce", &["wal_level = logical"]);
     let mut superuser = school.superuser();
     superuser.batch_execute("SELECT pg_create_logical_replication_slot('s', 'test_decoding')").expect("a slot");
-    superuser.batch_execute("SELECT steward.activate()").expect("activate");
+    superuser.batch_execute("ALTER ROLE teacher_wang REPLICATION; SELECT steward.activate()").expect("activate");
     school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
     let read = "SELECT data FROM pg_logical_slot_get_changes('s', NULL, NULL)";
     let said = ["pg_logical_slot_get_changes", "", "important", "export"];
-    attack_as(&school, "postgres", read, Allowed, said);
+    attack(&school, read, Allowed, said);
 }
 
 /// The name of an output plugin is the name of a library.
 fn a_slot_that_loads_a_library() {
     let school = School::with("enforce", &["wal_level = logical"]);
-    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    school.superuser().batch_execute("ALTER ROLE teacher_wang REPLICATION; SELECT steward.activate()").expect("set-up");
     let slot = "SELECT pg_create_logical_replication_slot('s', '/tmp/evil')";
-    attack_as(&school, "postgres", slot, Refused, access("pg_create_logical_replication_slot"));
+    attack(&school, slot, Refused, access("pg_create_logical_replication_slot"));
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM pg_replication_slots"), 0);
 }
 
@@ -281,31 +283,39 @@ fn raw_pages() {
         &["pageinspect"],
         "CREATE FUNCTION app.page(text, bigint) RETURNS bytea LANGUAGE c AS '$libdir/pageinspect', 'get_raw_page_1_9'",
     );
-    attack_as(&school, "postgres", "SELECT get_raw_page('app.student', 0)", Refused, access("get_raw_page_1_9"));
+    attack(&school, "SELECT get_raw_page('app.student', 0)", Refused, access("get_raw_page_1_9"));
     let index = "SELECT * FROM bt_page_items('app.student_pkey', 1)";
-    attack_as(&school, "postgres", index, Refused, access("bt_page_items_1_9"));
+    attack(&school, index, Refused, access("bt_page_items_1_9"));
     attack(&school, "SELECT app.page('app.student', 0)", Refused, access("get_raw_page_1_9"));
 }
 
 fn rows_changed_below_the_executor() {
-    let school = school_with(&["pg_surgery", "pg_visibility"], "");
+    let school = school_with(
+        &["pg_surgery", "pg_visibility"],
+        "GRANT EXECUTE ON FUNCTION heap_force_kill(regclass, tid[]), heap_force_freeze(regclass, tid[]),
+            pg_truncate_visibility_map(regclass) TO teacher_wang",
+    );
     let kill = "SELECT heap_force_kill('app.student', ARRAY['(0,1)']::tid[])";
-    attack_as(&school, "postgres", kill, Refused, access("heap_force_kill"));
+    attack(&school, kill, Refused, access("heap_force_kill"));
     let freeze = "SELECT heap_force_freeze('app.student', ARRAY['(0,1)']::tid[])";
-    attack_as(&school, "postgres", freeze, Refused, access("heap_force_freeze"));
+    attack(&school, freeze, Refused, access("heap_force_freeze"));
     let hide = "SELECT pg_truncate_visibility_map('app.student')";
-    attack_as(&school, "postgres", hide, Refused, access("pg_truncate_visibility_map"));
+    attack(&school, hide, Refused, access("pg_truncate_visibility_map"));
 }
 
 fn what_backups_call_is_open() {
-    let school = School::active();
+    let school = school_with(
+        &[],
+        "GRANT EXECUTE ON FUNCTION pg_switch_wal(), pg_create_restore_point(text), pg_backup_start(text, bool)
+            TO teacher_wang",
+    );
     for (call, symbol) in [
         ("pg_switch_wal()", "pg_switch_wal"),
         ("pg_create_restore_point('p')", "pg_create_restore_point"),
         ("pg_backup_start('b', true)", "pg_backup_start"),
     ] {
         let said = [symbol, "", "normal", "upkeep"];
-        attack_as(&school, "postgres", &format!("SELECT {call}"), Allowed, said);
+        attack(&school, &format!("SELECT {call}"), Allowed, said);
     }
 }
 
@@ -326,14 +336,29 @@ fn moving_the_number_of_operations() {
     numbers.sort();
     numbers.dedup();
     assert_eq!(numbers.len(), given, "{numbers:?}");
+    let ordinary = school.session("teacher_wang").batch_execute("SELECT setval('steward.operation_number', 1)");
+    expect_error(ordinary, &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     expect_refused(superuser.batch_execute("ALTER SEQUENCE steward.operation_number RESTART"));
     expect_refused(superuser.batch_execute("DROP SEQUENCE steward.operation_number CASCADE"));
 }
 
 fn functions_from_another_database() {
-    let school = School::active();
+    let school = School::inactive();
     let mut elsewhere = school.connect("postgres", "postgres");
-    elsewhere.batch_execute("CREATE EXTENSION dblink").expect("nothing protected is here");
+    elsewhere
+        .batch_execute(
+            "CREATE EXTENSION dblink; ALTER ROLE teacher_wang REPLICATION; GRANT pg_read_server_files TO teacher_wang;
+             GRANT EXECUTE ON FUNCTION pg_read_file(text), pg_reload_conf(), lo_import(text), pg_switch_wal() TO teacher_wang",
+        )
+        .expect("nothing protected is here");
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    for who in ROLES {
+        let mut elsewhere = school.connect(who, "postgres");
+        functions_refused(&school, who, &mut elsewhere);
+    }
+}
+
+fn functions_refused(school: &School, who: &str, elsewhere: &mut Client) {
     for call in [
         "SELECT pg_read_file('postgresql.conf')",
         "SELECT pg_reload_conf()",
@@ -346,7 +371,7 @@ fn functions_from_another_database() {
         assert!(error.hint().unwrap_or("").contains("school"), "{call}: {error:?}");
     }
     elsewhere.batch_execute("SELECT lo_create(0); SELECT pg_switch_wal()").expect("of this database alone");
-    assert_eq!(school.records("result = 'DENIED' AND rule = 'home_database'"), 6);
+    assert_eq!(school.records(&format!("user_id = '{who}' AND result = 'DENIED' AND rule = 'home_database'")), 6);
 }
 
 fn a_rule_may_name_any_c_function() {
@@ -377,7 +402,7 @@ fn a_dropped_rule_leaves_them_critical() {
         .batch_execute("SELECT steward.drop_rule('server_control'); SELECT steward.activate()")
         .expect("rule");
     let said = ["pg_terminate_backend", "", "critical", "unmatched"];
-    attack_as(&school, "postgres", "SELECT pg_terminate_backend(0)", Refused, said);
+    attack(&school, "SELECT pg_terminate_backend(0)", Refused, said);
 }
 
 /// PL/pgSQL sets an expression up once in a transaction; the approval is for one run.

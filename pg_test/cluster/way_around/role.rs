@@ -1,7 +1,7 @@
 //! Roles put on and taken off: whatever the session calls itself, the login that authenticated stands in the record and
 //! is compared with other persons.
 
-use super::attack::{Allowed, BULK_UPDATE, Refused, SIXTY, attack_as, watch};
+use super::attack::{Allowed, BULK_UPDATE, Refused, SIXTY, attack, attack_as, watch};
 use crate::expect::expect_error;
 use crate::school::{HOME, School};
 use postgres::NoTls;
@@ -104,6 +104,8 @@ fn becoming_the_approver_in_every_way() {
     let mut session = config.options("-c session_authorization=reviewer_sun").connect(NoTls).expect("a superuser");
     expect_error(session.batch_execute(&vote), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
     assert_eq!(school.status(&op_no), "submitted");
+    let denied = "user_id = 'postgres' AND operation_type = 'APPROVE' AND result = 'DENIED'";
+    assert_eq!(school.records(denied), 5, "the login stands in the record");
 }
 
 fn a_membership_given_to_oneself() {
@@ -122,6 +124,6 @@ fn a_password_of_somebody_else() {
     let school = School::active();
     for role in ["reviewer_sun", "security_han"] {
         let password = format!("ALTER ROLE {role} PASSWORD 'known'");
-        attack_as(&school, "postgres", &password, Refused, ["ALTER ROLE", "", "critical", "privilege"]);
+        attack(&school, &password, Refused, ["ALTER ROLE", "", "critical", "privilege"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Transactions and sessions: what must always work (ROLLBACK, isolation levels), what must not (cheating with commits,
 //! locks on the records), and what outlives a session.
 
-use super::attack::{Allowed, BULK_UPDATE, ROLES, Refused, SIXTY, attack};
+use super::attack::{Allowed, BULK_UPDATE, ROLES, Refused, SIXTY, attack, watch};
 use super::wire::Wire;
 use crate::expect::{db_error, expect_bulk_refused, expect_refused};
 use crate::school::{HOME, School, ask};
@@ -42,7 +42,14 @@ fn rollback_is_never_blocked() {
         session.batch_execute("COMMIT").expect("which rolls back");
         expect_refused(session.batch_execute(SIXTY));
         session.batch_execute("ABORT").expect("outside a block a warning");
+        for (relation, rule, times) in [("app.student", "bulk_write", 3), ("app.guardian", "structure", 1)] {
+            let denied =
+                format!("user_id = '{who}' AND result = 'DENIED' AND table_name = '{relation}' AND rule = '{rule}'");
+            assert_eq!(school.records(&denied), times, "{who}: {relation}");
+        }
     }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.guardian"), 160);
 }
 
 fn the_isolation_level_is_set_by_the_first_statement() {
@@ -86,9 +93,16 @@ fn commits_inside_a_block_do_not_reset_the_count() {
     for who in ROLES {
         let mut session = school.session(who);
         // What was rolled back does not count, so this one passes its sixty single rows or is stopped; never more than 49
-        // are there in the end.
+        // are there in the end, and every row that is there is on record.
         drop(session.batch_execute(block));
-        assert!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note = 'x'") <= 49);
+        let written = school.ask::<i64>("SELECT count(*) FROM app.student WHERE note = 'x'");
+        assert!((1..=49).contains(&written), "{written}");
+        school.flush_audit();
+        let recorded = format!(
+            "SELECT sum(rows)::bigint FROM steward.audit_log WHERE user_id = '{who}'
+                AND operation_type = 'UPDATE' AND result = 'SUCCESS' AND table_name = 'app.student'"
+        );
+        assert_eq!(school.ask::<i64>(&recorded), written, "{who}");
     }
 }
 
@@ -103,27 +117,34 @@ fn savepoints_do_not_reset_the_count() {
 /// COMMIT AND CHAIN ends the transaction; in one message of the client the rows go on counting.
 fn chained_transactions_count_apart() {
     let school = School::active();
-    let mut teacher = school.session("teacher_wang");
-    for range in ["id <= 40", "id BETWEEN 41 AND 80"] {
-        teacher.batch_execute("BEGIN").expect("begin");
-        teacher.batch_execute(&format!("UPDATE app.student SET note = 'x' WHERE {range}")).expect("forty rows");
-        teacher.batch_execute("COMMIT AND CHAIN").expect("chain");
-        teacher.batch_execute("COMMIT").expect("commit");
+    for who in ROLES {
+        let mut session = school.session(who);
+        for range in ["id <= 40", "id BETWEEN 41 AND 80"] {
+            session.batch_execute("BEGIN").expect("begin");
+            session.batch_execute(&format!("UPDATE app.student SET note = '{who}' WHERE {range}")).expect("forty rows");
+            session.batch_execute("COMMIT AND CHAIN").expect("chain");
+            session.batch_execute("COMMIT").expect("commit");
+        }
+        assert_eq!(school.ask::<i64>(&format!("SELECT count(*) FROM app.student WHERE note = '{who}'")), 80);
+        let written = format!("user_id = '{who}' AND operation_type = 'UPDATE' AND result = 'SUCCESS' AND rows = 40");
+        assert_eq!(school.records(&written), 2, "{who}");
     }
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note = 'x'"), 80);
 }
 
 fn locks_on_own_tables() {
     let school = School::active();
     for table in ["steward.chain", "steward.journal_0", "steward.journal_1", "steward.rule"] {
         for mode in ["ACCESS EXCLUSIVE", "EXCLUSIVE", "ROW SHARE"] {
-            let lock = format!("LOCK TABLE {table} IN {mode} MODE");
-            expect_refused(school.superuser().batch_execute(&lock));
+            attack(
+                &school,
+                &format!("BEGIN; LOCK TABLE {table} IN {mode} MODE"),
+                Refused,
+                ["LOCK TABLE", table, "critical", "audit"],
+            );
         }
     }
     let read = "BEGIN; LOCK TABLE steward.rule IN ACCESS SHARE MODE; COMMIT";
     school.superuser().batch_execute(read).expect("what every reader takes, pg_dump above all");
-    assert_eq!(school.records("operation_type = 'LOCK TABLE' AND result = 'DENIED' AND rule = 'audit'"), 12);
 }
 
 const RULE: &str =
@@ -143,7 +164,11 @@ fn a_prepared_statement_after_a_rule_has_changed() {
         expect_refused(session.batch_execute("EXPLAIN ANALYZE EXECUTE one('after')"));
     }
     assert_eq!(school.ask::<String>("SELECT note FROM app.student WHERE id = 1"), "before");
-    assert_eq!(school.records("result = 'DENIED' AND rule = 'frozen'"), 4);
+    for who in ROLES {
+        let denied =
+            "operation_type = 'UPDATE' AND table_name = 'app.student' AND result = 'DENIED' AND rule = 'frozen'";
+        assert_eq!(school.records(&format!("user_id = '{who}' AND {denied}")), 2, "{who}");
+    }
 }
 
 fn a_prepared_statement_executed_and_explained() {
@@ -157,13 +182,15 @@ fn a_prepared_statement_executed_and_explained() {
 
 fn a_generic_plan_of_twenty_executions() {
     let school = School::active();
-    let mut teacher = school.session("teacher_wang");
-    let one = teacher.prepare("UPDATE app.student SET note = 'x' WHERE id = $1").expect("prepare");
-    for id in 1..=20 {
-        teacher.execute(&one, &[&id]).expect("one row");
+    for who in ROLES {
+        let mut session = school.session(who);
+        let one = session.prepare("UPDATE app.student SET note = 'x' WHERE id = $1").expect("prepare");
+        for id in 1..=20 {
+            session.execute(&one, &[&id]).expect("one row");
+        }
+        let seen = "operation_type = 'UPDATE' AND table_name = 'app.student' AND result = 'SUCCESS' AND rows = 1";
+        assert_eq!(school.records(&format!("user_id = '{who}' AND {seen}")), 20, "{who}");
     }
-    let seen = "user_id = 'teacher_wang' AND operation_type = 'UPDATE' AND result = 'SUCCESS' AND rows = 1";
-    assert_eq!(school.records(seen), 20);
 }
 
 fn a_statement_prepared_before_the_activation() {
@@ -173,8 +200,8 @@ fn a_statement_prepared_before_the_activation() {
         session.batch_execute(&format!("PREPARE many AS {SIXTY}")).expect("prepare");
     }
     school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
-    for session in &mut sessions {
-        expect_bulk_refused(session.batch_execute("EXECUTE many"), "app.student");
+    for (session, who) in sessions.iter_mut().zip(ROLES) {
+        watch(&school, who, Refused, BULK_UPDATE, || session.batch_execute("EXECUTE many"));
     }
 }
 
@@ -184,25 +211,23 @@ fn two_phases() {
     let prepared = format!("BEGIN; {SIXTY}; PREPARE TRANSACTION 'many'");
     attack(&school, &prepared, Refused, BULK_UPDATE);
     let few = "BEGIN; UPDATE app.student SET note = 'x' WHERE id = 1; PREPARE TRANSACTION 'one'";
-    school.session("teacher_wang").batch_execute(few).expect("one row");
     // Somebody else ends it: the change is still the one's who made it.
-    school.superuser().batch_execute("COMMIT PREPARED 'one'").expect("commit");
-    let change = "user_id = 'teacher_wang' AND operation_type = 'UPDATE' AND result = 'SUCCESS' AND rows = 1";
-    assert_eq!(school.records(change), 1);
+    for who in ROLES {
+        school.session(who).batch_execute(few).expect("one row");
+        school.superuser().batch_execute("COMMIT PREPARED 'one'").expect("commit");
+        let change = format!("user_id = '{who}' AND operation_type = 'UPDATE' AND result = 'SUCCESS' AND rows = 1");
+        assert_eq!(school.records(&change), 1, "{who}");
+    }
 }
 
 fn discarding_everything_changes_nothing() {
     let school = School::active();
-    let attack_text = format!("DISCARD ALL; DISCARD PLANS; RESET ALL; {SIXTY}");
     for who in ROLES {
         let mut session = school.session(who);
-        for statement in attack_text.split(';').map(str::trim) {
-            if statement == SIXTY {
-                expect_bulk_refused(session.batch_execute(statement), "app.student");
-            } else {
-                session.batch_execute(statement).expect("always allowed");
-            }
+        for statement in ["DISCARD ALL", "DISCARD PLANS", "RESET ALL"] {
+            session.batch_execute(statement).expect("always allowed");
         }
+        watch(&school, who, Refused, BULK_UPDATE, || session.batch_execute(SIXTY));
     }
 }
 
@@ -215,7 +240,7 @@ fn an_own_table_in_the_way_of_a_name() {
         let mut session = school.session(who);
         session.batch_execute(decoy).expect("of the session alone");
         session.batch_execute("INSERT INTO student SELECT generate_series(1, 100)").expect("the temporary table");
-        expect_bulk_refused(session.batch_execute(SIXTY), "app.student");
+        watch(&school, who, Refused, BULK_UPDATE, || session.batch_execute(SIXTY));
     }
 }
 
@@ -237,9 +262,15 @@ fn a_deferred_trigger_at_commit() {
 }
 
 fn statements_on_a_replication_connection() {
-    let school = School::active();
-    let mut wire = Wire::connect(&school, "postgres", HOME, &[("replication", "database")]).expect("a walsender");
-    let refused = wire.query(SIXTY).expect_err("refused");
-    assert!(refused.starts_with("42501 critical statement refused"), "{refused}");
-    assert_eq!(school.records("user_id = 'postgres' AND result = 'DENIED' AND rule = 'bulk_write'"), 1);
+    let school = School::inactive();
+    school.superuser().batch_execute("ALTER ROLE teacher_wang REPLICATION; SELECT steward.activate()").expect("set-up");
+    for who in ROLES {
+        let mut wire = Wire::connect(&school, who, HOME, &[("replication", "database")]).expect("a walsender");
+        let refused = wire.query(SIXTY).expect_err("refused");
+        assert!(refused.starts_with("42501 critical statement refused"), "{refused}");
+        let denied =
+            "result = 'DENIED' AND rule = 'bulk_write' AND table_name = 'app.student' AND operation_type = 'UPDATE'";
+        assert_eq!(school.records(&format!("user_id = '{who}' AND {denied}")), 1, "{who}");
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
 }

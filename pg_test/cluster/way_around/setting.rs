@@ -1,8 +1,8 @@
 //! Settings that would switch the policy off or blind it, on every way a session can set one.
 
-use super::attack::{BULK_UPDATE, Refused, SIXTY, attack, attack_as, watch};
+use super::attack::{BULK_UPDATE, Refused, SIXTY, attack, watch};
 use super::wire::Wire;
-use crate::expect::{db_error, expect_error};
+use crate::expect::expect_error;
 use crate::school::{HOME, School};
 use postgres::NoTls;
 use postgres::error::SqlState;
@@ -54,7 +54,7 @@ fn the_right_to_set_a_parameter() {
     let school = School::active();
     for parameter in ["session_replication_role", "log_min_messages", "steward.mode"] {
         let grant = format!("GRANT SET, ALTER SYSTEM ON PARAMETER {parameter} TO teacher_wang");
-        attack_as(&school, "postgres", &grant, Refused, ["GRANT", "", "critical", "privilege"]);
+        attack(&school, &grant, Refused, ["GRANT", "", "critical", "privilege"]);
     }
 }
 
@@ -134,8 +134,10 @@ fn libraries_loaded_in_a_session() {
     {
         attack(&school, statement, Refused, ["LOAD", "", "critical", "config"]);
     }
-    let mut elsewhere = school.connect("postgres", "postgres");
-    crate::expect::expect_refused(elsewhere.batch_execute("LOAD 'auto_explain'"));
+    for who in ["teacher_wang", "postgres"] {
+        let elsewhere = school.connect(who, "postgres").batch_execute("LOAD 'auto_explain'");
+        crate::expect::expect_refused(elsewhere);
+    }
 }
 
 fn libraries_set_for_a_role() {
@@ -167,8 +169,10 @@ fn row_security_switched_off() {
 
 fn a_placeholder_under_our_prefix() {
     let school = School::active();
-    let mut session = school.session("teacher_wang");
-    for way in ["SET steward.login = 'x'", "SELECT set_config('steward.person', 'Sun', false)"] {
-        db_error(session.batch_execute(way));
+    for who in ["teacher_wang", "postgres"] {
+        let mut session = school.session(who);
+        for way in ["SET steward.login = 'x'", "SELECT set_config('steward.person', 'Sun', false)"] {
+            expect_error(session.batch_execute(way), &SqlState::INVALID_NAME, "", "");
+        }
     }
 }

@@ -64,11 +64,16 @@ impl Wire {
 
     /// Everything up to and with ReadyForQuery, or up to an error that ends the connection.
     pub fn until_ready(&mut self) -> Vec<Message> {
+        self.until(b"Z")
+    }
+
+    /// Everything up to and with a message of one of these types.
+    pub fn until(&mut self, types: &[u8]) -> Vec<Message> {
         let mut messages = Vec::new();
         while let Some(message) = self.receive() {
-            let ready = message.0 == b'Z';
+            let last = types.contains(&message.0);
             messages.push(message);
-            if ready {
+            if last {
                 break;
             }
         }
