@@ -32,13 +32,13 @@ tests! {
 
 /// What a run of the program said.
 #[derive(Debug)]
-struct Said {
-    status: Option<i32>,
-    text: String,
+pub struct Said {
+    pub status: Option<i32>,
+    pub text: String,
 }
 
 /// Runs the program with these words.
-fn run(words: &[&str]) -> Said {
+pub fn run(words: &[&str]) -> Said {
     let program = env!("CARGO_BIN_EXE_steward-witness");
     let output = Command::new(program).args(words).output().expect("steward-witness");
     let text = [output.stdout, output.stderr].concat();
@@ -287,7 +287,8 @@ fn records_archived_after_they_were_seen_are_no_damage() {
     watched.look();
 }
 
-fn verify<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<String> {
+/// The words that verify these files.
+pub fn verify<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<String> {
     std::iter::once("verify".to_owned()).chain(files.into_iter().map(|file| file.display().to_string())).collect()
 }
 

@@ -189,9 +189,10 @@ fn kinds_have_the_names_of_the_interface() {
         Kind::Truncated,
         Kind::Forked,
         Kind::UnknownFormat,
+        Kind::Catalog,
         Kind::Empty,
     ];
-    let names = "ok not_anchored edited missing inserted reordered truncated forked unknown_format empty";
+    let names = "ok not_anchored edited missing inserted reordered truncated forked unknown_format catalog empty";
     assert_eq!(kinds.map(Kind::name).join(" "), names);
 }
 

@@ -5,6 +5,7 @@
 //! order of the disk, which no index can falsify and which is fastest; a part of it, or what is in disorder, by a query
 //! in the order of ids. Both see the chain's table and everything that inherits from it.
 
+mod catalog;
 mod definitions;
 mod disk;
 mod progress;
@@ -177,8 +178,12 @@ fn run(client: &mut SpiClient<'_>, task: &Task) -> Outcome<(Verdict, Option<Head
     progress.end();
     let head = verifier.head();
     let verdict = verifier.finish();
-    if verdict.ok {
-        reader.definitions.compare(client, &verdict)?;
+    if verdict.ok
+        && let Some(difference) = catalog::compare(client, task, reader.definitions, &verdict)?
+    {
+        let first_bad_id = Some(difference.id);
+        difference.warn();
+        return Ok((Verdict { ok: false, kind: Kind::Catalog, first_bad_id, anchored: false, ..verdict }, head));
     }
     Ok((verdict, head))
 }

@@ -24,6 +24,8 @@ pub enum Kind {
     /// Two records claim one predecessor, or the chain is not the anchor's.
     Forked,
     UnknownFormat,
+    /// The chain is whole; a table that says where its parts are is not what the chain says.
+    Catalog,
     /// There was nothing to check.
     Empty,
 }
@@ -41,6 +43,7 @@ impl Kind {
             Kind::Truncated => "truncated",
             Kind::Forked => "forked",
             Kind::UnknownFormat => "unknown_format",
+            Kind::Catalog => "catalog",
             Kind::Empty => "empty",
         }
     }
