@@ -39,7 +39,7 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('out_of_scope', 'minor', '{}', '{OUT OF SCOPE}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('emergency_window', 'major', '{operation}', '{BREAK GLASS}', '{SUCCESS}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('records_lost', 'major', '{server}', '{LOST}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
-    ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL,DAMAGED JOURNAL,MISSING JOURNAL}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('chain_changed', 'major', '{server}', '{HEAD MISMATCH}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('daily_check', 'important', '{policy}', '{daily_check}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('slow_statement', 'minor', '{statement}', '{}', '{}', NULL, '1 second', NULL, NULL, '{}', 0, '1 hour'),

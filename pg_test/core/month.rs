@@ -184,11 +184,13 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     events.extend([opened(Outcome::Success), opened(Outcome::Denied)]);
     events.push(Event { kind: Kind::Policy, ..said("daily_check", "job", Outcome::Failure, at(20, 2, 0)) });
     events.push(Event { kind: Kind::Policy, ..said("JOB", "night", Outcome::Failure, at(20, 2, 5)) });
-    let server: [(&str, &str, &str); 14] = [
+    let server: [(&str, &str, &str); 16] = [
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),
         ("records_in_doubt", "UNREADABLE", "pg_steward"),
         ("records_in_doubt", "COPIED SPOOL", "pg_steward"),
+        ("records_in_doubt", "DAMAGED JOURNAL", "pg_steward"),
+        ("records_in_doubt", "MISSING JOURNAL", "pg_steward"),
         ("chain_changed", "HEAD MISMATCH", "pg_steward"),
         ("replication_lag", "REPLICATION LAG", "second"),
         ("standby_missing", "STANDBY MISSING", "second"),
