@@ -156,7 +156,8 @@ fn a8_a_fork_is_found() {
     }
     // Two auditors are shown two histories of the same length: each one's anchor refuses the other.
     let (genuine, last) = (trail.anchor.clone(), trail.last);
-    let rewritten = "UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = 5; SELECT pg_temp.reseal(5)";
+    let rewritten = "UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = 5; SELECT pg_temp.reseal(5);
+        SELECT pg_temp.cover_up()";
     let other: String = trail.after(rewritten, |session| ask(session, "SELECT steward.chain_head()"));
     assert_ne!(other, genuine);
     let refuses = |session: &mut _, line: &str| {
@@ -188,8 +189,11 @@ fn a10_an_edited_head_is_found() {
             hash = pg_temp.link(id, prev_hash, pg_temp.other(record)) WHERE id = {last}"
     );
     trail.found_by_anchor_only(&sealed, "forked", last);
-    // The head that the ledger's row carries for a dump is believed by nobody.
-    for verdict in trail.verdicts("UPDATE steward.ledger SET head = replace(head, 'a', 'b'), boot = NULL") {
+    // The head that the ledger's row carries for a dump is believed by nobody, and must be one that the chain had.
+    for verdict in trail.verdicts("UPDATE steward.ledger SET head = translate(head, 'ab', 'ba')") {
+        assert_eq!((verdict.ok, verdict.kind.as_str()), (false, "catalog"), "{verdict:?}");
+    }
+    for verdict in trail.verdicts("UPDATE steward.ledger SET boot = NULL") {
         assert!(verdict.ok, "{verdict:?}");
     }
     // What record 1 is bound to is not.
