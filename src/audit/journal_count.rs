@@ -10,7 +10,7 @@ use super::journal::Taken;
 use super::sequencer::server_record;
 use super::start::Start;
 use crate::core::record::{Outcome as Result, Record};
-use crate::error::{Fault, Outcome};
+use crate::error::Outcome;
 use crate::{own, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -115,9 +115,9 @@ fn former() -> io::Result<Vec<Former>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory()?)? {
         let path = entry?.path();
-        let bytes = fs::read(&path)?;
+        let bytes = fs::read(&path).unwrap_or_default();
         let field = |at: usize| bytes.get(at * 8..at * 8 + 8)?.try_into().ok().map(u64::from_ne_bytes);
-        // One that the machine's crash has left empty says nothing: as if it had counted nothing.
+        // One that the machine's crash has left empty, or that is none, says nothing: as if it had counted nothing.
         let rows = if field(0) == Some(MAGIC) { field(3).unwrap_or_default() } else { 0 };
         let (name, began) = (field(1).unwrap_or_default(), field(2).unwrap_or_default());
         if name != own {
@@ -148,8 +148,8 @@ impl JournalCount {
         let Some(taken) = &mut self.taken else { return Ok(missing) };
         let before = taken.clone();
         let own = counter().map_or(0, |counter| counter.name as u32);
-        for (name, count) in rows.counted.iter().filter(|(name, _)| **name == own || before.contains_key(name)) {
-            taken.entry(*name).and_modify(|known| *known += count).or_insert(*count);
+        for (name, count) in &rows.counted {
+            *taken.entry(*name).or_default() += count;
         }
         if rows.more {
             save(client, &before, taken)?;
@@ -170,18 +170,23 @@ impl JournalCount {
             }
         }
         if !self.settled {
-            let since = created(client)?;
-            let former = former().map_err(unreadable)?;
-            taken.retain(|name, _| *name == own || former.iter().any(|former| former.name == *name));
-            for Former { name, began, rows, path } in former {
-                // What another installation has counted, this one does not know.
-                let unknown = if began < since { rows } else { 0 };
-                let known = taken.entry(name).or_insert(unknown);
-                if rows > *known {
-                    missing.push(record(rows, *known, name));
-                    *known = rows;
+            match former() {
+                Ok(former) => {
+                    let since = created(client)?;
+                    // What another installation has counted, this one does not know.
+                    let known = |former: &Former| former.began >= since || before.contains_key(&former.name);
+                    taken.retain(|name, _| *name == own || former.iter().any(|former| former.name == *name));
+                    for former in former {
+                        let count = taken.entry(former.name).or_default();
+                        if known(&former) && former.rows > *count {
+                            missing.push(record(former.rows, *count, former.name));
+                        }
+                        *count = former.rows.max(*count);
+                        self.over.push(former.path);
+                    }
                 }
-                self.over.push(path);
+                // Nothing else waits for that.
+                Err(error) => warning!("pg_steward: the former counts of journal rows cannot be read: {error}"),
             }
             self.settled = true;
         }
@@ -233,9 +238,4 @@ fn record(counted: i64, taken: i64, name: u32) -> Record {
         "rows": counted - taken, "counted": counted, "taken": taken, "server_start": format!("{name:08x}"),
     });
     server_record("MISSING JOURNAL", Result::Failure, details)
-}
-
-fn unreadable(error: io::Error) -> Fault {
-    Fault::io(format!("the count of journal rows cannot be read: {error}"))
-        .hint("Records wait in journal and spool; the sequencer tries again.")
 }
