@@ -293,11 +293,11 @@ mod tests {
         written.push(vec![7; 300 << 10]);
         written.extend(records(500).iter().map(Record::encode));
         let slices: Vec<&[u8]> = written.iter().map(Vec::as_slice).collect();
-        journal::write(&slices[..700]);
-        journal::write(&slices[700..]);
+        journal::write(&slices[..700], false);
+        journal::write(&slices[700..], false);
         let taken = take();
         assert!(taken.records == written, "{} of {} records, in order", taken.records.len(), written.len());
-        assert!(taken.unreadable.is_empty() && !taken.more);
+        assert!(taken.damaged.is_empty() && !taken.more);
         assert!(take().records.is_empty());
     }
 
@@ -306,6 +306,6 @@ mod tests {
         empty_journals();
         tamper("INSERT INTO steward.journal_1 VALUES ('\\x00'), ('\\x0000000000000001000000000000ffff00')");
         let taken = take();
-        assert_eq!((taken.records.len(), taken.unreadable.len()), (0, 2));
+        assert_eq!((taken.records.len(), taken.damaged.len()), (0, 2));
     }
 }

@@ -44,6 +44,13 @@ COMMENT ON TABLE steward.journal_0 IS 'Records of committed transactions on thei
 COMMENT ON TABLE steward.journal_1 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0 and journal_2.';
 COMMENT ON TABLE steward.journal_2 IS 'Records of committed transactions on their way to the chain; takes turns with journal_0 and journal_1.';
 
+CREATE TABLE steward.journal_taken (
+    start bigint PRIMARY KEY,
+    rows  bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE steward.journal_taken IS 'How many rows of the journal the sequencer has taken, compared with those that committed (files in pg_steward/journal of the data directory): a row that was deleted before it was taken leaves a record MISSING JOURNAL.';
+COMMENT ON COLUMN steward.journal_taken.start IS 'The name, in the journal, of the server start that wrote the rows.';
+
 CREATE TABLE steward.spool_offset (
     boot         uuid NOT NULL,
     slot         int NOT NULL,
@@ -123,7 +130,7 @@ CREATE TABLE steward.definition (id bigint PRIMARY KEY);
 COMMENT ON TABLE steward.definition IS 'Ids of the records of steward.chain that define who or what later records of their segment refer to.';
 
 REVOKE ALL ON steward.definition, steward.ledger, steward.journal_0, steward.journal_1,
-    steward.journal_2, steward.spool_offset, steward.installation,
+    steward.journal_2, steward.journal_taken, steward.spool_offset, steward.installation,
     steward.chain, steward.chain_1, steward.segment FROM PUBLIC;
 
 -- Fields of a record, by their number in the record's format.

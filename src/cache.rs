@@ -602,10 +602,9 @@ fn load_watched() -> Result<Relations, Fault> {
     for row in own::latest_rows(OWN) {
         let name = text(&row, 1)?;
         let kind = match name {
-            "definition" | "segment" | "journal_0" | "journal_1" | "journal_2" | "spool_offset" | "installation"
-            | "audit_log" | "audit_logs" | "audit_archive" | "row_image" | "table_image" | "pre_image" => {
-                OwnKind::Record
-            }
+            "definition" | "segment" | "journal_0" | "journal_1" | "journal_2" | "journal_taken" | "spool_offset"
+            | "installation" | "audit_log" | "audit_logs" | "audit_archive" | "row_image" | "table_image"
+            | "pre_image" => OwnKind::Record,
             _ if name.starts_with("chain") || name.starts_with("image_") => OwnKind::Record,
             _ if name.starts_with("_second_factor") => OwnKind::Secret,
             _ => OwnKind::Configuration,

@@ -135,6 +135,7 @@ unsafe extern "C-unwind" fn startup() {
             pg_sys::pg_strong_random((*shared).definitions.secret.as_mut_ptr().cast(), 16);
             (*shared).definitions.generation.store(1, SeqCst);
             (*shared).start = Start::look();
+            crate::audit::journal_count::begin(&(*shared).boot_id, &(*shared).start);
             (*shared).chained.store(std::path::Path::new("pg_steward/head").exists(), SeqCst);
             crate::login::failures::restore(&mut (*shared).logins);
             (*shared).factors.init();

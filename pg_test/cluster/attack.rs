@@ -28,6 +28,7 @@ tests! {
     a11_what_the_sequencer_sealed_and_somebody_backdated_is_found,
     a12_an_edited_spool_file_leaves_a_record,
     a12_an_edited_journal_row_leaves_a_record,
+    a12_a_deleted_journal_row_is_missed,
     a14_a_restored_backup_is_found_by_the_anchor_and_says_so_itself,
     a14_a_recreated_extension_is_another_chain,
     a15_no_log_setting_hides_a_denial,
@@ -156,7 +157,8 @@ fn a8_a_fork_is_found() {
     }
     // Two auditors are shown two histories of the same length: each one's anchor refuses the other.
     let (genuine, last) = (trail.anchor.clone(), trail.last);
-    let rewritten = "UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = 5; SELECT pg_temp.reseal(5)";
+    let rewritten = "UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = 5; SELECT pg_temp.reseal(5);
+        SELECT pg_temp.cover_up()";
     let other: String = trail.after(rewritten, |session| ask(session, "SELECT steward.chain_head()"));
     assert_ne!(other, genuine);
     let refuses = |session: &mut _, line: &str| {
@@ -188,8 +190,11 @@ fn a10_an_edited_head_is_found() {
             hash = pg_temp.link(id, prev_hash, pg_temp.other(record)) WHERE id = {last}"
     );
     trail.found_by_anchor_only(&sealed, "forked", last);
-    // The head that the ledger's row carries for a dump is believed by nobody.
-    for verdict in trail.verdicts("UPDATE steward.ledger SET head = replace(head, 'a', 'b'), boot = NULL") {
+    // The head that the ledger's row carries for a dump is believed by nobody, and must be one that the chain had.
+    for verdict in trail.verdicts("UPDATE steward.ledger SET head = translate(head, 'ab', 'ba')") {
+        assert_eq!((verdict.ok, verdict.kind.as_str()), (false, "catalog"), "{verdict:?}");
+    }
+    for verdict in trail.verdicts("UPDATE steward.ledger SET boot = NULL") {
         assert!(verdict.ok, "{verdict:?}");
     }
     // What record 1 is bound to is not.
@@ -284,23 +289,71 @@ fn a12_an_edited_spool_file_leaves_a_record() {
     assert!(verify(&school, "").ok);
 }
 
-/// A batch that is damaged leaves a record with its digest. One that is edited into another well-formed batch, or
-/// deleted, before the sequencer takes it leaves none: that window is the sequencer's interval.
-fn a12_an_edited_journal_row_leaves_a_record() {
-    let mut school = School::active();
-    crash_unchained(&mut school, |school| {
-        school.session("teacher_wang").batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1").expect("update");
+/// Does something to the journals of a server that crashed before what these statements recorded was chained, while the
+/// library is not loaded.
+fn attack_the_journal(school: &mut School, statements: &[&str], attack: &str) {
+    crash_unchained(school, |school| {
+        let mut teacher = school.session("teacher_wang");
+        statements.iter().for_each(|statement| teacher.batch_execute(statement).expect(statement));
     });
     school.configure(&["shared_preload_libraries = ''"]);
     school.start();
-    let edit = "UPDATE steward.journal_0 SET batch = set_byte(batch, 12, 1) || '\\x00'";
-    let edited = school.superuser().execute(edit, &[]).expect("edit")
-        + school.superuser().execute(&edit.replace("_0", "_1"), &[]).expect("edit");
-    assert_eq!(edited, 1, "the update waits in a journal");
-    load(&mut school);
-    assert_eq!(school.records("operation_type = 'UPDATE' AND table_name = 'app.student'"), 0);
-    assert_eq!(school.records("operation_type = 'UNREADABLE' AND details LIKE '%sha256%'"), 1);
-    assert!(verify(&school, "").ok);
+    let waiting = "SELECT count(*) FROM (TABLE steward.journal_0 UNION ALL TABLE steward.journal_1
+        UNION ALL TABLE steward.journal_2) AS waiting";
+    assert_eq!(school.ask::<i64>(waiting), statements.len() as i64, "what waits in the journals");
+    for which in 0..3 {
+        school.superuser().batch_execute(&attack.replace('#', &which.to_string())).expect("attack");
+    }
+    load(school);
+}
+
+/// What the trail says of journals, in the order it was said.
+fn said_of_journals(school: &School) -> Vec<String> {
+    school.flush_audit();
+    let said = "SELECT concat_ws(' ', operation_type, details::jsonb ->> 'rows', details::jsonb ->> 'records')
+        FROM steward.audit_log WHERE operation_type LIKE '% JOURNAL' AND result = 'FAILURE' ORDER BY id";
+    school.superuser().query(said, &[]).expect("records").iter().map(|row| row.get(0)).collect()
+}
+
+const TOUCH: &str = "UPDATE app.student SET note = 'x' WHERE id = 1";
+
+/// An edit that does not put the row's checksum right shows. One that does, needs no more than that, and only a witness that
+/// has seen the row could tell: the window is the sequencer's interval.
+fn a12_an_edited_journal_row_leaves_a_record() {
+    let mut school = School::active();
+    let update = "operation_type = 'UPDATE' AND table_name = 'app.student' AND result = 'SUCCESS'";
+    // A bit of the record itself, which is read all the same: it is there, and so is what is wrong with it.
+    let edit = "UPDATE steward.journal_# SET batch = set_bit(batch, 8 * length(batch) - 8, 1 - get_bit(batch, 8 * length(batch) - 8))";
+    attack_the_journal(&mut school, &[TOUCH], edit);
+    assert_eq!(said_of_journals(&school), ["DAMAGED JOURNAL 1"]);
+    let named = "SELECT count(*) FROM steward.audit_log d JOIN steward.chain c ON
+            steward._record_bigint(c.record, 21) = (d.details::jsonb ->> 'xid')::bigint
+        WHERE d.operation_type = 'DAMAGED JOURNAL' AND length(d.details::jsonb ->> 'sha256') = 64";
+    let unreadable = "operation_type = 'UNREADABLE' AND details::jsonb ->> 'from' = 'damaged journal'";
+    assert_eq!(school.ask::<i64>(named) + school.records(unreadable), 1, "its record is kept, or what is left of it");
+    let before = school.records(update);
+    // One that is no row any more.
+    attack_the_journal(&mut school, &[TOUCH], "UPDATE steward.journal_# SET batch = '\\xdeadbeef'");
+    assert_eq!(school.records(update), before);
+    assert_eq!(said_of_journals(&school)[1..].iter().filter(|said| said.starts_with("DAMAGED JOURNAL 0")).count(), 1);
+    assert!(verify(&school, "").ok, "the chain itself is whole");
+}
+
+/// What transactions end in otherwise is no such gap: `crash` and `failover` find no record of one.
+fn a12_a_deleted_journal_row_is_missed() {
+    let mut school = School::active();
+    school.flush_audit();
+    crate::failover::wait_until(&school, "SELECT count(*) = 1 FROM steward.journal_taken");
+    let delete = "DELETE FROM steward.journal_# WHERE ctid = (SELECT max(ctid) FROM steward.journal_#)";
+    attack_the_journal(&mut school, &[TOUCH, TOUCH, TOUCH], delete);
+    assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1"]);
+    attack_the_journal(&mut school, &[TOUCH, TOUCH], "TRUNCATE steward.journal_#");
+    assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1", "MISSING JOURNAL 2"]);
+    // Nothing is said of what nobody touched, nor twice.
+    attack_the_journal(&mut school, &[TOUCH, TOUCH], "SELECT 1");
+    school.restart();
+    assert_eq!(said_of_journals(&school).len(), 2);
+    assert!(verify(&school, "").ok, "the chain itself is whole");
 }
 
 /// A copy of the data directory beside it.

@@ -1,19 +1,29 @@
-//! A random workload, then random single changes to the stored chain: none may pass. The seed is in each message, and
-//! `STEWARD_TEST_SEED` repeats a run.
+//! A random workload, then random single changes to what is stored: to the chain, to the tables that say where its parts
+//! are, and to its archive files. None may pass; and nothing is found where nothing was changed, whatever the session's
+//! settings, after a crash, and in what leaves the database. The seed is in each message, and `STEWARD_TEST_SEED` repeats a
+//! run.
+//!
+//! What is not mutated, because nothing in the chain says it: what times the sequencer's own work (of `segment` `closed_at`,
+//! `closed_xid` and `prune_after`) or what it knows of earlier server starts (of `ledger` `boot`, `clusters`, `timeline`,
+//! `fork_epochs`, `fork_ids`, `started_at` of an only row). The chain has neither blocks nor checkpoints of its own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use postgres::Client;
 
-use crate::school::{School, ask};
-use crate::trail::{anchor, intruder, unload, verdict};
+use crate::cluster::succeed;
+use crate::fault::{report, scaled};
+use crate::retention::wait_until_offline;
+use crate::school::{HOME, School, ask};
+use crate::trail::{anchor, intruder, load, unload, verdict};
+use crate::witness;
 
 tests! {
     no_single_mutation_of_a_random_chain_passes,
 }
 
-/// Mutations of one run.
-const MUTATIONS: usize = 60;
+/// Changes of one byte of an archive file.
+const FILE_MUTATIONS: usize = 10;
 /// Random statements, about as many records.
 const STATEMENTS: u64 = 250;
 
@@ -119,9 +129,104 @@ fn content(session: &mut Client) -> Vec<u8> {
     ask(session, all)
 }
 
+/// Tables beside the chain, and the columns that the chain says something about, in SQL that changes one row.
+const CATALOG: &[&str] = &[
+    "DELETE FROM steward.definition WHERE id = (SELECT id FROM steward.definition ORDER BY random() LIMIT 1)",
+    "INSERT INTO steward.definition SELECT id FROM steward.chain WHERE steward._record_text(record, 1) <> 'definition'
+        ORDER BY random() LIMIT 1",
+    "INSERT INTO steward.definition SELECT max(id) + 7 FROM steward.chain",
+    "UPDATE steward.definition SET id = -id WHERE id = (SELECT max(id) FROM steward.definition)",
+    "DELETE FROM steward.segment WHERE number = #",
+    "INSERT INTO steward.segment SELECT 1 + max(number), 1 + max(last_id), 2 + max(last_id), now(), now(), '\\x', now()
+        FROM steward.segment",
+    "UPDATE steward.segment SET number = number + 1000 WHERE number = #",
+    "UPDATE steward.segment SET first_id = first_id + 1 WHERE number = #",
+    "UPDATE steward.segment SET last_id = last_id - 1 WHERE number = #",
+    "UPDATE steward.segment SET last_id = last_id + 1 WHERE number = #",
+    "UPDATE steward.segment SET last_hash = set_bit(last_hash, 77, 1 - get_bit(last_hash, 77)) WHERE number = #",
+    "UPDATE steward.segment SET first_time = first_time - interval '1 microsecond' WHERE number = #",
+    "UPDATE steward.segment SET last_time = last_time - interval '1 year' WHERE number = #",
+    "UPDATE steward.segment SET last_time = 'infinity' WHERE number = #",
+    "UPDATE steward.segment SET prune_id = CASE WHEN prune_id IS NULL THEN last_id END WHERE number = #",
+    "UPDATE steward.segment SET prune_id = prune_id + 1, archived_at = CASE WHEN file IS NULL THEN now() ELSE archived_at END
+        WHERE number = #",
+    "UPDATE steward.segment SET archived_at = CASE WHEN file IS NULL THEN now() END WHERE number = #",
+    "UPDATE steward.segment SET archived_at = now(), file = 'elsewhere', file_sha256 = sha256('x'), file_bytes = 1,
+        prune_after = last_id WHERE number = #",
+    "UPDATE steward.segment SET file = file || 'x', prune_after = CASE WHEN file IS NULL THEN 1 ELSE prune_after END
+        WHERE number = #",
+    "UPDATE steward.segment SET file_sha256 = sha256('other') WHERE number = #",
+    "UPDATE steward.segment SET file_bytes = coalesce(file_bytes, 0) + 1 WHERE number = #",
+    "UPDATE steward.segment SET purged_at = now() WHERE number = #",
+];
+
+/// The same for the ledger's row, as long as the chain is online from its beginning.
+const LEDGER: &[&str] = &[
+    "DELETE FROM steward.ledger",
+    "UPDATE steward.ledger SET ledger = gen_random_uuid()",
+    "UPDATE steward.ledger SET system_identifier = system_identifier || '1'",
+    "UPDATE steward.ledger SET ancestor = gen_random_uuid()",
+    "UPDATE steward.ledger SET ancestor_head = head",
+    "UPDATE steward.ledger SET head = replace(head, ledger::text, gen_random_uuid()::text)",
+    "UPDATE steward.ledger SET head = regexp_replace(head, ' \\d+ ', ' 1000000 ')",
+    "UPDATE steward.ledger SET head = regexp_replace(head, ' [0-9a-f]{64} ', ' ' || repeat('ab', 32) || ' ')",
+    "UPDATE steward.ledger SET head = 'nonsense'",
+    "INSERT INTO steward.ledger (ledger, started_at, system_identifier) SELECT gen_random_uuid(), now(), system_identifier
+        FROM steward.ledger",
+];
+
+/// Each of these changes, to a random segment: verification is not ok, and after it is undone nothing is found.
+fn none_passes(session: &mut Client, changes: &[&str], anchored: &str, random: &mut Random, seed: u64) {
+    let segments: i64 = ask(session, "SELECT count(*) FROM steward.segment");
+    for change in changes {
+        let sql = change.replace('#', &(1 + random.below(segments as u64)).to_string());
+        session.batch_execute("BEGIN").expect("begin");
+        let changed = session.execute(&sql, &[]).unwrap_or_else(|error| panic!("seed {seed}: {sql}: {error:?}"));
+        assert_eq!(changed, 1, "seed {seed}: {sql}");
+        // What lies before the head that was verified last is not read again.
+        let new = if sql.contains("steward.definition") { "verify_chain()" } else { "verify_new()" };
+        for call in ["verify_chain()", anchored, new] {
+            let found = verdict(session, call);
+            assert!(!found.ok && found.first_bad_id.is_some(), "seed {seed}: {sql}: {call}: {found:?}");
+        }
+        session.batch_execute("ROLLBACK").expect("rollback");
+    }
+    assert_eq!(verdict(session, anchored).kind, "ok", "seed {seed}: nothing was changed");
+}
+
+/// Archive files verify without a server, and none with a byte changed behind the gzip header, which holds no record.
+fn no_mutation_of_an_archive_file_passes(school: &School, random: &mut Random, seed: u64) {
+    const GZIP_HEADER: u64 = 10;
+    let directory = school.data().join("pg_steward/archive");
+    let mut session = school.superuser();
+    let rows = session.query("SELECT file FROM steward.segment WHERE file IS NOT NULL ORDER BY number", &[]);
+    let files: Vec<_> = rows.expect("files").iter().map(|row| directory.join(row.get::<_, String>(0))).collect();
+    assert!(files.len() >= 2, "seed {seed}: {files:?}");
+    let verified = || {
+        let words = witness::verify(&files);
+        witness::run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let said = verified();
+    assert_eq!(said.status, Some(0), "seed {seed}: {}", said.text);
+    for _ in 0..FILE_MUTATIONS {
+        let file = &files[random.below(files.len() as u64) as usize];
+        let whole = std::fs::read(file).expect("file");
+        let mut bytes = whole.clone();
+        let place = GZIP_HEADER + random.below(bytes.len() as u64 - GZIP_HEADER);
+        bytes[place as usize] ^= 1 << random.below(8);
+        std::fs::write(file, bytes).expect("write");
+        let said = verified();
+        assert_eq!(said.status, Some(1), "seed {seed}: byte {place} of {}: {}", file.display(), said.text);
+        std::fs::write(file, whole).expect("write");
+    }
+}
+
 fn no_single_mutation_of_a_random_chain_passes() {
     let (mut random, seed) = Random::new();
-    let mut school = School::active();
+    // The line that the ledger keeps is of the last start: an hour is longer than this test.
+    let mut school = School::with("enforce", &["steward.checkpoint_interval = 3600"]);
+    let terms = "SELECT steward.set_retention(online => '1 second', segment_records => 120); SELECT steward.activate()";
+    school.superuser().batch_execute(terms).expect("activate");
     workload(&school, &mut random);
     school.kill_9_postmaster();
     school.start();
@@ -133,7 +238,8 @@ fn no_single_mutation_of_a_random_chain_passes() {
     assert!(last > STATEMENTS as i64, "seed {seed}: {last} records");
     let genuine = content(&mut session);
     let [plain, anchored] = ["verify_chain()".to_string(), format!("verify_chain({})", anchor(&line))];
-    for _ in 0..MUTATIONS {
+    let mutations = scaled(30, 300);
+    for _ in 0..mutations {
         let zone = random.one_of(&["UTC", "Asia/Shanghai", "America/St_Johns"]);
         let style = random.one_of(&["ISO, MDY", "German", "SQL, DMY", "Postgres, YMD"]);
         session.batch_execute(&format!("SET TimeZone = '{zone}'; SET DateStyle = '{style}'")).expect("set");
@@ -147,4 +253,33 @@ fn no_single_mutation_of_a_random_chain_passes() {
         assert_eq!(without.ok, by_anchor_only, "seed {seed}: {sql}: {without:?}");
         session.batch_execute("ROLLBACK").expect("rollback");
     }
+    none_passes(&mut session, CATALOG, &anchored, &mut random, seed);
+    none_passes(&mut session, LEDGER, &anchored, &mut random, seed);
+    // The same once the beginning is offline.
+    load(&mut school);
+    school.operate("postgres", "SELECT steward.archive_audit()");
+    wait_until_offline(&school);
+    school.flush_audit();
+    no_mutation_of_an_archive_file_passes(&school, &mut random, seed);
+    // A dump has no record, only the name and the head of the chain: records leave the database in archive files. What a
+    // restored dump begins is in `dump` and `copies`.
+    let dump = school.file("dump.sql");
+    let mut pg_dump = school.client_program("pg_dump");
+    pg_dump.arg("--file").arg(&dump).arg(HOME);
+    succeed(pg_dump);
+    let dumped = std::fs::read_to_string(&dump).expect("dump");
+    assert!(dumped.contains("COPY steward.ledger"), "seed {seed}");
+    for table in ["chain", "segment", "definition", "journal"] {
+        assert!(!dumped.contains(&format!("COPY steward.{table}")), "seed {seed}: {table} is dumped");
+    }
+    unload(&mut school);
+    let mut session = intruder(&school);
+    let line: String = ask(&mut session, "SELECT steward.chain_head()");
+    let anchored = format!("verify_chain({})", anchor(&line));
+    assert_eq!(verdict(&mut session, &anchored).kind, "ok", "seed {seed}: what is online");
+    none_passes(&mut session, CATALOG, &anchored, &mut random, seed);
+    let catalog = 2 * CATALOG.len() + LEDGER.len();
+    report(&format!(
+        "single mutations: {mutations} of the chain, {catalog} of the tables beside it, {FILE_MUTATIONS} of archive files, each found"
+    ));
 }

@@ -367,7 +367,8 @@ fn a_file_is_purged_when_its_offline_term_is_over() {
     assert!(files[0].ends_with(&purged) && !files[0].exists() && files[1].exists(), "{purged}");
     assert_eq!(school.records(&format!("operation_type = 'PURGE' AND details LIKE '%{purged}%'")), 1);
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 0);
-    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+    // Whoever makes a file look older than it is shows.
+    assert_eq!(verdict(&school), ("catalog".to_owned(), 1));
 }
 
 fn segments_are_dumped_and_dropped_with_the_extension() {

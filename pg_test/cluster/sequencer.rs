@@ -21,7 +21,7 @@ tests! {
 }
 
 /// Where records are on their way, and where they end.
-const TRAIL: [&str; 9] = [
+const TRAIL: [&str; 10] = [
     "steward.chain",
     "steward.chain_1",
     "steward.segment",
@@ -29,6 +29,7 @@ const TRAIL: [&str; 9] = [
     "steward.journal_0",
     "steward.journal_1",
     "steward.journal_2",
+    "steward.journal_taken",
     "steward.spool_offset",
     "steward.ledger",
 ];

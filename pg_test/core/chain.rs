@@ -192,10 +192,11 @@ fn kinds_have_the_names_of_the_interface() {
         Kind::UnknownFormat,
         Kind::Backdated,
         Kind::AlteredTable,
+        Kind::Catalog,
         Kind::Empty,
     ];
     let names = "ok not_anchored edited missing inserted reordered truncated forked unknown_format \
-        backdated altered_table empty";
+        backdated altered_table catalog empty";
     assert_eq!(kinds.map(Kind::name).join(" "), names);
 }
 

@@ -30,6 +30,8 @@ struct Segment {
     number: i32,
     first_id: i64,
     last: Head,
+    /// Of its first and last record, microseconds since 1970.
+    times: [Option<i64>; 2],
 }
 
 /// What became of it.
@@ -64,7 +66,7 @@ pub fn archive(before: Option<TimestampWithTimeZone>) -> Outcome<Vec<Archived>> 
     let mut all = Vec::new();
     for segment in segments {
         let archived = own::run(|client| archive_one(client, &ledger, &segment))?;
-        record(&archived, &segment.last);
+        record(&archived, &segment);
         all.push(archived);
     }
     Ok(all)
@@ -91,7 +93,8 @@ fn allowed(client: &mut SpiClient<'_>, before: Option<TimestampWithTimeZone>) ->
 /// there (a standby took over, say), is archived again.
 fn due(client: &mut SpiClient<'_>, ledger: &Ledger, before: TimestampWithTimeZone) -> Outcome<Vec<Segment>> {
     let closed = "SELECT number, first_id, last_id, last_hash, coalesce(last_time, closed_at) < $1
-            AND EXISTS (SELECT FROM steward.chain c WHERE c.id > s.last_id), file, file_bytes
+            AND EXISTS (SELECT FROM steward.chain c WHERE c.id > s.last_id), file, file_bytes,
+            CASE WHEN isfinite(first_time) THEN (extract(epoch FROM first_time) * 1000000)::bigint END, CASE WHEN isfinite(last_time) THEN (extract(epoch FROM last_time) * 1000000)::bigint END
         FROM steward.segment s WHERE to_regclass('steward.chain_' || number) IS NOT NULL ORDER BY number FOR UPDATE";
     let mut segments = Vec::new();
     for row in own::query(client, closed, &[before.into()])? {
@@ -101,7 +104,8 @@ fn due(client: &mut SpiClient<'_>, ledger: &Ledger, before: TimestampWithTimeZon
         let (Some(number), Some(first_id), Some(id)) = (row.get(1)?, row.get(2)?, row.get(3)?) else { break };
         let hash = row.get::<Vec<u8>>(4)?.and_then(|hash| hash.try_into().ok());
         let (Some(hash), Some(true)) = (hash, row.get::<bool>(5)?) else { break };
-        segments.push(Segment { number, first_id, last: Head { ledger: ledger.id, id, hash } });
+        let times = [row.get(8)?, row.get(9)?];
+        segments.push(Segment { number, first_id, last: Head { ledger: ledger.id, id, hash }, times });
     }
     Ok(segments)
 }
@@ -197,12 +201,13 @@ fn accept(verdict: &Verdict, what: &str) -> Outcome<()> {
 }
 
 /// The record that lets the sequencer drop the segment, in this transaction's own records.
-fn record(archived: &Archived, last: &Head) {
+fn record(archived: &Archived, segment: &Segment) {
     let mut record = Record::new(Kind::Policy, segment::PRUNE);
     record.tier = Some(Tier::Critical);
     record.rows = Some(archived.last_id - archived.first_id + 1);
     let details = json!({
-        "from_id": archived.first_id, "to_id": archived.last_id, "last_hash": hex(&last.hash),
+        "from_id": archived.first_id, "to_id": archived.last_id, "last_hash": hex(&segment.last.hash),
+        "first_time_us": segment.times[0], "last_time_us": segment.times[1],
         "file": archived.file, "sha256": hex(&archived.sha256), "bytes": archived.bytes,
     });
     record.details = Some(details.to_string());

@@ -6,7 +6,7 @@
 
 use super::lane::{self, Durability};
 use super::note::Parcel;
-use super::{journal, outcome};
+use super::{journal, journal_count, outcome};
 use crate::backend::backend_local;
 use crate::break_glass::window;
 use crate::core::record::{Draft, Kind, Outcome, Part, Record};
@@ -47,6 +47,8 @@ struct Entry {
 struct WrittenOut {
     subtransaction: u32,
     records: i64,
+    /// Rows of the journal that are to be counted.
+    rows: u64,
     first: Draft,
 }
 
@@ -54,7 +56,8 @@ backend_local! {
     static ENTRIES: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
     static RUNNING: Cell<u32> = const { Cell::new(0) };
     static WRITTEN_OUT: RefCell<Vec<WrittenOut>> = const { RefCell::new(Vec::new()) };
-    static JOURNALLED: Cell<bool> = const { Cell::new(false) };
+    /// The transaction's last records are in the journal, in so many rows that are to be counted.
+    static JOURNALLED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// A record of something finished whose result is the transaction's own.
@@ -260,7 +263,10 @@ pub fn after_subtransaction_commit(subtransaction: u32, parent: u32) {
 
 fn add_written_out(written: &mut Vec<WrittenOut>, part: WrittenOut) {
     match written.last_mut() {
-        Some(last) if last.subtransaction == part.subtransaction => last.records += part.records,
+        Some(last) if last.subtransaction == part.subtransaction => {
+            last.records += part.records;
+            last.rows += part.rows;
+        }
         _ => written.push(part),
     }
 }
@@ -275,13 +281,11 @@ fn write_out() {
     let due = |entry: &Entry| journals && !entry.running && entry.subtransaction >= current && !entry.settled;
     let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| due(entry)), xid));
     // An error leaves everything where it is.
-    if !journal::write(&parcel.records()) {
-        return;
-    }
+    let Some(rows) = journal::write(&parcel.records(), true) else { return };
     let writes: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., |entry| due(entry)).collect());
     let Some(first) = writes.first().map(|entry| entry.draft.clone()) else { return };
     let records = writes.iter().map(|entry| entry.draft.repeats.unwrap_or(1)).sum();
-    let part = WrittenOut { subtransaction: current, records, first };
+    let part = WrittenOut { subtransaction: current, records, rows, first };
     WRITTEN_OUT.with_borrow_mut(|written| add_written_out(written, part));
 }
 
@@ -320,20 +324,30 @@ pub fn before_prepare() -> (i64, Vec<String>) {
 }
 
 /// PRE_COMMIT and PRE_PREPARE: the records ride with the transaction's own commit. May raise, and then nothing commits.
-pub fn before_commit() {
+/// What becomes of a prepared transaction nobody knows: its rows are not counted.
+pub fn before_commit(prepares: bool) {
     // Safe: plain getter; zero means the transaction wrote nothing.
     let xid = unsafe { raw::GetTopFullTransactionIdIfAny().value };
-    JOURNALLED.set(false);
+    JOURNALLED.set(None);
     if xid == 0 || !ENTRIES.with_borrow(|entries| entries.iter().any(|entry| !entry.waits())) || !journal::exists() {
         return;
     }
     let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| !entry.waits()), xid));
-    JOURNALLED.set(journal::write(&parcel.records()));
+    JOURNALLED.set(journal::write(&parcel.records(), !prepares));
+}
+
+/// COMMIT, before `after_commit`: the sequencer can take what was journalled. Must not raise.
+pub fn count_journalled() {
+    let written_out: u64 = WRITTEN_OUT.with_borrow(|written| written.iter().map(|part| part.rows).sum());
+    let rows = written_out + JOURNALLED.get().unwrap_or_default();
+    if rows > 0 {
+        journal_count::committed(rows);
+    }
 }
 
 /// COMMIT (or PREPARE): what did not ride with it goes to the lane. Must not raise.
 pub fn after_commit() {
-    if !JOURNALLED.get() {
+    if JOURNALLED.get().is_none() {
         ENTRIES.with_borrow(|entries| spool(entries.iter().filter(|entry| !entry.waits())));
     }
     let mut waiting =
@@ -383,5 +397,5 @@ fn clear() {
     WRITTEN_OUT.with_borrow_mut(Vec::clear);
     RUNNING.set(0);
     outcome::forget_error();
-    JOURNALLED.set(false);
+    JOURNALLED.set(None);
 }

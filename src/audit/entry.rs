@@ -4,6 +4,7 @@ use super::dictionary::{self, Dictionary};
 use super::epoch::Epochs;
 use super::sequencer::server_record;
 use crate::alert::watch::{SUSPICION, Watch};
+use crate::core::batch::Content;
 use crate::core::injection::Patterns;
 use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
 use crate::core::tier::Tier;
@@ -79,10 +80,20 @@ impl Entry {
     }
 
     pub fn unreadable(bytes: &[u8], source: &str) -> Entry {
-        let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        let hex: String = bytes.iter().take(KEPT_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let (sha256, hex) = kept(bytes);
         let details = json!({ "from": source, "sha256": sha256, "bytes": bytes.len(), "record": hex });
         Entry::of(&server_record("UNREADABLE", Result::Failure, details))
+    }
+
+    /// What is said of a row of the journal that is not as it was written. Its records follow, as far as they can be read:
+    /// they bear this transaction, and are not to be trusted.
+    pub fn damaged(row: &[u8], content: &Content) -> Entry {
+        let (sha256, hex) = kept(row);
+        let details = json!({
+            "xid": content.xid, "part": content.part, "records": content.records.len(),
+            "sha256": sha256, "bytes": row.len(), "row": hex,
+        });
+        Entry::of(&server_record("DAMAGED JOURNAL", Result::Failure, details))
     }
 
     /// Whether a review, or the second factor, has something to say to it.
@@ -99,6 +110,12 @@ impl Entry {
             _ => false,
         })
     }
+}
+
+/// The digest of what cannot be read, and its beginning in hexadecimal digits.
+fn kept(bytes: &[u8]) -> (String, String) {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    (hex(&Sha256::digest(bytes)), hex(&bytes[..bytes.len().min(KEPT_BYTES)]))
 }
 
 /// Lets the reviews see what concerns them before it is hashed. What fails there must not stop the chain: then each

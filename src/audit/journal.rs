@@ -3,13 +3,15 @@
 //!
 //! A row is a `core::batch` of `u32 epoch ‖ record`, under the full transaction id.
 
+use super::journal_count;
 use crate::backend::backend_local;
-use crate::core::batch::{self, Batch};
+use crate::core::batch::{self, Batch, Content};
 use crate::error::Outcome;
 use crate::{own, raw, shared};
 use pgrx::pg_sys;
 use pgrx::varlena::{set_varsize_4b, varlena_to_byte_slice};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -91,11 +93,14 @@ fn look_up(which: usize) -> Option<pg_sys::Oid> {
 }
 
 /// Adds encoded records to the journal in the current transaction, in order. For the pre-commit callback: no SPI, no
-/// snapshot, no user code. Raises what a heap insertion raises; false if the journal is not there.
-pub fn write(records: &[&[u8]]) -> bool {
+/// snapshot, no user code. Raises what a heap insertion raises; None if the journal is not there. Otherwise how many rows
+/// are to be counted when the transaction commits: all, or none where it may not (`counted`).
+pub fn write(records: &[&[u8]], counted: bool) -> Option<u64> {
     if records.is_empty() {
-        return false;
+        return None;
     }
+    let count = if counted { journal_count::name() } else { 0 };
+    let mut rows = 1;
     // Safe: inside a transaction that may write. The lock is kept to its end, so that an emptied journal has no writer.
     unsafe {
         let xid = match raw::GetTopFullTransactionIdIfAny().value {
@@ -103,19 +108,20 @@ pub fn write(records: &[&[u8]]) -> bool {
             known => known,
         };
         let which = if PART.get().0 == xid { PART.get().2 } else { current() };
-        let Some(relation) = open(which) else { return false };
-        let mut batch = start_batch(xid, which);
+        let relation = open(which)?;
+        let mut batch = start_batch(xid, which, count);
         for record in records {
             if !batch.has_room(record, BATCH_MAX) {
                 insert(relation, batch.bytes());
-                batch = start_batch(xid, which);
+                batch = start_batch(xid, which, count);
+                rows += 1;
             }
             batch.push(record);
         }
         insert(relation, batch.bytes());
         pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }
-    true
+    Some(if count == 0 { 0 } else { rows })
 }
 
 /// A journal to write to. One that another session has just dropped is looked up again.
@@ -132,11 +138,11 @@ unsafe fn open(which: usize) -> Option<pg_sys::Relation> {
     None
 }
 
-fn start_batch<'a>(xid: u64, which: usize) -> Batch<'a> {
+fn start_batch<'a>(xid: u64, which: usize, count: u32) -> Batch<'a> {
     let (last, next, _) = PART.get();
     let part = if last == xid { next } else { 0 };
     PART.set((xid, part + 1, which));
-    Batch::new(xid, part)
+    Batch::new(xid, part, count)
 }
 
 unsafe fn insert(relation: pg_sys::Relation, batch: &[u8]) {
@@ -164,8 +170,10 @@ unsafe fn insert_row(relation: pg_sys::Relation, batch: &[u8]) {
 pub(crate) struct Taken {
     /// In the order of transactions, and of writing within each.
     pub records: Vec<Vec<u8>>,
-    /// Rows that are no batch, as they are.
-    pub unreadable: Vec<Vec<u8>>,
+    /// Rows that are not as they were written: as they are, and what can be made of them.
+    pub damaged: Vec<(Vec<u8>, Content)>,
+    /// Rows by the name of the count they are in.
+    pub counted: BTreeMap<u32, i64>,
     /// A limit was reached before the end of a journal.
     pub more: bool,
 }
@@ -177,16 +185,16 @@ pub(crate) fn take(max_bytes: usize) -> Taken {
     let mut left = max_bytes;
     for table in (0..TABLES.len()).filter_map(table) {
         taken.more |= visit(table, |row| {
-            match batch::read(row) {
-                Some(batch) => {
-                    let size: usize = batch.records.iter().map(|record| record.len() + RECORD_BYTES).sum();
-                    left = left.saturating_sub(size);
-                    batches.push(batch);
-                }
-                None => {
-                    left = left.saturating_sub(row.len());
-                    taken.unreadable.push(row.to_vec());
-                }
+            let batch = batch::read(row);
+            let size: usize = batch.records.iter().map(|record| record.len() + RECORD_BYTES).sum();
+            left = left.saturating_sub(size.max(row.len()));
+            if batch.count != 0 {
+                *taken.counted.entry(batch.count).or_default() += 1;
+            }
+            if batch.intact {
+                batches.push(batch);
+            } else {
+                taken.damaged.push((row.to_vec(), batch));
             }
             left > 0
         });

@@ -15,6 +15,7 @@ pub mod flush;
 mod heartbeat;
 mod incarnation;
 pub mod journal;
+pub mod journal_count;
 pub mod lane;
 mod lane_file;
 pub mod ledger;

@@ -7,6 +7,7 @@ use super::dictionary::Dictionary;
 use super::entry::{Entry, catch_up, raise_alerts, review_all};
 use super::epoch::Epochs;
 use super::heartbeat::Heartbeat;
+use super::journal_count::{self, JournalCount};
 use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
@@ -60,6 +61,7 @@ pub(super) struct Rounds {
     logged_at: i64,
     head_file_failed: bool,
     epochs: Option<Epochs>,
+    journal_count: JournalCount,
     segments: segment::Care,
     logins: Keeper,
     alerts: Watch,
@@ -94,6 +96,7 @@ impl Rounds {
             logged_at: NEVER,
             head_file_failed: false,
             epochs: None,
+            journal_count: JournalCount::default(),
             segments: segment::Care::default(),
             logins: Keeper::default(),
             alerts: Watch::default(),
@@ -106,7 +109,8 @@ impl Rounds {
     pub fn run(&mut self, shared: &Shared) -> bool {
         let ticket = shared.flush_requested.load(SeqCst);
         report(pg_sys::BackendState::STATE_RUNNING);
-        let done = transaction(|| self.chain_what_is_new(shared));
+        let counted = journal_count::so_far();
+        let done = transaction(|| self.chain_what_is_new(shared, counted));
         let more = match done {
             Some(done) => self.follow_up(shared, done, ticket),
             None => false,
@@ -145,7 +149,7 @@ impl Rounds {
         }
     }
 
-    fn chain_what_is_new(&mut self, shared: &Shared) -> Outcome<Option<Done>> {
+    fn chain_what_is_new(&mut self, shared: &Shared, counted: i64) -> Outcome<Option<Done>> {
         // Safe: a catalog look-up inside a transaction.
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
         if extension == pg_sys::InvalidOid || !journal::exists() {
@@ -192,7 +196,8 @@ impl Rounds {
             if let Some(mismatch) = self.moved(&head) {
                 first.push(mismatch);
             }
-            let idle = taken.records.is_empty() && taken.unreadable.is_empty() && harvest.is_empty();
+            first.extend(self.journal_count.compare(client, &taken, counted)?);
+            let idle = taken.records.is_empty() && taken.damaged.is_empty() && harvest.is_empty();
             let idle = idle && first.is_empty() && self.notes.is_empty();
             first.extend(self.heartbeat.due(client, &head, idle)?);
             first.extend(self.conditions.due());
@@ -216,7 +221,10 @@ impl Rounds {
             entries.extend(
                 harvest.lost.iter().map(|(slot, lost)| Entry::of(&lane_file::lost(*lost, json!({ "slot": slot })))),
             );
-            entries.extend(taken.unreadable.iter().map(|batch| Entry::unreadable(batch, "journal")));
+            for (row, content) in taken.damaged {
+                entries.push(Entry::damaged(&row, &content));
+                entries.extend(content.records.into_iter().map(|bytes| Entry::read(bytes, &epochs, "damaged journal")));
+            }
             entries.extend(taken.records.into_iter().map(|bytes| Entry::read(bytes, &epochs, "journal")));
             let read = std::mem::take(&mut harvest.records);
             entries.extend(read.into_iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
@@ -325,6 +333,7 @@ impl Rounds {
             self.heartbeat.chained();
         }
         self.head = Some(done.head);
+        self.journal_count.follow_up();
         shared.chained_id.store(done.head.id as u64, SeqCst);
         shared.chained.store(true, SeqCst);
         if let Some(dictionary) = &mut self.dictionary {

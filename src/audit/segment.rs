@@ -304,7 +304,7 @@ pub(crate) fn cut(client: &mut SpiClient<'_>) -> Outcome<Option<Head>> {
 }
 
 /// Id and hash of the last record that a PRUNE record tells of.
-fn pruned_to(record: &[u8]) -> Option<(i64, Hash)> {
+pub(super) fn pruned_to(record: &[u8]) -> Option<(i64, Hash)> {
     let record = Record::decode(record).ok()?;
     if record.kind != Kind::Policy || record.operation_type != PRUNE {
         return None;

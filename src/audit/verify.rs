@@ -6,6 +6,7 @@
 //! in the order of ids. Both see the chain's table and everything that inherits from it.
 
 mod altered;
+mod catalog;
 mod definitions;
 mod disk;
 mod progress;
@@ -189,8 +190,12 @@ fn run(client: &mut SpiClient<'_>, task: &Task) -> Outcome<(Verdict, Option<Head
     progress.end();
     let head = verifier.head();
     let verdict = verifier.finish();
-    if verdict.ok {
-        reader.definitions.compare(client, &verdict)?;
+    if verdict.ok
+        && let Some(difference) = catalog::compare(client, task, reader.definitions, &verdict)?
+    {
+        let first_bad_id = Some(difference.id);
+        difference.warn();
+        return Ok((Verdict { ok: false, kind: Kind::Catalog, first_bad_id, anchored: false, ..verdict }, head));
     }
     Ok((verdict, head))
 }

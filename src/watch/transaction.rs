@@ -89,7 +89,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
     match event {
         XACT_EVENT_PRE_COMMIT => {
             apply::before_commit();
-            before_commit();
+            before_commit(false);
         }
         XACT_EVENT_PRE_PREPARE => {
             crate::activation::before_prepare();
@@ -98,10 +98,13 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
             crate::operation::leftover::before_prepare();
             apply::before_commit();
             note_prepared();
-            before_commit();
+            before_commit(true);
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT => {
             super::login::committed();
+            if event == XACT_EVENT_COMMIT {
+                buffer::count_journalled();
+            }
             buffer::after_commit();
             armed::after_commit();
             crate::activation::after_commit();
@@ -120,11 +123,11 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
     }
 }
 
-fn before_commit() {
+fn before_commit(prepares: bool) {
     crate::activation::before_commit();
     rows::carry();
     armed::before_commit();
-    buffer::before_commit();
+    buffer::before_commit(prepares);
 }
 
 fn ended() {

@@ -4,7 +4,7 @@ WITH audit AS (
     FROM pg_namespace s, pg_class c
         LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = to_regclass('steward.chain')
     WHERE s.nspname = 'steward' AND (i.inhrelid IS NOT NULL OR c.relnamespace = s.oid AND c.relname IN ('chain',
-        'definition', 'installation', 'journal_0', 'journal_1', 'journal_2', 'ledger', 'segment', 'spool_offset'))
+        'definition', 'installation', 'journal_0', 'journal_1', 'journal_2', 'journal_taken', 'ledger', 'segment', 'spool_offset'))
 ), property (oid, property) AS (
     SELECT c.oid, format('kind %s, persistence %s, row security %s %s', c.relkind, c.relpersistence, c.relrowsecurity,
         c.relforcerowsecurity) FROM audit c

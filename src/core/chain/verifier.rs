@@ -28,6 +28,8 @@ pub enum Kind {
     Backdated,
     /// The chain is whole, but its tables are not as they were created. Not the verifier's to say: it sees no table.
     AlteredTable,
+    /// The chain is whole; a table that says where its parts are is not what the chain says.
+    Catalog,
     /// There was nothing to check.
     Empty,
 }
@@ -47,6 +49,7 @@ impl Kind {
             Kind::UnknownFormat => "unknown_format",
             Kind::Backdated => "backdated",
             Kind::AlteredTable => "altered_table",
+            Kind::Catalog => "catalog",
             Kind::Empty => "empty",
         }
     }

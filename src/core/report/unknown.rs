@@ -4,7 +4,16 @@ use super::material::Material;
 use super::words::{Language, count};
 
 /// Records of the server's own life that mean that others are missing or in doubt.
-const FAULTS: [&str; 6] = ["LOST", "TORN SPOOL", "UNREADABLE", "COPIED SPOOL", "CRASH BOUNDARY", "HEAD MISMATCH"];
+const FAULTS: [&str; 8] = [
+    "LOST",
+    "TORN SPOOL",
+    "UNREADABLE",
+    "COPIED SPOOL",
+    "CRASH BOUNDARY",
+    "HEAD MISMATCH",
+    "DAMAGED JOURNAL",
+    "MISSING JOURNAL",
+];
 
 /// What the figures leave out, or what they are not proved by.
 pub fn unknown(material: &Material) -> Vec<String> {

@@ -1,0 +1,288 @@
+//! The tables beside the chain that say where its parts are: `definition`, `segment` and `ledger`. What was recorded is in
+//! the chain alone, so a wrong row here changes no record; but what is not found is not shown, and what a row says to be
+//! in a file may be nowhere. So each is compared with what the chain itself says, by the same snapshot.
+//!
+//! Not compared, because the chain does not say it: of a segment `closed_at`, `closed_xid` and `prune_after`, which time the
+//! sequencer's own work; of a ledger what the sequencer knows of earlier server starts, and `started_at` beyond the order of
+//! the rows. What an archived PRUNE or genesis record says, only its file does.
+
+use super::definitions::Definitions;
+use super::{Task, disk, stored_hash};
+use crate::audit::archive::hex;
+use crate::audit::segment;
+use crate::core::chain::{Hash, Head, Verdict};
+use crate::core::record::Record;
+use crate::error::{Fault, Outcome};
+use crate::own;
+use pgrx::Uuid;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+
+/// Where a table does not say what the chain says.
+pub(super) struct Difference {
+    pub table: &'static str,
+    /// The first record that is concerned.
+    pub id: i64,
+    pub detail: String,
+    pub hint: &'static str,
+}
+
+impl Difference {
+    fn of(table: &'static str, id: i64, detail: impl Into<String>) -> Difference {
+        let hint = "Somebody changed the table while pg_steward was not loaded. Keep a copy of it, and verify the archive files \
+                    with steward-witness verify.";
+        Difference { table, id, detail: detail.into(), hint }
+    }
+
+    pub fn warn(self) {
+        Fault::corrupted(format!("table steward.{} is not what the chain says", self.table))
+            .detail(format!("{} The chain itself is whole.", self.detail))
+            .hint(self.hint)
+            .warn();
+    }
+}
+
+/// The first difference, after the chain was read and found whole. What concerns no single range only once it was read to
+/// its end.
+pub(super) fn compare(
+    client: &mut SpiClient<'_>,
+    task: &Task,
+    definitions: Definitions,
+    read: &Verdict,
+) -> Outcome<Option<Difference>> {
+    let found = definitions.compare(client, task, read)?;
+    if found.is_some() || task.last.is_some() {
+        return Ok(found);
+    }
+    let oldest = own::select(client, "SELECT id FROM steward.chain ORDER BY id LIMIT 1", &[])?.first();
+    let oldest = if oldest.is_empty() { 1 } else { oldest.get_one::<i64>()?.unwrap_or(1) };
+    let Some(found) = ledger(client, task, oldest, read.to_id.unwrap_or_default())? else {
+        return segments(client, oldest);
+    };
+    Ok(Some(found))
+}
+
+/// A row of `steward.segment`.
+struct Closed {
+    number: i32,
+    first_id: i64,
+    last_id: i64,
+    last_hash: Option<Hash>,
+    /// Of its first and last record, microseconds since 1970.
+    times: [Option<i64>; 2],
+    file: Option<String>,
+    sha256: Option<Vec<u8>>,
+    bytes: Option<i64>,
+    prune_after: Option<i64>,
+    prune_id: Option<i64>,
+    archived: bool,
+    purged: bool,
+    /// Its table is there.
+    online: bool,
+}
+
+fn closed(client: &mut SpiClient<'_>) -> Outcome<Vec<Closed>> {
+    let sql = "SELECT number, first_id, last_id, last_hash, CASE WHEN isfinite(first_time) THEN (extract(epoch FROM first_time) * 1000000)::bigint END,
+            CASE WHEN isfinite(last_time) THEN (extract(epoch FROM last_time) * 1000000)::bigint END, file, file_sha256, file_bytes, prune_after,
+            prune_id, archived_at IS NOT NULL, purged_at IS NOT NULL,
+            EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = $1 AND c.relname = 'chain_' || number)
+        FROM steward.segment ORDER BY number";
+    let mut rows = Vec::new();
+    for row in own::select(client, sql, &[disk::chain().into()])? {
+        rows.push(Closed {
+            number: row.get(1)?.unwrap_or_default(),
+            first_id: row.get(2)?.unwrap_or_default(),
+            last_id: row.get(3)?.unwrap_or_default(),
+            last_hash: row.get::<Vec<u8>>(4)?.and_then(|hash| hash.try_into().ok()),
+            times: [row.get(5)?, row.get(6)?],
+            file: row.get(7)?,
+            sha256: row.get(8)?,
+            bytes: row.get(9)?,
+            prune_after: row.get(10)?,
+            prune_id: row.get(11)?,
+            archived: row.get(12)? == Some(true),
+            purged: row.get(13)? == Some(true),
+            online: row.get(14)? == Some(true),
+        });
+    }
+    Ok(rows)
+}
+
+/// Each row follows the one before it, and the chain says the same of where it ends and where it was archived to.
+fn segments(client: &mut SpiClient<'_>, oldest: i64) -> Outcome<Option<Difference>> {
+    let (mut number, mut first_id) = (1, 1);
+    for row in closed(client)? {
+        let id = row.first_id.min(first_id).max(1);
+        let wrong = |what: &str| Ok(Some(Difference::of("segment", id, format!("Of segment {} {what}.", row.number))));
+        if (row.number, row.first_id) != (number, first_id) || row.last_id < row.first_id {
+            return wrong("the bounds do not follow those of the one before");
+        }
+        let ends = [(row.first_id, None, row.times[0]), (row.last_id, Some(row.last_hash), row.times[1])];
+        for (id, hash, time) in ends {
+            if agrees(client, id, hash, time)?.is_some_and(|agrees| !agrees) {
+                return wrong("the first or the last record is another");
+            }
+        }
+        if !row.online && row.prune_id.is_none() {
+            return wrong("the table is gone, and no PRUNE record is named");
+        }
+        if let Some(what) = archived(client, &row, oldest)? {
+            return wrong(what);
+        }
+        (number, first_id) = (row.number + 1, row.last_id + 1);
+    }
+    let open = "SELECT max(CASE WHEN c.relname ~ '^chain_[1-9][0-9]{0,8}$' THEN substr(c.relname, 7)::int END)
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = $1";
+    let open = own::select(client, open, &[disk::chain().into()])?.first().get_one::<i32>()?;
+    let missing = || Difference::of("segment", first_id, format!("Segment {number} is closed and has no row."));
+    Ok(open.is_some_and(|open| open != number).then(missing))
+}
+
+/// Whether a record has this hash and time; None if it is not online.
+fn agrees(client: &mut SpiClient<'_>, id: i64, hash: Option<Option<Hash>>, time: Option<i64>) -> Outcome<Option<bool>> {
+    let sql = "SELECT CASE WHEN isfinite(steward._record_time(record)) THEN (extract(epoch FROM steward._record_time(record)) * 1000000)::bigint END IS NOT DISTINCT FROM $2
+        FROM steward.chain WHERE id = $1 LIMIT 1";
+    let row = own::select(client, sql, &[id.into(), time.into()])?.first();
+    if row.is_empty() {
+        return Ok(None);
+    }
+    let same_time = row.get_one::<bool>()? == Some(true);
+    let same_hash = match hash {
+        Some(hash) => stored_hash(client, id)? == Some(hash.unwrap_or_default()),
+        None => true,
+    };
+    Ok(Some(same_time && same_hash))
+}
+
+/// What is wrong with what a row says of its archive file.
+fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Option<&'static str>> {
+    let facts = [row.file.is_some(), row.sha256.is_some(), row.bytes.is_some(), row.prune_after.is_some()];
+    if facts.iter().any(|fact| *fact != row.archived) || row.prune_id.is_some() && !row.archived {
+        return Ok(Some("it is half archived"));
+    }
+    if row.purged {
+        let kept =
+            row.file.as_ref().zip(row.bytes).is_some_and(|(file, bytes)| crate::audit::archive::is_kept(file, bytes));
+        if row.online || kept {
+            return Ok(Some("the file is said to be removed, and is there"));
+        }
+    }
+    if !row.archived {
+        return Ok(None);
+    }
+    let told = match row.prune_id {
+        Some(id) => match record(client, id)? {
+            Some(record) => Some(record),
+            // Only the archive file that holds the record can tell.
+            None => return Ok((id >= oldest || id <= row.last_id).then_some("the PRUNE record is not in the chain")),
+        },
+        None => prune(client, row)?,
+    };
+    match told {
+        Some(told) => Ok((!is_told(&told, row)).then_some("the PRUNE record says something else")),
+        // It waits in the journal, perhaps.
+        None if something_waits(client)? => Ok(None),
+        None => Ok(Some("no PRUNE record says that it was archived")),
+    }
+}
+
+fn record(client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<Vec<u8>>> {
+    let row = own::select(client, "SELECT record FROM steward.chain WHERE id = $1 LIMIT 1", &[id.into()])?.first();
+    if row.is_empty() { Ok(None) } else { Ok(row.get_one()?) }
+}
+
+/// The PRUNE record of a segment whose row does not name it yet.
+fn prune(client: &mut SpiClient<'_>, row: &Closed) -> Outcome<Option<Vec<u8>>> {
+    let sql = "SELECT record FROM steward.chain WHERE id > $1 AND steward._record_text(record, 9) = $2 ORDER BY id";
+    let after = row.prune_after.unwrap_or(row.last_id);
+    for found in own::select(client, sql, &[after.into(), segment::PRUNE.into()])? {
+        let record = found.get::<Vec<u8>>(1)?.unwrap_or_default();
+        if segment::pruned_to(&record).is_some_and(|(to_id, _)| to_id == row.last_id) {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+fn is_told(record: &[u8], row: &Closed) -> bool {
+    let Some((to_id, hash)) = segment::pruned_to(record) else { return false };
+    let details = details(record);
+    let sha256 = row.sha256.as_deref().map(hex);
+    // The first versions did not tell the times.
+    let told_times = details.get("last_time_us").is_some();
+    let times = [details["first_time_us"].as_i64(), details["last_time_us"].as_i64()];
+    to_id == row.last_id
+        && (!told_times || times == row.times)
+        && Some(hash) == row.last_hash
+        && details["from_id"].as_i64() == Some(row.first_id)
+        && details["file"].as_str() == row.file.as_deref()
+        && details["sha256"].as_str() == sha256.as_deref()
+        && details["bytes"].as_i64() == row.bytes
+}
+
+fn details(record: &[u8]) -> Value {
+    let details = Record::decode(record).ok().and_then(|record| record.details);
+    details.and_then(|details| serde_json::from_str(&details).ok()).unwrap_or_default()
+}
+
+/// Whether committed records are on their way to the chain.
+fn something_waits(client: &mut SpiClient<'_>) -> Outcome<bool> {
+    let waiting = "SELECT FROM steward.journal_0 UNION ALL SELECT FROM steward.journal_1
+        UNION ALL SELECT FROM steward.journal_2 LIMIT 1";
+    Ok(!own::select(client, waiting, &[])?.is_empty())
+}
+
+/// The ledger's row is there and the newest, names the ancestor that the chain names, and a head that the chain had.
+fn ledger(client: &mut SpiClient<'_>, task: &Task, oldest: i64, newest: i64) -> Outcome<Option<Difference>> {
+    let sql = "SELECT own.ancestor::text, own.ancestor_head, own.head,
+            EXISTS (SELECT FROM steward.ledger o WHERE o.ledger <> $1 AND o.started_at >= own.started_at), own.system_identifier
+        FROM steward.ledger own WHERE own.ledger = $1";
+    let row = own::select(client, sql, &[Uuid::from_bytes(task.ledger.id).into()])?.first();
+    let wrong = |id: i64, what: &str| Ok(Some(Difference::of("ledger", id, what)));
+    if row.is_empty() {
+        return wrong(1, "The row of this chain is missing.");
+    }
+    if row.get::<bool>(4)? != Some(false) {
+        return wrong(1, "It names a newer chain, of which there is no record.");
+    }
+    let ancestor = (row.get::<String>(1)?, row.get::<String>(2)?);
+    let (head, cluster) = (row.get::<String>(3)?, row.get::<String>(5)?);
+    if oldest == 1 {
+        let genesis = details(&record(client, 1)?.unwrap_or_default());
+        if genesis["system_identifier"].as_str() != cluster.as_deref() {
+            return wrong(1, "It names another cluster.");
+        }
+        if !names(client, &genesis, &ancestor)? {
+            return wrong(1, "It names another ancestor.");
+        }
+    }
+    let Some(line) = head else { return Ok(None) };
+    let Some(head) = Head::parse(&line).filter(|head| head.ledger == task.ledger.id && head.id > 0) else {
+        return wrong(1, "Its head is no checkpoint of this chain.");
+    };
+    let stored = stored_hash(client, head.id)?;
+    if head.id > newest || stored.is_some_and(|hash| hash != head.hash) || stored.is_none() && head.id >= oldest {
+        return wrong(head.id, "The chain does not hold the head that was last written to the server log.");
+    }
+    Ok(None)
+}
+
+/// Whether the genesis record, or a later ANCESTOR record, names this ancestor and its head.
+fn names(client: &mut SpiClient<'_>, genesis: &Value, ancestor: &(Option<String>, Option<String>)) -> Outcome<bool> {
+    let said = |details: &Value| {
+        let text = |key: &str| details[key].as_str().map(str::to_owned);
+        (text("ancestor"), text("ancestor_head")) == *ancestor
+    };
+    if said(genesis) || !genesis["ancestor"].is_null() {
+        return Ok(said(genesis));
+    }
+    // Rare: the rows of a restored dump came after the chain had begun.
+    let sql = "SELECT record FROM steward.chain WHERE steward._record_text(record, 9) = 'ANCESTOR'";
+    for row in own::select(client, sql, &[])? {
+        if row.get::<Vec<u8>>(1)?.is_some_and(|record| said(&details(&record))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
