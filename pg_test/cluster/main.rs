@@ -167,6 +167,7 @@ fn main() {
         masking::role::tests(),
         masking::rule::tests(),
         masking::unlabelled::tests(),
+        masking::write_rule::tests(),
         masking::written::tests(),
         matrix::tests(),
         metrics::tests(),

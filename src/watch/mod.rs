@@ -24,6 +24,7 @@ pub mod label;
 pub mod login;
 pub mod lone_call;
 mod mask_check;
+mod mask_denied;
 mod mask_expression;
 mod mask_level;
 mod mask_query;

@@ -13,6 +13,7 @@ pub mod path;
 pub mod role;
 pub mod rule;
 pub mod unlabelled;
+pub mod write_rule;
 pub mod written;
 
 use postgres::error::SqlState;
