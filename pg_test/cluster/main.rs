@@ -42,6 +42,7 @@ mod dependency;
 mod disk_full;
 mod dump;
 mod erasure;
+mod erasure_request;
 mod exclusive;
 mod expect;
 mod export;
@@ -141,6 +142,7 @@ fn main() {
         disk_full::tests(),
         dump::tests(),
         erasure::tests(),
+        erasure_request::tests(),
         exclusive::tests(),
         export::tests(),
         failover::tests(),
