@@ -53,5 +53,5 @@ FROM judged j LEFT JOIN policies p ON p.relation = j.relation
 LEFT JOIN (VALUES ('id_card', '11010519491231002X'), ('phone', '13800138000'), ('name', '欧阳小明'),
     ('address', '北京市海淀区中关村大街27号'), ('guardian', '父亲 13800138000'), ('guardian_contact', '父亲 13800138000'),
     ('bank_card', '6222020200112230'), ('email', 'zhangsan@example.com'), ('birth_date', '1949-12-31'), ('free_id', 'S2026000123'),
-    ('score', '87.5')) v(class, value) ON v.class = j.known_class
+    ('score', '87.5'), ('passport', 'E12345678')) v(class, value) ON v.class = j.known_class
 ORDER BY 1, j.attnum
