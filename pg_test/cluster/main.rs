@@ -20,6 +20,7 @@ mod activation;
 mod alert;
 mod alert_query;
 mod application;
+mod application_bound;
 mod approval_defects;
 mod approval_rule;
 mod armed;
@@ -118,6 +119,7 @@ fn main() {
         access::matrix::tests(),
         access::report::tests(),
         application::tests(),
+        application_bound::tests(),
         approval_defects::tests(),
         approval_rule::tests(),
         armed::tests(),
