@@ -5,6 +5,7 @@ CREATE TABLE steward.mask_rule (
     prefix    int CHECK (prefix BETWEEN 0 AND 64),
     suffix    int CHECK (suffix BETWEEN 0 AND 64),
     predicate text NOT NULL DEFAULT 'masked' CHECK (predicate IN ('masked', 'equal', 'deny')),
+    write     text NOT NULL DEFAULT 'guard' CHECK (write IN ('guard', 'deny', 'allow')),
     PRIMARY KEY (role, class)
 );
 

@@ -48,7 +48,7 @@ CREATE VIEW steward._unlabelled AS
 COMMENT ON VIEW steward._unlabelled IS 'Columns without a class of the tables of steward._tree.';
 
 CREATE VIEW steward._hidden AS
-    SELECT c.relation, c.attnum, h.role, m.role::oid AS by_role, c.class, m.mask, m.prefix, m.suffix, m.predicate
+    SELECT c.relation, c.attnum, h.role, m.role::oid AS by_role, c.class, m.mask, m.prefix, m.suffix, m.predicate, m.write
     FROM (SELECT relation, attnum, class FROM steward._class UNION ALL SELECT relation, attnum, '-' FROM steward._unlabelled) c
     JOIN steward.mask_rule m ON (m.class = c.class OR m.class = '*' AND c.class <> '-') AND m.mask <> 'none'
     JOIN steward._holds h ON h.held = m.role::oid

@@ -21,6 +21,7 @@ mod alert;
 mod alert_query;
 mod altered;
 mod application;
+mod application_bound;
 mod approval_defects;
 mod approval_rule;
 mod armed;
@@ -45,6 +46,7 @@ mod dependency;
 mod disk_full;
 mod dump;
 mod erasure;
+mod erasure_request;
 mod exclusive;
 mod expect;
 mod export;
@@ -126,6 +128,7 @@ fn main() {
         access::matrix::tests(),
         access::report::tests(),
         application::tests(),
+        application_bound::tests(),
         approval_defects::tests(),
         approval_rule::tests(),
         armed::tests(),
@@ -151,6 +154,7 @@ fn main() {
         disk_full::tests(),
         dump::tests(),
         erasure::tests(),
+        erasure_request::tests(),
         exclusive::tests(),
         export::tests(),
         failover::tests(),
@@ -183,6 +187,7 @@ fn main() {
         masking::role::tests(),
         masking::rule::tests(),
         masking::unlabelled::tests(),
+        masking::write_rule::tests(),
         masking::written::tests(),
         matrix::tests(),
         metrics::tests(),

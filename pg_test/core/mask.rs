@@ -125,6 +125,45 @@ fn phone() {
 }
 
 #[test]
+fn passport() {
+    partial(
+        Class::Passport,
+        &[
+            ("E12345678", "E****"),
+            ("EA1234567", "E****"),
+            ("g12345678", "G****"),
+            ("ＥＡ１２３４５６７", "E****"),
+            ("DE1234567", "D****"),
+            // To Hong Kong and Macao, to Taiwan, and of residents there.
+            ("C12345678", "C****"),
+            ("CA 1234567", "C****"),
+            ("W12345678", "W****"),
+            ("T12345678", "T****"),
+            ("H1234567801", "H****"),
+            ("M12345678", "M****"),
+            ("E1234567", "***"),
+            ("E123456789", "***"),
+            ("EAB123456", "***"),
+            ("H123456789", "***"),
+            ("HA2345678", "***"),
+            ("123456789", "***"),
+            ("X12345678", "***"),
+            ("E12345678号", "***"),
+        ],
+    );
+    shows(
+        Class::Passport,
+        Mask::Partial,
+        (Some(1), Some(4)),
+        &[("E12345678", "E****5678"), ("EA123 4567", "E****4567")],
+    );
+    shows(Class::Passport, Mask::Partial, (Some(2), Some(4)), &[("E12345678", "***")]);
+    shows(Class::Passport, Mask::Generalize, (None, Some(4)), &[("E12345678", "E****")]);
+    let token = |value| mask_text(spec(Class::Passport, Mask::Pseudonym, None, None), value, Some(&key()));
+    assert_eq!(token("ea 1234567"), token("EA1234567"), "one number");
+}
+
+#[test]
 fn name() {
     partial(
         Class::Name,
@@ -414,6 +453,30 @@ fn tokens_are_what_the_documentation_says() {
     assert_eq!(hash, "21c07f316ec1febaa3be657c2feac6d915089ea5abcd9e76c79ab52927749901");
     let pseudonym = mask_text(spec(Class::FreeId, Mask::Pseudonym, None, None), "S1", Some(&key()));
     assert_eq!(pseudonym, "pu4ksniul6ykfqng");
+}
+
+/// The blocks that a key is are worked off once; what follows is any length around the blocks of SHA-256.
+#[test]
+fn tokens_are_hmac_of_values_of_every_length() {
+    use hmac::{Hmac, Mac};
+    let hmac = |key: &[u8], parts: &[&str]| -> Vec<u8> {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key).expect("a key");
+        parts.iter().for_each(|part| mac.update(part.as_bytes()));
+        mac.finalize().into_bytes().to_vec()
+    };
+    let derived = hmac(&[7; 32], &["pg_steward mask\0"]);
+    for class in [Class::Other].into_iter().chain(Class::KNOWN) {
+        for value in (0..=200).map(|length| "x".repeat(length)) {
+            let expected = hmac(&derived, &[class.name(), "\0hash\0", &value]);
+            let expected: String = expected.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(
+                mask_text(spec(class, Mask::Hash, None, None), &value, Some(&key())),
+                expected,
+                "{}",
+                value.len()
+            );
+        }
+    }
 }
 
 #[test]

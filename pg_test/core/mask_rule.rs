@@ -1,10 +1,10 @@
 //! The strictest of a role's mask rules.
 
 use crate::core::mask::{Class, Mask, Spec};
-use crate::core::mask_rule::{Predicate, Rule, resolve};
+use crate::core::mask_rule::{Predicate, Rule, Write, resolve};
 
 fn rule(class: &str, mask: Mask, prefix: Option<u8>, predicate: Predicate) -> Rule {
-    Rule { class: class.to_owned(), mask, prefix, suffix: None, predicate }
+    Rule { class: class.to_owned(), mask, prefix, suffix: None, predicate, write: Write::Guard }
 }
 
 fn phone() -> Vec<String> {
@@ -58,6 +58,21 @@ fn whatever_may_show_more_is_weaker() {
     assert!(!weaker(Mask::Partial, Some(3), Predicate::Masked));
     assert!(!weaker(Mask::Partial, Some(0), Predicate::Deny));
     assert!(!weaker(Mask::Hide, None, Predicate::Masked));
+}
+
+#[test]
+fn of_what_may_be_written_the_least_counts_and_more_is_weaker() {
+    let write = |write| Rule { write, ..rule("phone", Mask::Hide, None, Predicate::Masked) };
+    for (rules, least) in [
+        ([Write::Allow, Write::Deny], Write::Deny),
+        ([Write::Guard, Write::Allow], Write::Guard),
+        ([Write::Allow, Write::Allow], Write::Allow),
+    ] {
+        assert_eq!(resolve(&phone(), rules.map(write).iter()).expect("masked").write, least);
+    }
+    assert!(write(Write::Guard).is_weaker_than(&write(Write::Deny)));
+    assert!(write(Write::Allow).is_weaker_than(&write(Write::Guard)));
+    assert!(!write(Write::Deny).is_weaker_than(&write(Write::Allow)));
 }
 
 #[test]

@@ -123,6 +123,15 @@ found(kind, object, role, why, command) AS (
         format('is gone, so its rule for class %s masks nobody, another role of its name included', m.class),
         format('SELECT steward.drop_mask(%L, %L)', m.role::text, m.class)
         FROM steward.mask_rule m WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = m.role::oid)
+    UNION ALL SELECT DISTINCT 'masked_write', h.relation::regclass || '.' || quote_ident(a.attname), r.rolname::text,
+        'may store a number or date that is the mask of another one, and does so when it writes back what it was shown',
+        format('SELECT steward.set_mask(%L, %L, %L, %s, %s, %L)', m.role::text, m.class, m.mask,
+            coalesce(m.prefix::text, 'NULL'), coalesce(m.suffix::text, 'NULL'), m.predicate)
+        FROM steward._hidden h JOIN pg_attribute a ON (a.attrelid, a.attnum) = (h.relation, h.attnum) JOIN pg_roles r ON r.oid = h.role
+            JOIN steward.mask_rule m ON m.role = h.role AND m.write = 'allow' AND (m.class = h.class OR m.class = '*' AND h.class <> '-')
+        WHERE NOT EXISTS (SELECT FROM steward._hidden o WHERE (o.relation, o.attnum, o.role) = (h.relation, h.attnum, h.role) AND o.write <> 'allow')
+            AND a.atttypid = ANY ('{int2,int4,int8,numeric,float8,date,timestamp,timestamptz,uuid}'::regtype[])
+            AND (has_column_privilege(h.role, h.relation, h.attnum, 'INSERT') OR has_column_privilege(h.role, h.relation, h.attnum, 'UPDATE'))
     UNION ALL SELECT DISTINCT 'publication', r.name, pg_get_userbyid(p.pubowner)::text,
         format('publication %I hands columns with a class to subscribers', p.pubname),
         CASE WHEN p.puballtables OR NOT EXISTS (SELECT FROM pg_publication_rel x WHERE (x.prpubid, x.prrelid) = (p.oid, r.oid))

@@ -8,7 +8,8 @@ relation AS (
     FROM pg_class c, me WHERE c.oid IN (SELECT root FROM steward._tree)),
 -- The strictest rule counts.
 rule AS (
-    SELECT DISTINCT ON (h.relation, h.attnum) h.relation, h.attnum, h.class, h.mask, h.prefix, h.suffix, h.predicate, h.by_role
+    SELECT DISTINCT ON (h.relation, h.attnum) h.relation, h.attnum, h.class, h.mask, h.prefix, h.suffix, h.predicate, h.by_role,
+        first_value(h.write) OVER (PARTITION BY h.relation, h.attnum ORDER BY array_position('{deny,guard,allow}', h.write)) AS write
     FROM steward._hidden h, me WHERE h.role = me.oid
     ORDER BY h.relation, h.attnum, array_position('{hide,hash,pseudonym,generalize,partial}', h.mask),
         array_position('{deny,masked,equal}', h.predicate), h.prefix NULLS FIRST, h.suffix NULLS FIRST),
@@ -20,7 +21,7 @@ policies AS (
         AND (p.polroles = '{0}' OR p.polroles && (SELECT array_agg(held) FROM held))
     GROUP BY 1),
 seen AS (
-    SELECT r.oid AS relation, a.attnum, a.attname, r.enters, r.reads, u.class, u.mask, u.prefix, u.suffix, u.predicate, u.by_role,
+    SELECT r.oid AS relation, a.attnum, a.attname, r.enters, r.reads, u.class, u.mask, u.prefix, u.suffix, u.predicate, u.write, u.by_role,
         coalesce(u.class, (SELECT min(k.class) FROM steward._class k WHERE (k.relation, k.attnum) = (r.oid, a.attnum))) AS known_class,
         has_column_privilege($1, r.oid, a.attnum, 'SELECT') AS native,
         me.rolsuper, r.relowner IN (SELECT held FROM held) AS owns,
@@ -37,6 +38,7 @@ SELECT j.relation::regclass::text, j.attname::text, j.known_class, j.access,
         WHEN NOT j.reads THEN 'no privilege SELECT on the table'
         WHEN j.mask IS NOT NULL THEN format('mask rule of %s for %s: %s', j.by_role::regrole, j.class, j.mask)
             || CASE WHEN j.predicate = 'masked' THEN '' ELSE ', predicate ' || j.predicate END
+            || CASE WHEN j.write = 'guard' THEN '' ELSE ', write ' || j.write END
             || CASE WHEN j.rolsuper THEN '; a superuser, so nothing lies beneath the mask'
                 WHEN j.owns THEN '; an owner, so nothing lies beneath the mask'
                 WHEN j.native THEN '; privilege SELECT lies beneath the mask' ELSE '' END
@@ -51,5 +53,5 @@ FROM judged j LEFT JOIN policies p ON p.relation = j.relation
 LEFT JOIN (VALUES ('id_card', '11010519491231002X'), ('phone', '13800138000'), ('name', '欧阳小明'),
     ('address', '北京市海淀区中关村大街27号'), ('guardian', '父亲 13800138000'), ('guardian_contact', '父亲 13800138000'),
     ('bank_card', '6222020200112230'), ('email', 'zhangsan@example.com'), ('birth_date', '1949-12-31'), ('free_id', 'S2026000123'),
-    ('score', '87.5')) v(class, value) ON v.class = j.known_class
+    ('score', '87.5'), ('passport', 'E12345678')) v(class, value) ON v.class = j.known_class
 ORDER BY 1, j.attnum

@@ -43,6 +43,34 @@ impl Predicate {
     }
 }
 
+/// What a masked role may write into a column; the stricter, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Write {
+    /// New values, also a number or a date that looks like the mask of what stands there.
+    Allow = 1,
+    /// New values; what equals the mask of what stands there is taken for it and changes nothing.
+    Guard = 2,
+    /// Nothing.
+    Deny = 3,
+}
+
+impl Write {
+    pub const ALL: [Write; 3] = [Write::Allow, Write::Guard, Write::Deny];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Write::Allow => "allow",
+            Write::Guard => "guard",
+            Write::Deny => "deny",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Write> {
+        Write::ALL.into_iter().find(|write| write.name() == name)
+    }
+}
+
 /// What a rule says of a class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -52,6 +80,7 @@ pub struct Rule {
     pub prefix: Option<u8>,
     pub suffix: Option<u8>,
     pub predicate: Predicate,
+    pub write: Write,
 }
 
 impl Rule {
@@ -59,7 +88,7 @@ impl Rule {
         concerns(&self.class, class)
     }
 
-    /// Whether it shows more than another in some respect, or may.
+    /// Whether it shows more than another in some respect, or may, or lets more be written.
     pub fn is_weaker_than(&self, other: &Rule) -> bool {
         // What a class keeps by itself may be more than any number.
         let shows_more = |own: Option<u8>, other: Option<u8>| match (own, other) {
@@ -68,6 +97,7 @@ impl Rule {
         };
         self.mask < other.mask
             || self.predicate < other.predicate
+            || self.write < other.write
             || self.mask == other.mask
                 && (shows_more(self.prefix, other.prefix) || shows_more(self.suffix, other.suffix))
     }
@@ -78,6 +108,7 @@ impl Rule {
 pub struct Verdict {
     pub spec: Spec,
     pub predicate: Predicate,
+    pub write: Write,
 }
 
 /// The verdict of a role's rules on a column of these classes; None: it is clear.
@@ -87,7 +118,7 @@ pub fn resolve<'r>(classes: &[String], rules: impl Iterator<Item = &'r Rule> + C
         for rule in rules.clone().filter(|rule| rule.concerns(class) && rule.mask > Mask::None) {
             let spec =
                 Spec { class: Class::from_name(class), mask: rule.mask, prefix: rule.prefix, suffix: rule.suffix };
-            let verdict = Verdict { spec, predicate: rule.predicate };
+            let verdict = Verdict { spec, predicate: rule.predicate, write: rule.write };
             strictest = Some(strictest.map_or(verdict, |known| stricter(known, verdict)));
         }
     }
@@ -96,7 +127,7 @@ pub fn resolve<'r>(classes: &[String], rules: impl Iterator<Item = &'r Rule> + C
 
 /// The strictest of two in every respect.
 fn stricter(one: Verdict, other: Verdict) -> Verdict {
-    let predicate = one.predicate.max(other.predicate);
+    let (predicate, write) = (one.predicate.max(other.predicate), one.write.max(other.write));
     let spec = match one.spec.mask.cmp(&other.spec.mask) {
         std::cmp::Ordering::Greater => one.spec,
         std::cmp::Ordering::Less => other.spec,
@@ -108,7 +139,7 @@ fn stricter(one: Verdict, other: Verdict) -> Verdict {
             ..one.spec
         },
     };
-    Verdict { spec, predicate }
+    Verdict { spec, predicate, write }
 }
 
 /// How much a class keeps by itself is not known here: against a number it counts as unknown, and then nothing is kept.

@@ -5,6 +5,7 @@ use crate::audit::buffer;
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
+use crate::operation::form;
 use crate::person::{one_text, texts};
 use crate::watch::utility::relation_name;
 use crate::{own, policy};
@@ -26,6 +27,7 @@ struct Erased {
 
 fn erase(relation: Option<pg_sys::Oid>, key: Option<JsonB>) -> Outcome<i64> {
     policy::require_privilege("erase_images")?;
+    form::demand_erasure()?;
     let (Some(relation), Some(JsonB(key))) = (relation, key) else {
         return Err(Fault::bad_argument("which table, and which row?").hint(EXAMPLE));
     };

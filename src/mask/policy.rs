@@ -7,7 +7,7 @@
 
 use crate::backend::NumberMap;
 use crate::core::mask::{Class, Mask, Spec};
-use crate::core::mask_rule::{NO_CLASS, Predicate, Rule, Verdict, concerns, resolve};
+use crate::core::mask_rule::{NO_CLASS, Predicate, Rule, Verdict, Write, concerns, resolve};
 use crate::error::Fault;
 use crate::{own, raw};
 use pgrx::pg_sys::{self, Oid};
@@ -145,7 +145,7 @@ impl Masks {
 /// A column of which a masked role sees nothing, whatever its classes.
 fn hidden(number: i16) -> Column {
     let spec = Spec { class: Class::Other, mask: Mask::Hide, prefix: None, suffix: None };
-    Column { number, verdict: Verdict { spec, predicate: Predicate::Masked } }
+    Column { number, verdict: Verdict { spec, predicate: Predicate::Masked, write: Write::Guard } }
 }
 
 /// What a plan is marked with that was made for these masks: another number for other masks.
@@ -162,7 +162,7 @@ fn is_member(role: Oid, of: Oid) -> bool {
 }
 
 const RULES: &CStr =
-    c"SELECT role::oid::text, class, mask, prefix::text, suffix::text, predicate FROM steward.mask_rule";
+    c"SELECT role::oid::text, class, mask, prefix::text, suffix::text, predicate, write FROM steward.mask_rule";
 
 fn load_rules() -> Result<Vec<RoleRule>, Fault> {
     own::latest_rows(RULES)
@@ -176,6 +176,7 @@ fn load_rules() -> Result<Vec<RoleRule>, Fault> {
                 prefix: end(3)?,
                 suffix: end(4)?,
                 predicate: Predicate::from_name(text(row, 5)?).ok_or_else(|| odd("predicate"))?,
+                write: Write::from_name(text(row, 6)?).ok_or_else(|| odd("write"))?,
             };
             Ok(RoleRule { role: oid(row, 0)?, rule })
         })

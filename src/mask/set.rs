@@ -1,9 +1,9 @@
-//! The SQL functions of the mask rules. A new rule can only hide more; what may show more than before is a privilege, as
-//! GRANT is: a weaker rule in the place of another, a rule's end, an exemption.
+//! The SQL functions of the mask rules. A new rule can only hide more; what may show more than before, or let more be
+//! written, is a privilege, as GRANT is: a weaker rule in the place of another, a rule's end, an exemption.
 
 use crate::audit::buffer;
 use crate::core::mask::{Class, Mask, Spec};
-use crate::core::mask_rule::{EVERY_CLASS, NO_CLASS, Predicate, Rule};
+use crate::core::mask_rule::{EVERY_CLASS, NO_CLASS, Predicate, Rule, Write};
 use crate::core::record::{Kind, Record};
 use crate::core::rule::{Command, Group};
 use crate::core::tier::Tier;
@@ -25,32 +25,31 @@ fn set_mask(
     prefix: Option<i32>,
     suffix: Option<i32>,
     predicate: Option<&str>,
+    write: Option<&str>,
 ) {
     answer((|| {
         require_configuration("set_mask")?;
         let role = existing_role(role)?;
-        let rule = new_rule(class, mask, prefix, suffix, predicate)?;
+        let rule = new_rule(class, mask, prefix, suffix, predicate, write)?;
         if let Some(former) = former(role, &rule.class)?
             && rule.is_weaker_than(&former)
         {
             require_command(WEAKEN);
         }
         own::run(|client| {
-            let row = "INSERT INTO steward.mask_rule (role, class, mask, prefix, suffix, predicate)
-                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (role, class) DO UPDATE
-                SET mask = EXCLUDED.mask, prefix = EXCLUDED.prefix, suffix = EXCLUDED.suffix, predicate = EXCLUDED.predicate";
-            let (class, mask, predicate) = (rule.class.as_str(), rule.mask.name(), rule.predicate.name());
-            let [prefix, suffix] = [prefix.into(), suffix.into()];
-            let arguments = [regrole(role), class.into(), mask.into(), prefix, suffix, predicate.into()];
+            let row = "INSERT INTO steward.mask_rule (role, class, mask, prefix, suffix, predicate, write)
+                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (role, class) DO UPDATE
+                SET mask = EXCLUDED.mask, prefix = EXCLUDED.prefix, suffix = EXCLUDED.suffix, predicate = EXCLUDED.predicate,
+                    write = EXCLUDED.write";
+            let [class, mask] = [rule.class.as_str().into(), rule.mask.name().into()];
+            let [predicate, write] = [rule.predicate.name().into(), rule.write.name().into()];
+            let arguments = [regrole(role), class, mask, prefix.into(), suffix.into(), predicate, write];
             own::execute(client, row, &arguments).map(drop)
         })?;
-        let (mask, predicate) = (rule.mask.name(), rule.predicate.name());
-        changed(
-            "set_mask",
-            role,
-            &rule.class,
-            json!({ "mask": mask, "prefix": prefix, "suffix": suffix, "predicate": predicate }),
-        )
+        let (mask, predicate, write) = (rule.mask.name(), rule.predicate.name(), rule.write.name());
+        let details =
+            json!({ "mask": mask, "prefix": prefix, "suffix": suffix, "predicate": predicate, "write": write });
+        changed("set_mask", role, &rule.class, details)
     })())
 }
 
@@ -115,6 +114,7 @@ fn new_rule(
     prefix: Option<i32>,
     suffix: Option<i32>,
     predicate: Option<&str>,
+    write: Option<&str>,
 ) -> Outcome<Rule> {
     let class = known_class(required("class", class)?)?.to_owned();
     let mask = required("mask", mask)?;
@@ -125,12 +125,22 @@ fn new_rule(
     let predicate = Predicate::from_name(predicate).ok_or_else(|| {
         Fault::bad_argument(format!("\"{predicate}\" is no way to treat a condition")).hint("masked equal deny")
     })?;
+    let write = required("write", write)?;
+    let write = Write::from_name(write).ok_or_else(|| {
+        Fault::bad_argument(format!("\"{write}\" is no way to treat what is written")).hint("guard deny allow")
+    })?;
+    if mask == Mask::None && write != Write::Guard {
+        return Err(Fault::bad_argument(
+            "what is written is looked at where a role is masked, and \"none\" masks nothing",
+        )
+        .hint("REVOKE INSERT, UPDATE ON … FROM …;"));
+    }
     if mask != Mask::Partial && (prefix.is_some() || suffix.is_some()) {
         return Err(Fault::bad_argument("prefix and suffix are lengths that the mask \"partial\" keeps"));
     }
     let spec = Spec::new(Class::from_name(&class), mask, prefix, suffix)
         .ok_or_else(|| Fault::bad_argument("prefix and suffix are 0 to 64 characters"))?;
-    Ok(Rule { class, mask, prefix: spec.prefix, suffix: spec.suffix, predicate })
+    Ok(Rule { class, mask, prefix: spec.prefix, suffix: spec.suffix, predicate, write })
 }
 
 /// Every class, none, or a name as labels have it.
@@ -155,7 +165,7 @@ fn existing_role(role: Option<pg_sys::Oid>) -> Outcome<pg_sys::Oid> {
 fn former(role: pg_sys::Oid, class: &str) -> Outcome<Option<Rule>> {
     let odd = || Fault::internal("a mask rule does not read back");
     own::run(|client| {
-        let row = "SELECT mask, prefix, suffix, predicate FROM steward.mask_rule WHERE role = $1 AND class = $2";
+        let row = "SELECT mask, prefix, suffix, predicate, write FROM steward.mask_rule WHERE role = $1 AND class = $2";
         let Some(row) = own::query(client, row, &[regrole(role), class.into()])?.next() else { return Ok(None) };
         let end = |column: usize| -> Outcome<Option<u8>> {
             row.get::<i32>(column)?.map(|end| u8::try_from(end).map_err(|_| odd())).transpose()
@@ -167,6 +177,7 @@ fn former(role: pg_sys::Oid, class: &str) -> Outcome<Option<Rule>> {
             prefix: end(2)?,
             suffix: end(3)?,
             predicate: Predicate::from_name(&name(4)?).ok_or_else(odd)?,
+            write: Write::from_name(&name(5)?).ok_or_else(odd)?,
         }))
     })
 }

@@ -3,15 +3,16 @@
 
 use super::grant_term::NO_END;
 use super::request::risk;
-use super::role_form;
+use super::{cover, role_form};
 use crate::core::form::{Field, Kind, NAME, mistake};
 use crate::core::role_form::{Granted, RoleForm};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::export::form as export;
-use crate::own;
 use crate::person::{legible, one_text};
+use crate::settings::Mode;
 use crate::watch::dry_run::Step;
+use crate::{own, shared};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::{Map, Value, json};
@@ -22,6 +23,9 @@ pub const ROLE_GRANT: &str = "role_grant";
 const OPERATION: &str = "operation";
 /// Appendix C.
 pub const INCIDENT: &str = "incident";
+
+/// Of a person's data. Which scripts erase is seen when they run: `demand_erasure`.
+pub const ERASURE: &str = "erasure";
 
 /// A form that may be filed.
 pub struct Filled {
@@ -79,12 +83,18 @@ fn demanded(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
     crate::person::texts(client, demanded, &[INCIDENT.into()])
 }
 
+/// Demanded of what does something, not of a tier.
+const OF_THEIR_OWN: [&str; 2] = [ROLE_GRANT, ERASURE];
+
 /// The forms of which one has to be filed, by what the script does; none: no form is demanded of it.
 fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
     let grants = demanded.iter().any(|form| form == ROLE_GRANT) && request.steps.iter().any(|step| step.privileged);
-    let mut others: Vec<String> = demanded.iter().filter(|form| *form != ROLE_GRANT).cloned().collect();
+    let mut others: Vec<String> =
+        demanded.iter().filter(|form| !OF_THEIR_OWN.contains(&form.as_str())).cloned().collect();
     if request.tier == Tier::Normal {
         others.clear();
+    } else if !others.is_empty() && demanded.iter().any(|form| form == ERASURE) {
+        others.push(ERASURE.to_owned());
     }
     // What a block does cannot be seen: filed with a role form, it gives rights and is refused the rest when it runs.
     let more = |step: &Step| {
@@ -105,6 +115,26 @@ fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
         }
         _ => Ok(others),
     }
+}
+
+/// Where the form of an erasure is demanded, images are erased by an operation that was filed with it, and by nothing else.
+pub fn demand_erasure() -> Outcome<()> {
+    if !shared::active() || shared::mode() != Mode::Enforce {
+        return Ok(());
+    }
+    let op_no = cover::current().map(|cover| cover.op_no.clone()).unwrap_or_default();
+    let filed = own::run(|client| {
+        // No row: the policy is damaged, and what is unknown is demanded.
+        let filed = "SELECT 'free' FROM steward.form_policy WHERE form = $2 AND NOT demanded
+            UNION ALL SELECT op_no FROM steward._operation WHERE op_no = $1 AND form::jsonb ->> 'form' = $2 LIMIT 1";
+        one_text(client, filed, &[op_no.as_str().into(), ERASURE.into()])
+    })?;
+    if filed.is_some() {
+        return Ok(());
+    }
+    Err(Fault::refused("statement refused: no erasure form covers it")
+        .detail("A person's data are erased by an operation that says whose they are, who asked and why.")
+        .hint("steward.request(script, purpose, form => '{\"form\": \"erasure\", …}')"))
 }
 
 /// Nothing was filled in.

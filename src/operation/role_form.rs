@@ -2,7 +2,7 @@
 //! its operation when it runs, wherever it stands, and what has an end is written down with it.
 
 use super::cover;
-use super::form::{INCIDENT, ROLE_GRANT, Request, granted, hint};
+use super::form::{ERASURE, INCIDENT, ROLE_GRANT, Request, granted, hint};
 use super::grant_term::{self, Coming, NO_END};
 use crate::core::form::NAME;
 use crate::core::role_form::{Right, RoleForm};
@@ -89,8 +89,8 @@ fn stored(client: &mut SpiClient<'_>, op_no: &str) -> Outcome<Option<String>> {
 /// Whether an operation was filed with a role form where another form is demanded of what else it could do.
 pub fn stands_alone(op_no: &str) -> Outcome<bool> {
     let alone = "SELECT o.op_no FROM steward._operation o WHERE o.op_no = $1 AND o.form::jsonb ->> 'form' = $2
-        AND EXISTS (SELECT FROM steward.form_policy p WHERE p.demanded AND p.form NOT IN ($2, $3))";
-    let arguments = [op_no.into(), ROLE_GRANT.into(), INCIDENT.into()];
+        AND EXISTS (SELECT FROM steward.form_policy p WHERE p.demanded AND p.form NOT IN ($2, $3, $4))";
+    let arguments = [op_no.into(), ROLE_GRANT.into(), INCIDENT.into(), ERASURE.into()];
     Ok(own::run(|client| one_text(client, alone, &arguments))?.is_some())
 }
 

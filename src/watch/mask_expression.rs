@@ -121,6 +121,24 @@ unsafe fn coerced(node: *mut Node, from: Oid, to: Oid, typmod: i32) -> *mut Node
     unsafe { node::coerce_to_target_type(std::ptr::null_mut(), node, from, to, typmod, context, form, -1) }
 }
 
+/// Whether the mask of a type is a value like any other: what equals it may be meant.
+pub unsafe fn is_a_value(kind: Oid) -> bool {
+    let mut typmod = -1;
+    // Safe: a look-up of an existing type.
+    matches!(
+        unsafe { node::getBaseTypeAndTypmod(kind, &mut typmod) },
+        pg_sys::INT2OID
+            | pg_sys::INT4OID
+            | pg_sys::INT8OID
+            | pg_sys::NUMERICOID
+            | pg_sys::FLOAT8OID
+            | pg_sys::DATEOID
+            | pg_sys::TIMESTAMPOID
+            | pg_sys::TIMESTAMPTZOID
+            | pg_sys::UUIDOID
+    )
+}
+
 unsafe fn is_string(kind: Oid) -> bool {
     let (mut category, mut preferred) = (0, false);
     // Safe: a look-up of an existing type.

@@ -4,7 +4,7 @@
 use super::node;
 use super::planner::is_masked;
 use crate::cache;
-use crate::core::mask_rule::{Predicate, Verdict};
+use crate::core::mask_rule::{Predicate, Verdict, Write};
 use crate::mask::{Column, policy::digest};
 use pgrx::pg_sys::{self, Oid, Query, RTEKind, RangeTblEntry};
 
@@ -41,6 +41,11 @@ impl Entry {
     fn columns(&self, count: usize) -> impl Iterator<Item = Column> {
         // Safe: so many columns lie there, in the memory of the planner.
         (0..count).map(|index| unsafe { *self.columns.add(index) })
+    }
+    /// The first column that a statement names for writing and that the role writes nothing into, whoever asks here.
+    pub fn denies(&self, mut is_named: impl FnMut(i16) -> bool) -> Option<i16> {
+        let mut denied = self.columns(self.count).filter(|column| column.verdict.write == Write::Deny);
+        denied.find(|column| is_named(column.number)).map(|column| column.number)
     }
     /// Whether a condition may compare a column as it is.
     pub fn compares(&self, number: i16) -> bool {

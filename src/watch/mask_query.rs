@@ -7,7 +7,7 @@
 use super::mask_level::{Eyes, Level};
 use super::node::{self, Mutator};
 use super::statement::Source;
-use super::{facts, judge, list, mask_check, mask_expression, mask_write, planner, utility};
+use super::{facts, judge, list, mask_check, mask_denied, mask_expression, mask_write, planner, utility};
 use crate::core::mask_rule::Predicate;
 use crate::core::tier::Tier;
 use crate::error::Fault;
@@ -60,6 +60,18 @@ impl Job {
         }
     }
 
+    /// Of a COPY FROM, which has no query.
+    pub unsafe fn of_copy(text: *const c_char, statement: *mut pg_sys::PlannedStmt) -> Job {
+        // Safe: a complete statement; what a query is asked for is nothing here.
+        unsafe {
+            let query = node::make::<Query>(NodeTag::T_Query);
+            (*query).commandType = pg_sys::CmdType::CMD_UTILITY;
+            (*query).stmt_location = (*statement).stmt_location;
+            (*query).stmt_len = (*statement).stmt_len;
+            Job::new(text, query)
+        }
+    }
+
     pub fn eyes(&self) -> Eyes {
         Eyes { role: self.role, asker: self.asker }
     }
@@ -88,6 +100,7 @@ pub unsafe fn mask(query: *mut Query, job: &mut Job) {
         let (outer, condition) = (job.level, job.condition);
         let level = Level::new(query, outer, job.eyes(), &mut job.touched);
         let validates = std::mem::take(&mut job.validates);
+        mask_denied::check(&level, job);
         mask_write::hold(&level);
         mask_write::check(&level, job);
         job.level = &level;
@@ -378,6 +391,8 @@ pub enum Refusal {
     Condition,
     /// A mask would be stored.
     Written,
+    /// Something would be written where the role writes nothing.
+    Denied,
     /// Nobody knows what a masked column would be there.
     Unknown,
     /// A view of somebody who does not see it clear would be written through by it.
@@ -393,7 +408,11 @@ pub unsafe extern "C-unwind" fn refuse(refusal: Refusal, relation: Oid, number: 
         let name = pg_sys::get_attname(relation, number, true);
         let name = if name.is_null() { "…".into() } else { std::ffi::CStr::from_ptr(name).to_string_lossy() };
         let column = format!("{}.{name}", utility::relation_name(relation));
-        (Source::new(job.text, job.location, job.length), facts::tag_of(job.command), column)
+        let tag = match job.command {
+            pg_sys::CmdType::CMD_UTILITY => "COPY",
+            command => facts::tag_of(command),
+        };
+        (Source::new(job.text, job.location, job.length), tag, column)
     };
     let role = session::role_name(job.role);
     let record = judge::record(tag, vec![utility::relation_name(relation)], Tier::Normal, "mask", &source);
@@ -406,6 +425,9 @@ pub unsafe extern "C-unwind" fn refuse(refusal: Refusal, relation: Oid, number: 
         Refusal::Written => Fault::refused("statement refused: it would store a mask in the place of a value")
             .detail(format!("{column} is masked for role {role}."))
             .hint("Leave the column out of what is written, or write into a temporary table."),
+        Refusal::Denied => Fault::refused("statement refused: it writes to a masked column")
+            .detail(format!("{column} is masked for role {role}, and its rule denies writing to it."))
+            .hint("Leave the column out of what is inserted, updated or copied."),
         Refusal::Unknown => Fault::refused("statement refused: masks are not known for what it reads")
             .detail(format!("Role {role} does not see everything clear.")),
         Refusal::View => Fault::refused("statement refused: a view with security_barrier asks for masked columns")

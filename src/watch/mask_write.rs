@@ -6,6 +6,7 @@ use super::mask_expression::{self, case};
 use super::mask_level::Level;
 use super::mask_query::{Job, Refusal, refuse};
 use super::{list, node};
+use crate::core::mask_rule::Write;
 use pgrx::pg_sys::{self, CmdType, List, Node, NodeTag, Oid, Param, Query, RTEKind, RangeTblEntry, TargetEntry, Var};
 use std::ffi::{CStr, c_int, c_void};
 
@@ -320,6 +321,9 @@ pub unsafe fn keep_unseen(level: &Level) {
             results(assigned(target), &mut |place| put_back(place, old));
             let Some(verdict) = (*level.entry(index)).verdict((*target).resno) else { return };
             let new = (*target).expr.cast::<Node>();
+            if verdict.write == Write::Allow && mask_expression::is_a_value((*old).vartype) {
+                return;
+            }
             let mask = mask_expression::masked(old, verdict);
             let test = equal(new, mask, (*old).vartype, (*old).varcollid);
             if !test.is_null() && !node::contain_volatile_functions(new) {

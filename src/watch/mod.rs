@@ -26,6 +26,7 @@ pub mod login;
 pub mod lone_call;
 mod mask_check;
 mod mask_definition;
+mod mask_denied;
 mod mask_expression;
 mod mask_level;
 mod mask_query;

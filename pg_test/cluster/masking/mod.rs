@@ -20,6 +20,7 @@ mod protocol;
 pub mod role;
 pub mod rule;
 pub mod unlabelled;
+pub mod write_rule;
 pub mod written;
 
 use postgres::error::SqlState;

@@ -30,21 +30,24 @@ pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
     let mut rest = value.trim();
     let mut spoken = false;
     while let Some(first) = rest.chars().next() {
-        let length = match half_width(first) {
-            '0'..='9' | '+' => number_length(rest),
+        let behind = match half_width(first) {
+            '0'..='9' | '+' => {
+                let (part, behind) = rest.split_at(number_length(rest));
+                number(out, part);
+                behind
+            }
+            _ if is_letter(first) => {
+                let (part, behind) = rest.split_at(word_length(rest));
+                word(out, part);
+                behind
+            }
             sign if is_sign(sign) => {
                 out.push(first);
                 rest = &rest[first.len_utf8()..];
                 continue;
             }
-            _ if is_letter(first) => rest.find(|other| !in_word(other)).unwrap_or(rest.len()),
             _ => return None,
         };
-        let (part, behind) = rest.split_at(length);
-        match is_letter(first) {
-            true => word(out, part),
-            false => number(out, part),
-        }
         spoken = true;
         rest = behind;
     }
@@ -67,9 +70,9 @@ fn word(out: &mut String, part: &str) {
     while let Some(length) = known(rest) {
         out.push_str(&rest[..length]);
         rest = &rest[length..];
-    }
-    if rest.is_empty() {
-        return;
+        if rest.is_empty() {
+            return;
+        }
     }
     let one_name = rest.chars().nth(LONGEST_NAME).is_none() || rest.is_ascii() || rest.contains('·');
     let spec = Spec { class: Class::Name, mask: Mask::Partial, prefix: None, suffix: None };
@@ -105,8 +108,27 @@ fn number_length(text: &str) -> usize {
     let inside = |character: char| matches!(half_width(character), '0'..='9' | '+' | '-' | '.' | ' ' | 'x' | 'X');
     // Most are nothing but digits.
     let plain = text.bytes().take_while(u8::is_ascii_digit).count();
+    if plain > 0 && text.as_bytes().get(plain).is_none_or(|next| next.is_ascii() && !inside(char::from(*next))) {
+        return plain;
+    }
     let whole = &text[..text[plain..].find(|other| !inside(other)).map_or(text.len(), |length| plain + length)];
     whole.trim_end_matches(|other| matches!(half_width(other), ' ' | '.' | '-')).len().max(1)
+}
+
+/// Of letters and what may stand inside of a name.
+fn word_length(text: &str) -> usize {
+    let han = |bytes: &[u8]| matches!(bytes, [0xe4, 0xb8..=0xbf, _, ..] | [0xe5..=0xe9, _, _, ..]);
+    let mut length = 0;
+    loop {
+        // Most are nothing but Han characters.
+        while han(&text.as_bytes()[length..]) {
+            length += 3;
+        }
+        match text[length..].chars().next() {
+            Some(character) if in_word(character) => length += character.len_utf8(),
+            _ => return length,
+        }
+    }
 }
 
 fn in_word(character: char) -> bool {

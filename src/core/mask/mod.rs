@@ -15,6 +15,7 @@ pub mod id_card;
 pub mod json;
 pub mod name;
 pub mod names;
+pub mod passport;
 pub mod phone;
 mod spec;
 mod text;
@@ -62,6 +63,7 @@ fn part(out: &mut String, spec: Spec, value: &str, key: Option<&Key>) -> Option<
         Class::Name => name::write(out, spec, value),
         Class::Address => address::write(out, spec, value),
         Class::Guardian => guardian::write(out, spec, value),
+        Class::Passport => passport::write(out, spec, value),
         Class::BankCard => bank_card::write(out, spec, value),
         Class::Email => email::write(out, spec, value),
         Class::BirthDate => birth_date::write(out, spec, value),

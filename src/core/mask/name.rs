@@ -31,7 +31,9 @@ pub(super) fn write(out: &mut String, spec: Spec, value: &str) -> Option<()> {
     let suffix = suffix.min(most - prefix);
     out.push_str(&name[..byte_at(name, prefix)]);
     out.push_str(REST);
-    out.push_str(&name[byte_at(name, length - suffix)..]);
+    if suffix > 0 {
+        out.push_str(&name[byte_at(name, length - suffix)..]);
+    }
     Some(())
 }
 
@@ -41,8 +43,7 @@ fn is_inside(character: char) -> bool {
 
 /// How many characters the surname has.
 fn surname(name: &str, length: usize) -> usize {
-    let two = &name[..byte_at(name, 2)];
-    if length > 2 && COMPOUND.contains(two) { 2 } else { 1 }
+    if length > 2 && COMPOUND.contains(&name[..byte_at(name, 2)]) { 2 } else { 1 }
 }
 
 static COMPOUND: LazyLock<Names> = LazyLock::new(|| Names::of(SURNAMES));

@@ -9,6 +9,9 @@ use super::{HIDDEN, Mask, Spec};
 /// Fewer hidden digits are no mask.
 const LEAST: usize = 4;
 
+/// What is kept of a mobile number: who issued it, and its end.
+const MOBILE: (usize, usize) = (3, 4);
+
 /// A number with its trunk prefix and without country code and extension.
 pub struct Number {
     pub digits: Digits,
@@ -66,6 +69,10 @@ impl Number {
 
 /// One number, as a whole.
 pub fn parse(text: &str) -> Option<Number> {
+    // What most are.
+    if is_mobile(text) {
+        return Digits::of(text).map(|digits| Number { digits, kept: MOBILE });
+    }
     let (digits, abroad) = match Digits::of(text) {
         Some(digits) => (digits, false),
         None => written(text)?,
@@ -110,7 +117,7 @@ fn from_abroad(number: &str) -> Option<Number> {
 fn at_home(number: &str) -> Option<Number> {
     let number = number.strip_prefix('0').filter(|rest| is_mobile(rest)).unwrap_or(number);
     let kept = match (number.as_bytes(), number.len()) {
-        _ if is_mobile(number) => (3, 4),
+        _ if is_mobile(number) => MOBILE,
         ([b'4' | b'8', b'0', b'0', ..], 10) => (3, 0),
         // An extension may follow without a word.
         ([b'0', b'1', b'0', ..] | [b'0', b'2', ..], 10..=17) => (3, 0),

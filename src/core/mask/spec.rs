@@ -20,11 +20,12 @@ pub enum Class {
     Score = 10,
     Amount = 11,
     Photo = 12,
+    Passport = 13,
 }
 
 impl Class {
     /// Those with a name of their own.
-    pub const KNOWN: [Class; 12] = [
+    pub const KNOWN: [Class; 13] = [
         Class::IdCard,
         Class::Phone,
         Class::Name,
@@ -37,9 +38,10 @@ impl Class {
         Class::Score,
         Class::Amount,
         Class::Photo,
+        Class::Passport,
     ];
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Class::Other => "other",
             Class::IdCard => "id_card",
@@ -54,6 +56,7 @@ impl Class {
             Class::Score => "score",
             Class::Amount => "amount",
             Class::Photo => "photo",
+            Class::Passport => "passport",
         }
     }
 
@@ -91,7 +94,7 @@ pub enum Mask {
 impl Mask {
     pub const ALL: [Mask; 6] = [Mask::None, Mask::Partial, Mask::Generalize, Mask::Pseudonym, Mask::Hash, Mask::Hide];
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Mask::None => "none",
             Mask::Partial => "partial",

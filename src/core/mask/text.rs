@@ -60,9 +60,16 @@ impl Digits {
 
 /// Appends the first and the last characters with [`FILL`] between them; None if fewer than `least` would be hidden.
 pub fn keep(out: &mut String, text: &str, prefix: usize, suffix: usize, least: usize) -> Option<()> {
-    let length = if text.is_ascii() { text.len() } else { text.chars().count() };
+    let ascii = text.is_ascii();
+    let length = if ascii { text.len() } else { text.chars().count() };
     if length < prefix + suffix + least {
         return None;
+    }
+    if ascii {
+        out.push_str(&text[..prefix]);
+        out.push_str(FILL);
+        out.push_str(&text[length - suffix..]);
+        return Some(());
     }
     out.push_str(&text[..byte_at(text, prefix)]);
     out.push_str(FILL);
