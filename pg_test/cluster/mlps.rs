@@ -43,7 +43,11 @@ type Turned = &'static [(&'static str, &'static str, &'static str)];
 /// Who does what, and which verdicts that turns.
 const YEAR: &[(&str, &str, Turned)] = &[
     (SUPERUSER, "SELECT steward.accept_configuration()", &[("L3-CES1-24", "fails", "partly")]),
-    (SUPERUSER, "SELECT steward.daily_check()", &[("8.1.10.8 b", "partly", "conforms"), ("8.1.7.5", "fails", "partly")]),
+    (
+        SUPERUSER,
+        "SELECT steward.daily_check()",
+        &[("8.1.10.8 b", "partly", "conforms"), ("8.1.7.5", "fails", "partly")],
+    ),
     (SUPERUSER, "SELECT steward.verify_new()", &[("L3-CES1-14", "fails", "partly"), ("L3-CES1-26", "fails", "partly")]),
     (SUPERUSER, "SELECT steward.set_form('incident', true)", &[("8.1.10.12", "partly", "conforms")]),
     (
@@ -66,24 +70,36 @@ const YEAR: &[(&str, &str, Turned)] = &[
     (
         SUPERUSER,
         "SECURITY LABEL FOR pg_steward ON COLUMN app.student.id_card IS NULL",
-        &[("L3-CES1-10", "conforms", "partly"), ("L3-CES1-34", "partly", "fails"), ("L3-CES1-33", "partly", "not_applicable")],
+        &[
+            ("L3-CES1-10", "conforms", "partly"),
+            ("L3-CES1-34", "partly", "fails"),
+            ("L3-CES1-33", "partly", "not_applicable"),
+        ],
     ),
-    (SUPERUSER, "SECURITY LABEL FOR pg_steward ON COLUMN app.student.id_card IS 'id_card'", &[("L3-CES1-34", "fails", "partly")]),
+    (
+        SUPERUSER,
+        "SECURITY LABEL FOR pg_steward ON COLUMN app.student.id_card IS 'id_card'",
+        &[("L3-CES1-34", "fails", "partly")],
+    ),
     (SUPERUSER, "CREATE EXTENSION pgcrypto", &[("L3-CES1-17", "conforms", "partly")]),
     (SUPERUSER, "CREATE ROLE nobody_s LOGIN", &[("L3-CES1-07", "partly", "fails")]),
     (SUPERUSER, "CREATE ROLE dba SUPERUSER LOGIN", &[("L3-CES1-08", "conforms", "fails")]),
-    (SUPERUSER, "DROP ROLE dba; DROP ROLE nobody_s", &[("L3-CES1-08", "fails", "conforms"), ("L3-CES1-07", "fails", "partly")]),
+    (
+        SUPERUSER,
+        "DROP ROLE dba; DROP ROLE nobody_s",
+        &[("L3-CES1-08", "fails", "conforms"), ("L3-CES1-07", "fails", "partly")],
+    ),
     (
         SUPERUSER,
         "SET password_encryption = 'md5'; CREATE ROLE old LOGIN PASSWORD 'x'",
-        &[
-            ("L3-CES1-28", "unknown", "fails"),
-            ("L3-CES1-32", "partly", "fails"),
-            ("8.1.10.9 a, b", "partly", "fails"),
-        ],
+        &[("L3-CES1-28", "unknown", "fails"), ("L3-CES1-32", "partly", "fails"), ("8.1.10.9 a, b", "partly", "fails")],
     ),
     (SUPERUSER, "SET password_encryption = 'scram-sha-256'; DROP ROLE old", &[("L3-CES1-28", "fails", "unknown")]),
-    (SUPERUSER, "SELECT steward.set_tier_policy('critical', pre_image => false)", &[("8.1.10.10 c", "partly", "fails")]),
+    (
+        SUPERUSER,
+        "SELECT steward.set_tier_policy('critical', pre_image => false)",
+        &[("8.1.10.10 c", "partly", "fails")],
+    ),
     (SUPERUSER, "SELECT steward.set_tier_policy('critical', pre_image => true)", &[("8.1.10.10 c", "fails", "partly")]),
     (
         SUPERUSER,
@@ -100,11 +116,7 @@ const YEAR: &[(&str, &str, Turned)] = &[
         "SELECT steward.protect('app.student'); SELECT steward.set_check('numbers', 'app.student', 'unique', '{phone}')",
         &[("L3-CES1-12", "fails", "conforms"), ("L3-CES1-20", "fails", "partly")],
     ),
-    (
-        SUPERUSER,
-        "SELECT steward.daily_check()",
-        &[("L3-CES1-20", "partly", "conforms")],
-    ),
+    (SUPERUSER, "SELECT steward.daily_check()", &[("L3-CES1-20", "partly", "conforms")]),
     (
         SUPERUSER,
         "SELECT steward.register_backup('full', 'b1', '/backup', false, 1000, repeat('5f', 32), '0/1000000',
@@ -203,7 +215,11 @@ const YEAR: &[(&str, &str, Turned)] = &[
     (
         APPROVED,
         "SELECT steward.deactivate()",
-        &[("8.1.7.3 a, b", "conforms", "fails"), ("L3-CES1-09", "conforms", "fails"), ("L3-CES1-15", "conforms", "partly")],
+        &[
+            ("8.1.7.3 a, b", "conforms", "fails"),
+            ("L3-CES1-09", "conforms", "fails"),
+            ("L3-CES1-15", "conforms", "partly"),
+        ],
     ),
     (
         SUPERUSER,

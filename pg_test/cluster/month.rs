@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::expect::expect_error;
 use crate::fault::{Paused, report, wait_for};
-use crate::school::{HOME, School, ask, settings};
+use crate::school::{HOME, School, ask, execute, request, settings};
 use crate::second_factor::{Phone, verify};
 
 tests! {
@@ -180,6 +180,8 @@ fn each_installed_rule_fires_where_it_should_and_nowhere_else() {
     assert_eq!(month.told(), expected);
     lost(&month.school);
     assert_eq!(month.told(), ["records_lost pg_steward"]);
+    missing(&month.school);
+    assert_eq!(month.told(), ["login_policy_lost pg_steward", "rows_missing Chen"]);
     server(&month, &mut standby);
     assert_eq!(
         month.told(),
@@ -351,6 +353,21 @@ fn lost(school: &School) {
     read(&mut school.session("tidy"), 1);
     let told = "SELECT count(*) FROM steward._alert WHERE rule = 'records_lost'";
     wait_for(school, "LOST", || (school.ask::<i64>(told) > 0).then_some(()));
+}
+
+/// The file of the login policy is gone; an approved run touches fewer rows than were expected, beside one that does not.
+fn missing(school: &School) {
+    fs::remove_file(school.data().join("pg_steward/logins")).expect("the policy of logins");
+    let told = "SELECT count(*) FROM steward._alert WHERE rule = 'login_policy_lost'";
+    let written = || (school.data().join("pg_steward/logins").exists() && school.ask::<i64>(told) > 0).then_some(());
+    wait_for(school, "the policy of logins", written);
+    let mut chen = school.session("region_chen");
+    for expected in [59, 60] {
+        let script = "UPDATE app.student SET note = 'term' WHERE id < 60";
+        let op_no = request(&mut chen, script, &format!(", expected_rows => {expected}"));
+        school.release(&op_no);
+        assert_eq!(execute(&mut chen, &op_no).expect("execute"), 59);
+    }
 }
 
 /// A standby that does not keep up, and then is gone; an archive that fails; a sequencer that stands still.

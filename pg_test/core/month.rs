@@ -197,7 +197,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     // Not of the policy's own making, and not a failure.
     events.push(overdue(Outcome::Failure));
     events.push(Event { kind: Kind::Policy, ..overdue(Outcome::Success) });
-    let server: [(&str, &str, &str); 18] = [
+    let server: [(&str, &str, &str); 19] = [
         ("login_policy_lost", "LOGIN POLICY LOST", "pg_steward"),
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),

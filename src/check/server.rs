@@ -42,7 +42,7 @@ macro_rules! configuration {
 pub const FAILED: &str = "failed_check";
 
 /// Name and query of each; requirements 21, 43, 65, 71, 169, 178, 196.
-const CHECKS: [(&str, &str); 12] = [
+const CHECKS: [(&str, &str); 13] = [
     ("audit_chain", "SELECT concat_ws(' ', kind, first_bad_id) FROM steward.verify_new() WHERE NOT ok AND kind <> 'empty'"),
     ("separation_of_duties", "SELECT format('%s: %s and %s', person, one, other) FROM steward._separation_issue ORDER BY 1"),
     (
