@@ -83,7 +83,7 @@ impl Queries {
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
         let running = self.worker.as_ref().filter(|worker| !worker.is_over());
-        if now - self.looked_at < LOOK || running.is_some_and(|worker| now < worker.1) {
+        if (now - self.looked_at).abs() < LOOK || running.is_some_and(|worker| now < worker.1) {
             return;
         }
         self.looked_at = now;

@@ -325,7 +325,7 @@ impl Watch {
     pub fn tend(&mut self) {
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
-        if now - self.looked_at < LOOK {
+        if (now - self.looked_at).abs() < LOOK {
             return;
         }
         self.looked_at = now;

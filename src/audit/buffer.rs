@@ -336,11 +336,14 @@ pub fn before_commit(prepares: bool) {
     JOURNALLED.set(journal::write(&parcel.records(), !prepares));
 }
 
-/// COMMIT, before `after_commit`: the sequencer can take what was journalled. Must not raise.
+/// COMMIT, before `after_commit`: the sequencer can take what was journalled. What a crash may take back, as the setting is
+/// at this moment, is not counted. Must not raise.
 pub fn count_journalled() {
+    // Safe: a plain global.
+    let durable = unsafe { pg_sys::synchronous_commit } > pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32;
     let written_out: u64 = WRITTEN_OUT.with_borrow(|written| written.iter().map(|part| part.rows).sum());
     let rows = written_out + JOURNALLED.get().unwrap_or_default();
-    if rows > 0 {
+    if durable && rows > 0 {
         journal_count::committed(rows);
     }
 }

@@ -52,7 +52,9 @@ pub(super) fn open(client: &mut SpiClient<'_>, shared: &Shared, head: &Head) -> 
     let told = if row.is_empty() { None } else { row.get_one::<TimestampWithTimeZone>()? };
     let kept = fs::read_to_string(HEAD_FILE).ok();
     let kept = kept.and_then(|line| Head::parse_with_time(line.trim_end_matches('\n'))).map(|(_, time)| time);
-    let sealed = told.map(i64::from).max(kept).unwrap_or(i64::MIN);
+    // Infinite is what somebody wrote there while the library was not loaded.
+    let told = told.map(i64::from).filter(|time| ![i64::MIN, i64::MAX].contains(time));
+    let sealed = told.max(kept).unwrap_or(i64::MIN);
     let begin = shared.clock_begin.load(SeqCst);
     Ok(Clock::new((begin != 0).then_some(begin), sealed))
 }

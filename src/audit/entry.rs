@@ -6,7 +6,7 @@ use super::sequencer::server_record;
 use crate::alert::watch::{SUSPICION, Watch};
 use crate::core::batch::Content;
 use crate::core::injection::Patterns;
-use crate::core::record::{Kind, Outcome as Result, Record, Side, Split};
+use crate::core::record::{Kind, Outcome as Result, Record, Side, Split, seal, sealed_time};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::login::attempt as login;
@@ -40,6 +40,14 @@ enum TierOf {
 }
 
 impl Entry {
+    /// Puts the time of sealing into what the sequencer itself wrote, before alerts tell of it.
+    pub(super) fn seal(&mut self, time: i64) {
+        if sealed_time(&self.bytes).is_some() {
+            seal(&mut self.bytes, time);
+            self.time = time;
+        }
+    }
+
     pub fn of(record: &Record) -> Entry {
         let plain = record.outcome == Result::Success && record.op_no.is_none();
         let tier = TierOf::Own(record.tier);

@@ -130,12 +130,27 @@ unsafe fn open(which: usize) -> Option<pg_sys::Relation> {
         let table = table(which)?;
         // Safe: locks before it looks, and answers null for a table that is gone.
         let relation = unsafe { pg_sys::try_table_open(table, pg_sys::RowExclusiveLock as i32) };
-        if !relation.is_null() {
+        if relation.is_null() {
+            forget(table);
+        } else if unsafe { is_as_created(relation) } {
             return Some(relation);
+        } else {
+            // Safe: just opened.
+            unsafe { pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32) };
+            return None;
         }
-        forget(table);
     }
     None
+}
+
+/// Whether its one column is a bytea: what is formed and read here has no room for more. Somebody may have altered it while
+/// the library was not loaded; verification tells of that.
+unsafe fn is_as_created(relation: pg_sys::Relation) -> bool {
+    // Safe: an open relation, whose descriptor stays while it is open.
+    unsafe {
+        let columns = (*(*relation).rd_att).attrs.as_slice((*(*relation).rd_att).natts as usize);
+        columns.len() == 1 && columns[0].atttypid == pg_sys::BYTEAOID && !columns[0].attisdropped
+    }
 }
 
 fn start_batch<'a>(xid: u64, which: usize, count: u32) -> Batch<'a> {
@@ -212,12 +227,17 @@ fn visit(table: pg_sys::Oid, mut each: impl FnMut(&[u8]) -> bool) -> bool {
     // Safe: a transaction with an active snapshot is open; row and value are used before the scan moves on.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        if !is_as_created(relation) {
+            pg_sys::table_close(relation, pg_sys::RowExclusiveLock as i32);
+            return false;
+        }
         let (none, unshared) = (std::ptr::null_mut(), std::ptr::null_mut());
         let scan = pg_sys::heap_beginscan(relation, pg_sys::GetActiveSnapshot(), 0, none, unshared, flags);
         let mut stopped = false;
         let mut row = pg_sys::ffi::pg_guard_ffi_boundary(|| Row::next(relation, scan));
         while let Some(found) = row.filter(|_| !stopped) {
-            stopped = !each(varlena_to_byte_slice(found.value));
+            // A NULL, which nothing of ours writes, is a damaged row like any other.
+            stopped = !each(if found.value.is_null() { &[] } else { varlena_to_byte_slice(found.value) });
             row = pg_sys::ffi::pg_guard_ffi_boundary(|| {
                 found.delete(relation);
                 Row::next(relation, scan)
@@ -247,8 +267,9 @@ impl Row {
             }
             let (mut datum, mut is_null) = (pg_sys::Datum::from(0), true);
             heap_deform_tuple(row, (*relation).rd_att, &mut datum, &mut is_null);
-            let stored = datum.cast_mut_ptr();
-            Some(Row { row, stored, value: pg_detoast_datum_packed(stored) })
+            let stored: *mut pg_sys::varlena = if is_null { std::ptr::null_mut() } else { datum.cast_mut_ptr() };
+            let value = if is_null { stored } else { pg_detoast_datum_packed(stored) };
+            Some(Row { row, stored, value })
         }
     }
 

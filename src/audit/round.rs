@@ -107,6 +107,8 @@ impl Rounds {
 
     /// One round; true if there is more to do at once.
     pub fn run(&mut self, shared: &Shared) -> bool {
+        // First: the commit of a round may wait for a standby, which logs in by what this writes.
+        self.look_after_logins(shared);
         let ticket = shared.flush_requested.load(SeqCst);
         report(pg_sys::BackendState::STATE_RUNNING);
         let counted = journal_count::so_far();
@@ -228,6 +230,7 @@ impl Rounds {
             entries.extend(taken.records.into_iter().map(|bytes| Entry::read(bytes, &epochs, "journal")));
             let read = std::mem::take(&mut harvest.records);
             entries.extend(read.into_iter().map(|bytes| Entry::read(bytes, &epochs, "spool")));
+            entries.iter_mut().for_each(|entry| entry.seal(clock.sealed()));
             entries[told..].sort_by_key(|entry| entry.time);
             review_all(client, &mut dictionary, &mut entries)?;
             raise_alerts(&mut dictionary, &mut self.alerts, &mut entries);

@@ -31,7 +31,8 @@ impl Keeper {
         let kept = self.failures.keep(shared);
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
-        let due = now - self.looked_at >= LOOK_INTERVAL;
+        // A clock that was set back is no reason to wait for it.
+        let due = (now - self.looked_at).abs() >= LOOK_INTERVAL;
         if due {
             shared.refusals.take(now).into_iter().for_each(|(rule, count)| attempt::refused_again(shared, rule, count));
         }

@@ -30,10 +30,11 @@ pub fn soon() {
     NEXT_LOOK.set(0);
 }
 
-/// Whether it is time to look.
+/// Whether it is time to look. A clock that was set back is no reason to wait for it.
 pub fn is_due() -> bool {
     // Safe: reads the clock.
-    NEXT_LOOK.get() <= unsafe { raw::GetCurrentTimestamp() }
+    let now = unsafe { raw::GetCurrentTimestamp() };
+    NEXT_LOOK.get() != i64::MAX && !(1..=LOOK_INTERVAL).contains(&(NEXT_LOOK.get() - now))
 }
 
 /// A look found something, or failed: another one follows, since the round may still be undone. After one that found

@@ -117,18 +117,22 @@ pub fn renew(client: &mut SpiClient<'_>, op_no: &str, before: &Sealed, status: S
     if !matches!(before, Sealed::Good) {
         return Ok(());
     }
-    let may_run = matches!(status, Status::Submitted | Status::Approved | Status::Failed | Status::Armed);
     // A key that is gone in the middle of a step takes the operation's runs along, not the step.
-    match may_run && (enforced() || !gives) && key::read().is_ok() {
+    match may_run(status) && (enforced() || !gives) && key::read().is_ok() {
         true => write(client, op_no),
         false => remove(client, op_no),
     }
 }
 
+/// Whether it still has to be what was filed and approved.
+fn may_run(status: Status) -> bool {
+    matches!(status, Status::Submitted | Status::Approved | Status::Failed | Status::Armed)
+}
+
 impl Operation {
-    /// Refuses a step on what does not carry the seal of those who filed and voted.
+    /// Refuses a step on what does not carry the seal of those who filed and voted, as long as it may run.
     pub fn check_sealed(&self, step: &str) -> Outcome<()> {
-        if self.run_as.is_none() || !enforced() {
+        if self.run_as.is_none() || !enforced() || !may_run(self.status) {
             return Ok(());
         }
         let op_no = &self.op_no;

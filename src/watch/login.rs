@@ -96,7 +96,7 @@ unsafe extern "C-unwind" fn decide(port: *mut pg_sys::Port, status: c_int) {
         let fault = match LoginPolicy::stored() {
             Some(policy) => refusal(&attempt, &policy),
             // Safe: as above.
-            None => without_policy(&attempt, unsafe { is_owner(port) }),
+            None => without_policy(&attempt, unsafe { is_owner(port) }, status == pg_sys::STATUS_OK as c_int),
         };
         if let Some(fault) = fault {
             fault.end_session();
@@ -128,9 +128,11 @@ fn refusal(attempt: &Attempt, policy: &LoginPolicy) -> Option<Fault> {
 
 /// Nobody knows whom the policy refuses, so everybody is: but for the user whose server it is and whose files these are,
 /// or a file that is not written again would lock the last administrator out for ever.
-fn without_policy(attempt: &Attempt, owner: bool) -> Option<Fault> {
+fn without_policy(attempt: &Attempt, owner: bool, succeeds: bool) -> Option<Fault> {
     if owner {
-        attempt.let_in_without_policy();
+        if succeeds {
+            attempt.let_in_without_policy();
+        }
         return None;
     }
     let message = "the policy of logins cannot be read: nobody may log in";

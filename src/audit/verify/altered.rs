@@ -124,7 +124,7 @@ impl Altered {
             return Ok(verdict);
         }
         self.warn();
-        if !matches!(verdict.kind, Kind::Ok | Kind::NotAnchored | Kind::Empty) {
+        if !matches!(verdict.kind, Kind::Ok | Kind::NotAnchored | Kind::Catalog | Kind::Empty) {
             return Ok(verdict);
         }
         Ok(Verdict { ok: false, kind: Kind::AlteredTable, first_bad_id: misplaced, anchored: false, ..verdict })

@@ -236,7 +236,8 @@ fn something_waits(client: &mut SpiClient<'_>) -> Outcome<bool> {
 /// The ledger's row is there and the newest, names the ancestor that the chain names, and a head that the chain had.
 fn ledger(client: &mut SpiClient<'_>, task: &Task, oldest: i64, newest: i64) -> Outcome<Option<Difference>> {
     let sql = "SELECT own.ancestor::text, own.ancestor_head, own.head,
-            EXISTS (SELECT FROM steward.ledger o WHERE o.ledger <> $1 AND o.started_at >= own.started_at), own.system_identifier
+            EXISTS (SELECT FROM steward.ledger o WHERE o.ledger <> $1 AND o.ledger IS DISTINCT FROM own.ancestor
+                AND o.started_at >= own.started_at), own.system_identifier
         FROM steward.ledger own WHERE own.ledger = $1";
     let row = own::select(client, sql, &[Uuid::from_bytes(task.ledger.id).into()])?.first();
     let wrong = |id: i64, what: &str| Ok(Some(Difference::of("ledger", id, what)));
@@ -253,7 +254,7 @@ fn ledger(client: &mut SpiClient<'_>, task: &Task, oldest: i64, newest: i64) -> 
         if genesis["system_identifier"].as_str() != cluster.as_deref() {
             return wrong(1, "It names another cluster.");
         }
-        if !names(client, &genesis, &ancestor)? {
+        if !names(client, &ancestor)? {
             return wrong(1, "It names another ancestor.");
         }
     }
@@ -268,21 +269,26 @@ fn ledger(client: &mut SpiClient<'_>, task: &Task, oldest: i64, newest: i64) -> 
     Ok(None)
 }
 
-/// Whether the genesis record, or a later ANCESTOR record, names this ancestor and its head.
-fn names(client: &mut SpiClient<'_>, genesis: &Value, ancestor: &(Option<String>, Option<String>)) -> Outcome<bool> {
-    let said = |details: &Value| {
-        let text = |key: &str| details[key].as_str().map(str::to_owned);
-        (text("ancestor"), text("ancestor_head")) == *ancestor
-    };
-    if said(genesis) || !genesis["ancestor"].is_null() {
-        return Ok(said(genesis));
-    }
-    // Rare: the rows of a restored dump came after the chain had begun.
-    let sql = "SELECT record FROM steward.chain WHERE steward._record_text(record, 9) = 'ANCESTOR'";
-    for row in own::select(client, sql, &[])? {
-        if row.get::<Vec<u8>>(1)?.is_some_and(|record| said(&details(&record))) {
-            return Ok(true);
+/// How far from its beginning a chain is searched for an ancestor that nobody claims.
+const BEGINNING: i64 = 100;
+
+/// Whether an INCARNATION record names this ancestor and its head, or none does where there is no ancestor. It is among the
+/// first records, or later where the rows of a restored dump came after the chain had begun.
+fn names(client: &mut SpiClient<'_>, ancestor: &(Option<String>, Option<String>)) -> Outcome<bool> {
+    let mut until = BEGINNING;
+    loop {
+        let sql = "SELECT record FROM steward.chain WHERE id <= $1 AND steward._record_text(record, 9) = 'INCARNATION'";
+        let mut named = (None, None);
+        for row in own::select(client, sql, &[until.into()])? {
+            let details = details(&row.get::<Vec<u8>>(1)?.unwrap_or_default());
+            let text = |key: &str| details[key].as_str().map(str::to_owned);
+            if !details["ancestor"].is_null() {
+                named = (text("ancestor"), text("ancestor_head"));
+            }
         }
+        if named == *ancestor || ancestor.0.is_none() || until == i64::MAX {
+            return Ok(named == *ancestor);
+        }
+        until = i64::MAX;
     }
-    Ok(false)
 }
