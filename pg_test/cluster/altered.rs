@@ -48,6 +48,11 @@ impl Intruder {
             let (verdict, said) = self.after(sql, call);
             assert!(!verdict.ok && verdict.anchored_to.is_none(), "{sql}: {verdict:?}");
             assert!(said.starts_with("WARNING: ") && said.contains(told), "{sql}: {said:?} does not say {told}");
+            // What the chain itself contradicts is named by the record that does.
+            if kind == "altered_table" && verdict.kind == "catalog" {
+                assert!(verdict.first_bad_id.is_some(), "{call} after {sql}: {said}");
+                continue;
+            }
             if kind == "altered_table" {
                 assert_eq!(verdict.kind, kind, "{call} after {sql}: {said}");
             }

@@ -118,13 +118,14 @@ impl Altered {
     /// The verdict on the records, and on the tables they lie in. Damage of the records counts first; a good chain in
     /// altered tables is not ok. Its first bad id is that of the first record outside its segment, if there is one.
     pub fn judge(mut self, client: &mut SpiClient<'_>, verdict: Verdict) -> Outcome<Verdict> {
-        let misplaced = if verdict.ok { self.first_misplaced(client)? } else { None };
+        let whole = verdict.ok || verdict.kind == Kind::Catalog;
+        let misplaced = if whole { self.first_misplaced(client)? } else { None };
         self.differences.extend(misplaced.map(|id| format!("record {id} lies outside its segment")));
         if self.differences.is_empty() {
             return Ok(verdict);
         }
         self.warn();
-        if !matches!(verdict.kind, Kind::Ok | Kind::NotAnchored | Kind::Catalog | Kind::Empty) {
+        if !matches!(verdict.kind, Kind::Ok | Kind::NotAnchored | Kind::Empty) {
             return Ok(verdict);
         }
         Ok(Verdict { ok: false, kind: Kind::AlteredTable, first_bad_id: misplaced, anchored: false, ..verdict })
