@@ -132,6 +132,8 @@ fn former() -> io::Result<Vec<Former>> {
 pub(super) struct JournalCount {
     /// Rows taken, by the name they bear, as the table has it. None before it was read.
     taken: Option<BTreeMap<u32, i64>>,
+    /// The last round found no row that was counted.
+    quiet: bool,
     /// What earlier starts have counted was compared.
     settled: bool,
     /// Their files, to be removed once that is committed.
@@ -151,23 +153,31 @@ impl JournalCount {
         for (name, count) in &rows.counted {
             *taken.entry(*name).or_default() += count;
         }
+        // One that was created in this start does not know what others have counted before, until nothing waits: not even a
+        // commit whose rows were taken and that has not counted them yet.
+        let unknown = match counter() {
+            Some(counter) => !before.contains_key(&own) && counter.began < created(client)?,
+            None => false,
+        };
+        if unknown {
+            taken.remove(&own);
+        }
+        let quiet = rows.counted.is_empty();
+        let still_quiet = std::mem::replace(&mut self.quiet, quiet) && quiet;
         if rows.more {
             save(client, &before, taken)?;
             return Ok(missing);
         }
-        if let Some(counter) = counter() {
-            // One that was created in this start does not know what others have counted before, until nothing waits.
-            if !before.contains_key(&own) && counter.began < created(client)? {
-                taken.remove(&own);
-                if rows.counted.is_empty() {
-                    taken.insert(own, so_far);
-                }
-            } else if let known = taken.entry(own).or_default()
-                && so_far > *known
-            {
-                missing.push(record(so_far, *known, own));
-                *known = so_far;
+        if unknown {
+            if still_quiet {
+                taken.insert(own, so_far);
             }
+        } else if counter().is_some()
+            && let known = taken.entry(own).or_default()
+            && so_far > *known
+        {
+            missing.push(record(so_far, *known, own));
+            *known = so_far;
         }
         if !self.settled {
             match former() {
