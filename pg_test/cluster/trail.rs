@@ -115,8 +115,10 @@ const TOOLS: &str = r"
         INSERT INTO steward.definition SELECT DISTINCT id FROM steward.chain
             WHERE steward._record_text(record, 1) = 'definition';
         UPDATE steward.ledger SET head = NULL $$;
+    -- Another time, or, where the time of sealing would tell, another name.
     CREATE FUNCTION pg_temp.other(record bytea) RETURNS bytea LANGUAGE sql AS $$
-        SELECT set_byte(record, 11, get_byte(record, 11) # 1) $$;
+        SELECT set_byte(record, byte, get_byte(record, byte) # 1)
+        FROM (SELECT CASE WHEN substr(record, 15, 10) = 'pg_steward' THEN 14 ELSE 11 END AS byte) b $$;
 ";
 
 /// A session of the intruder, where the library is not loaded.
