@@ -7,6 +7,7 @@ use crate::school::School;
 use crate::way_around::attack::{ROLES, everything};
 
 tests! {
+    statistics_over_what_is_no_table_are_an_error,
     structure_of_protected_tables_is_closed,
     privileges_are_closed,
     configuration_is_closed,
@@ -174,5 +175,25 @@ fn upkeep_is_open() {
         "DROP TABLE app.other",
     ] {
         superuser.batch_execute(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
+}
+
+/// The grammar takes any FROM; PostgreSQL refuses what is no table after the policy has looked.
+fn statistics_over_what_is_no_table_are_an_error() {
+    let school = School::active();
+    for login in ["teacher_wang", "clerk_zhao", "postgres"] {
+        let mut session = school.session(login);
+        for from in [
+            "x NATURAL JOIN y",
+            "app.student JOIN app.guardian USING (id)",
+            "(SELECT 1) q",
+            "generate_series(1, 2) g",
+            "LATERAL (SELECT 1) q",
+        ] {
+            let command = format!("CREATE STATISTICS s ON a, b FROM {from}");
+            let error = session.batch_execute(&command).expect_err(&command);
+            let refused = [SqlState::FEATURE_NOT_SUPPORTED, SqlState::INSUFFICIENT_PRIVILEGE];
+            assert!(error.code().is_some_and(|code| refused.contains(code)), "{login}: {command}: {error:?}");
+        }
     }
 }

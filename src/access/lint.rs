@@ -57,8 +57,8 @@ const UNLABELLED: [&str; 4] = ["look_alike", "look_alike_values", "copy", "forei
 /// other ways around.
 pub fn ways_around(client: &mut SpiClient<'_>, unlabelled: bool) -> Outcome<Vec<String>> {
     let of_columns = |kind: &Option<String>| UNLABELLED.contains(&kind.as_deref().unwrap_or_default());
-    // A superuser's login is somebody's, or the check of logins tells of it.
-    let known = |kind: &Option<String>| kind.as_deref() == Some("superuser");
+    // The login of a superuser or a standby is somebody's, or the check of logins tells of it.
+    let known = |kind: &Option<String>| matches!(kind.as_deref(), Some("superuser" | "replication"));
     let found = every(client, unlabelled)?.into_iter();
     let found = found.filter(|[kind, ..]| of_columns(kind) == unlabelled && !known(kind));
     let told = |[kind, object, role, why, _]: Texts<5>| {

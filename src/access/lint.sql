@@ -33,6 +33,7 @@ unlabelled AS (
         (SELECT min(k.class) FROM steward._class k JOIN pg_attribute l ON (l.attrelid, l.attnum) = (k.relation, k.attnum)
             WHERE lower(l.attname) = lower(a.attname) AND l.atttypid = a.atttypid) AS namesake,
         CASE WHEN a.attname ~* '(id_?card|identity_?(no|number)|citizen_?id|身份证|证件号)' THEN 'id_card'
+            WHEN a.attname ~* '(passport|护照|通行证)' THEN 'passport'
             WHEN a.attname ~* '(guardian|监护|家长)' THEN 'guardian'
             WHEN a.attname ~* '(phone|mobile|(^|_)tel($|_)|手机|电话)' THEN 'phone'
             WHEN a.attname ~* '(e_?mail|邮箱)' THEN 'email'

@@ -114,7 +114,11 @@ type Look = fn(&mut SpiClient<'_>) -> Outcome<Vec<String>>;
 /// Scopes that are not what was set (`drift`), or what is wrong with them as they are.
 fn scope_issues(client: &mut SpiClient<'_>, drift: bool) -> Outcome<Vec<String>> {
     let drifted = |found: &Finding| matches!(found.issue, "not_in_force" | "column_gone" | "role_gone");
-    let found = lint::findings(client)?.into_iter().filter(|found| drifted(found) == drift);
+    // A superuser's login is somebody's, or the check of logins tells of it; an index that is missing hides no row.
+    let known = |found: &Finding| {
+        found.issue == "no_index" || found.issue == "bypasses_rls" && found.detail.starts_with("superuser")
+    };
+    let found = lint::findings(client)?.into_iter().filter(|found| drifted(found) == drift && !known(found));
     Ok(found.map(|found| format!("{} {}: {}", found.issue, found.object, found.detail)).collect())
 }
 

@@ -260,7 +260,7 @@ FROM (SELECT (SELECT count(*) FROM steward.alert_rule WHERE enabled) AS rules,
 -- en: trusted verification
 SELECT CASE WHEN libraries = 0 THEN 'fails' ELSE 'partly' END,
     format('Files of preloaded libraries whose digest was accepted (steward.accept_configuration): %s; settings and lines of pg_hba.conf: %s; the daily check tells of every other. None of them is measured from a root of trust before it runs.', libraries, kept - libraries)
-FROM (SELECT count(*) AS kept, count(*) FILTER (WHERE kind = 'library') AS libraries FROM steward._configuration) f;
+FROM (SELECT count(*) AS kept, count(*) FILTER (WHERE kind = 'library' AND value ~ '^[0-9a-f]{64}$') AS libraries FROM steward._configuration) f;
 
 -- code: L3-CES1-25
 -- clause: 8.1.4.7 a

@@ -1,6 +1,6 @@
-//! Classes that a table has from the table above it, when it leaves that table: DETACH PARTITION, NO INHERIT, and a column
-//! that is dropped from the parent ONLY. Its rows hold the same values as before, so the classes become its own labels.
-//! What it is labelled with by itself stays.
+//! Classes that a table has from the table above it, when it leaves that table: DETACH PARTITION, NO INHERIT, a column that
+//! is dropped from the parent ONLY; and a column that is generated no more. The rows hold the same values as before, so the
+//! classes become labels of the table's own. What it is labelled with by itself stays.
 
 use super::utility_names::resolve;
 use super::{catalog, list};
@@ -10,9 +10,8 @@ use crate::own;
 use pgrx::pg_sys::{self, AlterTableStmt, AlterTableType, Node, NodeTag, Oid};
 use std::ffi::CString;
 
-/// Of several classes that a column has from above the first by name: a label is one.
+/// Of several classes that a column has from elsewhere the first by name: a label is one.
 const INHERITED: &std::ffi::CStr = c"SELECT l.relation::text, l.attnum::text, min(l.class) FROM steward._labelled l
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum = l.attnum AND a.attgenerated = ''
     WHERE l.relation::pg_catalog.oid = ANY ($1::pg_catalog.oid[]) AND NOT EXISTS (SELECT FROM pg_catalog.pg_seclabel s
         WHERE s.provider = 'pg_steward' AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
             AND (s.objoid, s.objsubid) = (l.relation, l.attnum)) GROUP BY 1, 2";
@@ -41,7 +40,7 @@ unsafe fn leaving(alter: &AlterTableStmt) -> Vec<Oid> {
                 AlterTableType::AT_DetachPartition | AlterTableType::AT_DetachPartitionFinalize => {
                     resolve((*(*command).def.cast::<pg_sys::PartitionCmd>()).name)
                 }
-                AlterTableType::AT_DropInherit => resolve(alter.relation),
+                AlterTableType::AT_DropInherit | AlterTableType::AT_DropExpression => resolve(alter.relation),
                 AlterTableType::AT_DropColumn if !(*alter.relation).inh => resolve(alter.relation),
                 _ => None,
             };

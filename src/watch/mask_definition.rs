@@ -49,6 +49,7 @@ unsafe fn defined_on(command: *mut Node, tables: &mut Vec<*mut RangeVar>) {
                 }
             }
             T_CreateTrigStmt => tables.push((*command.cast::<pg_sys::CreateTrigStmt>()).relation),
+            T_RuleStmt => tables.push((*command.cast::<pg_sys::RuleStmt>()).relation),
             T_CreatePolicyStmt => tables.push((*command.cast::<pg_sys::CreatePolicyStmt>()).table),
             T_AlterPolicyStmt => tables.push((*command.cast::<pg_sys::AlterPolicyStmt>()).table),
             T_AlterTableStmt => {

@@ -168,9 +168,11 @@ pub unsafe fn text<'a>(name: *const c_char) -> &'a str {
     if name.is_null() { "" } else { unsafe { CStr::from_ptr(name).to_str().unwrap_or("") } }
 }
 
-/// The table a name means now; an index counts as its table.
+/// The table a name means now; an index counts as its table. What is no name, as the grammar lets CREATE STATISTICS have a
+/// join after FROM, means none: the command's own error.
 pub unsafe fn resolve(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
-    if name.is_null() {
+    // Safe: null or a node, and every node begins with its tag.
+    if name.is_null() || unsafe { (*name).type_ } != pg_sys::NodeTag::T_RangeVar {
         return None;
     }
     // Safe: a look-up without lock; a missing relation is the command's own error.

@@ -177,10 +177,14 @@ fn a_partition_that_leaves_its_table_takes_the_classes_along() {
          INSERT INTO desk.call SELECT 7, '13800000007', d::date FROM unnest(ARRAY['2026-02-01', '2026-08-01', '2027-08-01']) d;
          INSERT INTO desk.child (id, school_id, name, phone) VALUES (7, 1, 'x', '13800000007');
          INSERT INTO desk.orphan (id, school_id, name, phone) VALUES (7, 1, 'x', '13800000007');
+         CREATE TABLE desk.computed (id int, base text, phone text GENERATED ALWAYS AS (base) STORED);
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.computed.base IS 'phone';
+         INSERT INTO desk.computed VALUES (7, '13800000007');
          GRANT SELECT ON ALL TABLES IN SCHEMA desk TO cs, teacher",
     );
     let mut superuser = school.superuser();
     for (change, table) in [
+        ("ALTER TABLE desk.computed ALTER phone DROP EXPRESSION", "computed"),
         ("ALTER TABLE desk.call DETACH PARTITION desk.call_1", "call_1_low"),
         ("ALTER TABLE desk.call_1 DETACH PARTITION desk.call_1_low", "call_1_low"),
         ("ALTER TABLE desk.call DETACH PARTITION desk.call_2 CONCURRENTLY", "call_2"),

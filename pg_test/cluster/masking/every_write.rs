@@ -227,6 +227,7 @@ fn what_an_owner_with_masks_defines() {
         "ALTER POLICY everybody ON desk.student USING (desk.leak(phone) <> '')",
         "CREATE TRIGGER told BEFORE UPDATE ON desk.student FOR EACH ROW EXECUTE FUNCTION desk.tell()",
         "ALTER TABLE desk.call ATTACH PARTITION desk.call_1 FOR VALUES IN ('x')",
+        "CREATE RULE told AS ON UPDATE TO desk.student DO ALSO INSERT INTO desk.own VALUES (OLD.id, OLD.phone)",
     ]
     .map(|command| (command, &[][..], Refuse(DEFINED)))
     .into();
