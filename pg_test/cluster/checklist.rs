@@ -10,6 +10,7 @@ tests! {
     the_manual_has_twenty_two_boxes,
     no_list_is_demanded_at_first_and_activation_says_so,
     a_critical_operation_goes_its_way_with_every_box,
+    boxes_after_the_run_need_no_seal,
     no_stage_advances_with_open_boxes,
     nobody_answers_anothers_box,
     what_a_fact_fills_nobody_answers,
@@ -40,6 +41,10 @@ const SIXTY: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 60";
 /// An active school whose critical operations have these lists.
 fn demanding(lists: &[&str]) -> School {
     let school = School::inactive();
+    demand(school, lists)
+}
+
+fn demand(school: School, lists: &[&str]) -> School {
     for list in lists {
         school.superuser().query("SELECT steward.set_checklist('critical', $1, true)", &[list]).expect("demand");
     }
@@ -126,6 +131,23 @@ fn no_list_is_demanded_at_first_and_activation_says_so() {
     let op_no = school.request("region_chen", SIXTY);
     let error = expect_error(answer(&school, "region_chen", &op_no, "purpose"), NOT_READY, "critical_operation", "");
     assert!(error.message().contains("is not demanded"), "{error:?}");
+}
+
+/// What has run is sealed no more.
+fn boxes_after_the_run_need_no_seal() {
+    let mut school = School::inactive();
+    let key = school.private_file("steward.key", &"0123456789abcdef".repeat(4));
+    school.configure(&[&format!("steward.key_file = '{}'", key.display())]);
+    school.restart();
+    let school = demand(school, &["critical_operation"]);
+    let mut chen = school.session("region_chen");
+    let op_no = request(&mut chen, SIXTY, ", expected_rows => 60");
+    answers(&school, "region_chen", &op_no, &["purpose", "scope"]);
+    answers(&school, "reviewer_sun", &op_no, &["necessity", "risk", "backup_plan"]);
+    school.release(&op_no);
+    execute(&mut chen, &op_no).expect("execute");
+    answers(&school, "region_chen", &op_no, &["people_told"]);
+    review(&school, &op_no).expect("review");
 }
 
 fn a_critical_operation_goes_its_way_with_every_box() {
