@@ -7,10 +7,11 @@ use postgres::Client;
 
 use crate::retention::school_with_segments;
 use crate::school::{HOME, School, ask};
-use crate::trail::{Verdict, unload, verdict};
+use crate::trail::{Verdict, load, unload, verdict};
 
 tests! {
     a16_every_alteration_of_the_audit_tables_is_found,
+    an_altered_journal_crashes_nobody_and_loses_nothing,
 }
 
 /// An intruder, and what is said to him.
@@ -175,4 +176,26 @@ fn a16_every_alteration_of_the_audit_tables_is_found() {
     // All of them at once: not every difference is told, and none is passed over.
     let all = "ALTER TABLE steward.chain ADD a int, ADD b int, ADD c int, ADD d int, ADD e int";
     intruder.found(all, "altered_table", None, "more differences");
+}
+
+/// Another column, or a row that is NULL: the sequencer and the backends that write go on, and what they do is chained.
+fn an_altered_journal_crashes_nobody_and_loses_nothing() {
+    let mut school = School::active();
+    unload(&mut school);
+    school
+        .superuser()
+        .batch_execute(
+            "ALTER TABLE steward.journal_0 ADD COLUMN note int; ALTER TABLE steward.journal_1 ADD COLUMN note int;
+             ALTER TABLE steward.journal_2 ALTER COLUMN batch DROP NOT NULL; INSERT INTO steward.journal_2 VALUES (NULL)",
+        )
+        .expect("nothing stands in the way");
+    load(&mut school);
+    let mut teacher = school.session("teacher_wang");
+    for id in 1..=20 {
+        teacher.execute("UPDATE app.student SET note = 'kept' WHERE id = $1", &[&id]).expect("a row");
+    }
+    assert_eq!(school.records("operation_type = 'UPDATE' AND user_id = 'teacher_wang' AND result = 'SUCCESS'"), 20);
+    assert_eq!(school.records("operation_type = 'DAMAGED JOURNAL'"), 1);
+    assert!(!school.log_tail().contains("terminated by signal"), "{}", school.log_tail());
+    assert_eq!(verdict(&mut school.superuser(), "verify_chain()").kind, "altered_table");
 }
