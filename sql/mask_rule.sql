@@ -9,13 +9,17 @@ CREATE TABLE steward.mask_rule (
     PRIMARY KEY (role, class)
 );
 
--- What src/mask/policy.rs reads, too: labels go to children by the columns' names, and to what is generated.
+-- What src/mask/policy.rs reads, too: labels go to children and to parents by the columns' names, for rows are read through
+-- both, and to what is generated.
 CREATE VIEW steward._labelled AS
     WITH RECURSIVE label(relation, name, class) AS (
         SELECT l.objoid, a.attname, l.label FROM pg_catalog.pg_seclabel l
             JOIN pg_catalog.pg_attribute a ON a.attrelid = l.objoid AND a.attnum = l.objsubid AND NOT a.attisdropped
             WHERE l.provider = 'pg_steward' AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid > 0
-        UNION SELECT i.inhrelid, l.name, l.class FROM label l JOIN pg_catalog.pg_inherits i ON i.inhparent = l.relation),
+        UNION SELECT i.relation, l.name, l.class FROM label l
+            JOIN (SELECT inhparent AS beside, inhrelid AS relation FROM pg_catalog.pg_inherits
+                UNION ALL SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits) i ON i.beside = l.relation
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.relation AND a.attname = l.name AND NOT a.attisdropped),
     labelled(relation, attnum, class) AS (SELECT l.relation, a.attnum, l.class FROM label l
         JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attname = l.name AND NOT a.attisdropped)
     SELECT relation, attnum, class FROM labelled
@@ -24,5 +28,5 @@ CREATE VIEW steward._labelled AS
             AND u.refobjsubid = l.attnum
         JOIN pg_catalog.pg_attrdef d ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.oid = u.objid
         JOIN pg_catalog.pg_attribute g ON g.attrelid = l.relation AND g.attnum = d.adnum AND g.attgenerated <> '' AND g.attnum <> l.attnum;
-COMMENT ON VIEW steward._labelled IS 'Columns with the classes that are theirs: their own, those of the columns above them, those of what they are generated from.';
+COMMENT ON VIEW steward._labelled IS 'Columns with the classes that are theirs: their own, those of the columns above and below them, those of what they are generated from.';
 REVOKE ALL ON steward._labelled FROM PUBLIC;

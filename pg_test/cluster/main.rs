@@ -246,6 +246,7 @@ fn main() {
         way_around::function::tests(),
         way_around::held::tests(),
         way_around::loopback::tests(),
+        way_around::named::tests(),
         way_around::plan::tests(),
         way_around::role::tests(),
         way_around::session::tests(),

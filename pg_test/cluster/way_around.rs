@@ -10,6 +10,7 @@ pub mod fastpath;
 pub mod function;
 pub mod held;
 pub mod loopback;
+pub mod named;
 pub mod plan;
 pub mod role;
 pub mod session;

@@ -26,7 +26,6 @@ pub struct PlanFacts {
     pub writes: bool,
 }
 
-const SELECT: u32 = pg_sys::ACL_SELECT;
 const WRITES: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
 
 /// Reads a plan. `exports`: its result goes into a new table or to the client as COPY.
@@ -40,7 +39,7 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
             if (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION || (*entry).requiredPerms == 0 {
                 continue;
             }
-            let verb = written(entry);
+            let verb = writes(entry).next();
             let watched = policy.watched((*entry).relid);
             match (watched, verb) {
                 (Some(Watched::Own(kind)), verb) => {
@@ -59,11 +58,15 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
                 }
                 (Some(Watched::Protected(member)), Some(verb)) => {
                     facts.writes = true;
-                    facts.deeds.push(Deed {
-                        command: write_command(plan, verb),
+                    let deed = |tag, columns| Deed {
+                        command: Command { tag, group: Group::Write },
                         relation: Some(member.clone()),
-                        columns: columns(entry),
-                    });
+                        columns,
+                    };
+                    facts.deeds.push(deed(write_tag(plan, verb), columns(entry)));
+                    // MERGE and ON CONFLICT DO UPDATE do what rules forbid under other names.
+                    let others = writes(entry).filter(|right| right_tag(*right) != write_tag(plan, verb));
+                    facts.deeds.extend(others.map(|right| deed(right_tag(right), columns_of(entry, right))));
                 }
                 (Some(Watched::Protected(member)), None) => {
                     let command = Command { tag: "SELECT", group: Group::Read };
@@ -74,7 +77,7 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
                     });
                 }
                 (None, Some(verb)) if is_catalog_table(entry) => facts.deeds.push(Deed {
-                    command: Command { group: Group::Config, ..write_command(plan, verb) },
+                    command: Command { group: Group::Config, tag: write_tag(plan, verb) },
                     relation: None,
                     columns: ColumnSet::default(),
                 }),
@@ -93,14 +96,20 @@ pub unsafe fn of_plan(plan: *mut pg_sys::PlannedStmt, policy: &Policy, exports: 
             let command = Command { tag: "SELECT", group: Group::Read };
             facts.deeds.push(Deed { command, relation: Some(records), columns: ColumnSet::default() });
         }
-        // Triggers and foreign keys are switched off for this session: the structure is not what the policy knows.
-        if facts.writes && pg_sys::SessionReplicationRole != pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32 {
+        // The structure is not what the policy knows.
+        if facts.writes && triggers_are_off() {
             for deed in facts.deeds.iter_mut().filter(|deed| deed.command.group == Group::Write) {
                 deed.command.group = Group::Ddl;
             }
         }
     }
     facts
+}
+
+/// Whether triggers and foreign keys are switched off for this session.
+pub fn triggers_are_off() -> bool {
+    // Safe: reads a setting.
+    unsafe { pg_sys::SessionReplicationRole != pg_sys::SESSION_REPLICATION_ROLE_ORIGIN as i32 }
 }
 
 /// Whether anything in the plan is watched at all. The fast exit of every statement on unprotected tables.
@@ -116,22 +125,13 @@ pub unsafe fn concerns(plan: *mut pg_sys::PlannedStmt, policy: &Policy) -> bool 
     }
 }
 
-/// The write an entry stands for. SELECT … FOR UPDATE demands the UPDATE right as well, but names no column.
-unsafe fn written(entry: *mut pg_sys::RangeTblEntry) -> Option<u32> {
+/// The writes an entry stands for. SELECT … FOR UPDATE demands the UPDATE right as well, but names no column.
+unsafe fn writes(entry: *mut pg_sys::RangeTblEntry) -> impl Iterator<Item = u32> {
     // Safe: a live range table entry.
-    unsafe {
-        let rights = (*entry).requiredPerms;
-        if rights & pg_sys::ACL_INSERT != 0 {
-            Some(pg_sys::ACL_INSERT)
-        } else if rights & pg_sys::ACL_DELETE != 0 {
-            Some(pg_sys::ACL_DELETE)
-        } else if rights & pg_sys::ACL_UPDATE != 0 && !(*entry).updatedCols.is_null() {
-            Some(pg_sys::ACL_UPDATE)
-        } else {
-            debug_assert!(rights & (SELECT | pg_sys::ACL_UPDATE) != 0);
-            None
-        }
-    }
+    let (rights, updates) = unsafe { ((*entry).requiredPerms, !(*entry).updatedCols.is_null()) };
+    [pg_sys::ACL_INSERT, pg_sys::ACL_DELETE, pg_sys::ACL_UPDATE]
+        .into_iter()
+        .filter(move |right| rights & right != 0 && (*right != pg_sys::ACL_UPDATE || updates))
 }
 
 unsafe fn is_locked(plan: *mut pg_sys::PlannedStmt, index: usize) -> bool {
@@ -142,16 +142,18 @@ unsafe fn is_locked(plan: *mut pg_sys::PlannedStmt, index: usize) -> bool {
     }
 }
 
-unsafe fn write_command(plan: *mut pg_sys::PlannedStmt, right: u32) -> Command {
+unsafe fn write_tag(plan: *mut pg_sys::PlannedStmt, right: u32) -> &'static str {
     // Safe: a live plan.
     let merges = unsafe { (*plan).commandType == pg_sys::CmdType::CMD_MERGE };
-    let tag = match right {
-        _ if merges => "MERGE",
+    if merges { "MERGE" } else { right_tag(right) }
+}
+
+fn right_tag(right: u32) -> &'static str {
+    match right {
         pg_sys::ACL_INSERT => "INSERT",
         pg_sys::ACL_DELETE => "DELETE",
         _ => "UPDATE",
-    };
-    Command { tag, group: Group::Write }
+    }
 }
 
 /// Whether one table is read, and by its owner: foreign keys are checked in the owner's name.
@@ -194,6 +196,18 @@ unsafe fn columns(entry: *mut pg_sys::RangeTblEntry) -> ColumnSet {
         let mut set = set_of((*entry).insertedCols);
         add(&mut set, (*entry).updatedCols);
         set
+    }
+}
+
+/// The columns that one of an entry's writes sets.
+unsafe fn columns_of(entry: *mut pg_sys::RangeTblEntry, right: u32) -> ColumnSet {
+    // Safe: as above.
+    unsafe {
+        match right {
+            pg_sys::ACL_INSERT => set_of((*entry).insertedCols),
+            pg_sys::ACL_UPDATE => set_of((*entry).updatedCols),
+            _ => ColumnSet::default(),
+        }
     }
 }
 

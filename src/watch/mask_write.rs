@@ -144,7 +144,8 @@ pub unsafe fn check(level: &Level, job: &mut Job) {
         if node::get_rel_persistence(target) as u8 == pg_sys::RELPERSISTENCE_TEMP {
             return;
         }
-        let mut search = Search { level, job, depth: 0, found: (pg_sys::InvalidOid, 0) };
+        let mut search =
+            Search { level, job, depth: 0, found: (pg_sys::InvalidOid, 0), followed: std::ptr::null_mut() };
         let mut stores = (*query).commandType != CmdType::CMD_MERGE && search.outputs((*query).targetList);
         if !(*query).onConflict.is_null() {
             stores = stores || search.outputs((*(*query).onConflict).onConflictSet);
@@ -166,6 +167,15 @@ struct Search {
     job: *mut Job,
     depth: u32,
     found: (Oid, i16),
+    /// Columns of sub-queries that were followed already, or are being followed: without it each reference would follow
+    /// them again, and WITH makes that twice as many at each step.
+    followed: *mut Followed,
+}
+
+struct Followed {
+    query: *mut Query,
+    number: i16,
+    earlier: *mut Followed,
 }
 
 impl Search {
@@ -242,6 +252,9 @@ impl Search {
     unsafe fn output(&mut self, query: *mut Query, around: *const Level, number: i16) -> bool {
         // Safe: as above; the level lives while it is looked at.
         unsafe {
+            if self.was_followed(query, number) {
+                return false;
+            }
             let mut touched = false;
             let level = Level::new(query, around, (*self.job).eyes(), &mut touched);
             let outer = std::mem::replace(&mut self.level, &level);
@@ -262,6 +275,24 @@ impl Search {
             };
             self.level = outer;
             found
+        }
+    }
+
+    /// Whether the search was here before; it ends with the first column that it finds, so there was none.
+    unsafe fn was_followed(&mut self, query: *mut Query, number: i16) -> bool {
+        // Safe: entries live as long as the planner's context, and so longer than the search.
+        unsafe {
+            let mut known = self.followed;
+            while !known.is_null() {
+                if (*known).query == query && (*known).number == number {
+                    return true;
+                }
+                known = (*known).earlier;
+            }
+            let entry = node::array::<Followed>(1);
+            *entry = Followed { query, number, earlier: self.followed };
+            self.followed = entry;
+            false
         }
     }
 

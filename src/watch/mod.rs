@@ -13,6 +13,7 @@ pub mod executor;
 pub mod exported;
 pub mod expression;
 pub mod facts;
+mod fixed_names;
 pub mod function;
 pub mod granted;
 mod handed;

@@ -83,8 +83,11 @@ pub fn is_masked(relation: pg_sys::Oid) -> bool {
 }
 
 unsafe fn concerns(query: *mut Query) -> bool {
+    // Each sub-query is visited once, or nesting them would double the time with each level.
+    let others = (pg_sys::QTW_IGNORE_RT_SUBQUERIES | pg_sys::QTW_IGNORE_CTE_SUBQUERIES) as c_int;
     // Safe: as above.
     unsafe {
+        node::check_stack_depth();
         let entry_concerns = |entry: *mut pg_sys::RangeTblEntry| match (*entry).rtekind {
             RTEKind::RTE_RELATION => is_masked((*entry).relid),
             RTEKind::RTE_SUBQUERY => concerns((*entry).subquery),
@@ -93,7 +96,7 @@ unsafe fn concerns(query: *mut Query) -> bool {
         };
         list((*query).rtable).any(entry_concerns)
             || list::<pg_sys::CommonTableExpr>((*query).cteList).any(|cte| concerns((*cte).ctequery.cast()))
-            || (*query).hasSubLinks && node::query_tree_walker(query, walk as Walker, std::ptr::null_mut(), 0)
+            || (*query).hasSubLinks && node::query_tree_walker(query, walk as Walker, std::ptr::null_mut(), others)
     }
 }
 

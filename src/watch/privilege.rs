@@ -3,10 +3,12 @@
 
 use super::list;
 use super::utility_names::text;
-use crate::cache::Policy;
+use crate::cache::{self, Policy};
 use crate::core::rule::Group;
-use crate::session;
+use crate::error::answer;
+use crate::{own, session};
 use pgrx::pg_sys::{self, NodeTag, RoleSpecType};
+use std::ffi::c_char;
 
 /// The group of a GRANT or REVOKE to these roles.
 pub unsafe fn of_grantees(policy: &Policy, grantees: *mut pg_sys::List) -> Group {
@@ -42,6 +44,21 @@ unsafe fn named_is_administrator(policy: &Policy, name: &str) -> bool {
     policy.is_administrator(unsafe { pg_sys::get_role_oid(name.as_ptr(), true) })
 }
 
+/// Roles whose members see less: who leaves one sees more, as if the mask, scope or limit were dropped.
+const RESTRICTING: &str = "SELECT 1 FROM (SELECT role FROM steward.mask_rule WHERE mask <> 'none'
+        UNION SELECT role FROM steward.scope UNION SELECT role FROM steward.export_limit) r
+    WHERE pg_has_role(pg_catalog.to_regrole(quote_ident($1)), r.role, 'MEMBER') LIMIT 1";
+/// Roles whose members see more.
+const EXEMPTED: &str = "SELECT 1 FROM steward.mask_exemption e
+    WHERE pg_has_role(pg_catalog.to_regrole(quote_ident($1)), e.role, 'MEMBER') LIMIT 1";
+
+unsafe fn is_among(roles: &'static str, role: *const c_char) -> bool {
+    // Safe: a name of the parser, or null for roles without one.
+    let role = unsafe { text(role) };
+    let found = || own::run(|client| Ok(!own::select(client, roles, &[role.into()])?.is_empty()));
+    cache::at_home() && cache::policy_relation().is_some() && answer(found())
+}
+
 /// The group of a command about roles themselves.
 pub unsafe fn of_role_command(policy: &Policy, node: *mut pg_sys::Node) -> Group {
     // Safe: casts follow the node tag.
@@ -51,7 +68,10 @@ pub unsafe fn of_role_command(policy: &Policy, node: *mut pg_sys::Node) -> Group
                 let grant = &*node.cast::<pg_sys::GrantRoleStmt>();
                 let granted_is_plain = list::<pg_sys::AccessPriv>(grant.granted_roles)
                     .all(|role| !named_is_administrator(policy, text((*role).priv_name)));
-                if granted_is_plain && !grant.admin_opt {
+                let opening = if grant.is_grant { EXEMPTED } else { RESTRICTING };
+                let opens =
+                    || list::<pg_sys::AccessPriv>(grant.granted_roles).any(|role| is_among(opening, (*role).priv_name));
+                if granted_is_plain && !grant.admin_opt && !opens() {
                     of_grantees(policy, grant.grantee_roles)
                 } else {
                     Group::Privilege
@@ -59,7 +79,13 @@ pub unsafe fn of_role_command(policy: &Policy, node: *mut pg_sys::Node) -> Group
             }
             NodeTag::T_CreateRoleStmt => created(policy, &*node.cast()),
             NodeTag::T_AlterRoleStmt => altered(policy, &*node.cast()),
-            NodeTag::T_DropRoleStmt => of_grantees(policy, (*node.cast::<pg_sys::DropRoleStmt>()).roles),
+            NodeTag::T_DropRoleStmt => {
+                let roles = (*node.cast::<pg_sys::DropRoleStmt>()).roles;
+                match list::<pg_sys::RoleSpec>(roles).any(|role| is_among(RESTRICTING, (*role).rolename)) {
+                    true => Group::Privilege,
+                    false => of_grantees(policy, roles),
+                }
+            }
             _ => Group::Privilege,
         }
     }
@@ -73,7 +99,9 @@ unsafe fn created(policy: &Policy, create: &pg_sys::CreateRoleStmt) -> Group {
         for option in list::<pg_sys::DefElem>(create.options) {
             match text((*option).defname) {
                 "addroleto" => {
-                    if of_grantees(policy, (*option).arg.cast()) != Group::Account {
+                    let joined: *mut pg_sys::List = (*option).arg.cast();
+                    let opens = list::<pg_sys::RoleSpec>(joined).any(|role| is_among(EXEMPTED, (*role).rolename));
+                    if opens || of_grantees(policy, joined) != Group::Account {
                         return Group::Privilege;
                     }
                     joins = true;

@@ -208,7 +208,7 @@ unsafe fn is_client_text(text: *const c_char) -> bool {
     // Safe: debug_query_string is null or a live C string while a message is being served.
     unsafe {
         let client = pg_sys::debug_query_string;
-        !client.is_null() && (std::ptr::eq(client, text) || CStr::from_ptr(client) == CStr::from_ptr(text))
+        !client.is_null() && (std::ptr::eq(client, text) || libc::strcmp(client, text) == 0)
     }
 }
 

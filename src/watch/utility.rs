@@ -11,8 +11,8 @@ use super::statement::Source;
 use super::utility_facts::{UtilityFacts, of_utility};
 use super::utility_names::{names_own_extension, text};
 use super::{
-    copy_data, copy_masked, executor, hidden_detail, inner_query, label_kept, mask_definition, mask_denied, reading,
-    rows, standing_aside, transaction, tripwire,
+    copy_data, copy_masked, executor, fixed_names, hidden_detail, inner_query, label_kept, mask_definition,
+    mask_denied, reading, rows, standing_aside, transaction, tripwire,
 };
 use crate::audit::buffer;
 use crate::backend::backend_local;
@@ -97,6 +97,7 @@ unsafe extern "C-unwind" fn process_utility(
     completion: *mut pg_sys::QueryCompletion,
 ) {
     unsafe {
+        let (statement, read_only_tree) = fixed_names::in_place_of(statement, read_only_tree, context);
         let armed = armed::is_armed() && super::armed::command_starts(statement, source, context);
         mask_denied::check_copy(statement, source);
         let statement = copy_masked::in_place_of(statement);

@@ -1,7 +1,7 @@
 //! Utility node ─► deeds. The only reader of utility parse nodes. Each command is put into a group of the installed
 //! rules; what is not listed here is configuration, because the unknown is critical.
 
-use super::facts::Deed;
+use super::facts::{Deed, triggers_are_off};
 use super::utility_names::{copied_columns, names_own_extension, resolve, text};
 use super::{catalog, handed, list, privilege};
 use crate::cache::{OwnKind, Policy, Watched};
@@ -83,7 +83,7 @@ impl Reader<'_> {
                 T_LockStmt => self.lock(&*node.cast()),
                 T_VacuumStmt => self.vacuum(&*node.cast()),
                 T_ClusterStmt => self.one_or_all((*node.cast::<pg_sys::ClusterStmt>()).relation, Group::Ddl),
-                T_ReindexStmt => self.relation((*node.cast::<pg_sys::ReindexStmt>()).relation, Group::Upkeep),
+                T_ReindexStmt => self.reindex(&*node.cast()),
                 T_IndexStmt => self.relation((*node.cast::<pg_sys::IndexStmt>()).relation, Group::Upkeep),
                 T_CreateStatsStmt => self.each((*node.cast::<pg_sys::CreateStatsStmt>()).relations, Group::Upkeep),
                 T_CommentStmt => self.comment(&*node.cast()),
@@ -194,7 +194,12 @@ impl Reader<'_> {
         match self.policy.watched(relation) {
             Some(Watched::Protected(member)) => {
                 let columns = unsafe { copied_columns(relation, copy.attlist) };
-                self.push(Group::Write, Some(member.clone()), columns);
+                let group = if triggers_are_off() { Group::Ddl } else { Group::Write };
+                self.push(group, Some(member.clone()), columns.clone());
+                // Whoever forbids INSERT means COPY too.
+                self.tag = "INSERT";
+                self.push(group, Some(member.clone()), columns);
+                self.tag = "COPY FROM";
             }
             _ => self.touches(relation, Group::Write),
         }
@@ -247,6 +252,18 @@ impl Reader<'_> {
             list::<pg_sys::VacuumRelation>(vacuum.rels).for_each(|relation| self.relation((*relation).relation, group));
             if !full {
                 self.facts.own = None;
+            }
+        }
+    }
+
+    unsafe fn reindex(&mut self, reindex: &pg_sys::ReindexStmt) {
+        use pg_sys::ReindexObjectType::*;
+        unsafe {
+            match reindex.kind {
+                REINDEX_OBJECT_SCHEMA => self.schema_as(text(reindex.name), Group::Upkeep),
+                // Locks the catalog, which stops every session.
+                REINDEX_OBJECT_SYSTEM | REINDEX_OBJECT_DATABASE => self.plain(Group::Config),
+                _ => self.relation(reindex.relation, Group::Upkeep),
             }
         }
     }
@@ -395,6 +412,8 @@ impl Reader<'_> {
     }
 
     unsafe fn grant(&mut self, grant: &pg_sys::GrantStmt) {
+        // In CREATE SCHEMA other elements may stand before it.
+        let (before, own) = (self.facts.deeds.len(), self.facts.own.take());
         unsafe {
             for object in list::<pg_sys::Node>(grant.objects) {
                 match grant.objtype {
@@ -414,15 +433,16 @@ impl Reader<'_> {
             if let Some((kind, _)) = &mut self.facts.own {
                 *kind = OwnKind::Configuration;
             }
+            self.facts.own = own.or(self.facts.own.take());
             let group = privilege::of_grantees(self.policy, grant.grantees);
             // The catalog tells everybody's secrets, whoever it is opened to.
             let of = |deed: &Deed| if deed.relation.is_some() { group } else { Group::Privilege };
-            self.facts.deeds.iter_mut().for_each(|deed| deed.command.group = of(deed));
+            self.facts.deeds[before..].iter_mut().for_each(|deed| deed.command.group = of(deed));
             match grant.objtype {
                 ObjectType::OBJECT_DATABASE | ObjectType::OBJECT_TABLESPACE => self.cluster(group),
                 // A right to switch off what others rely on.
                 ObjectType::OBJECT_PARAMETER_ACL => self.cluster(Group::Privilege),
-                _ if self.facts.deeds.is_empty() => self.plain(group),
+                _ if self.facts.deeds.len() == before => self.plain(group),
                 _ => {}
             }
         }

@@ -7,7 +7,7 @@ use super::utility_facts::Reader;
 use crate::cache::{Member, OwnKind, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
 use pgrx::pg_sys::{self, NodeTag, ObjectType};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::rc::Rc;
 
 impl Reader<'_> {
@@ -37,7 +37,7 @@ impl Reader<'_> {
     }
 
     pub unsafe fn relation(&mut self, name: *mut pg_sys::RangeVar, group: Group) {
-        // Safe: look-ups without lock; what is renamed in between is caught by the object access hook.
+        // Safe: look-ups without lock; the name was fixed before, see `fixed_names`.
         unsafe {
             if let Some(relation) = resolve(name) {
                 self.touches(relation, group);
@@ -109,8 +109,11 @@ impl Reader<'_> {
 
     pub fn schema_as(&mut self, name: &str, group: Group) {
         self.own_schema(name);
-        let inside: Vec<Rc<Member>> =
-            self.policy.roots().filter(|member| member.root.name.split('.').next() == Some(name)).cloned().collect();
+        let Ok(name) = CString::new(name) else { return };
+        // Safe: look-ups in the catalog. By number: a name may have a dot in it, and may have changed.
+        let schema = unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) };
+        let is_inside = |member: &&Rc<Member>| unsafe { pg_sys::get_rel_namespace(member.root.oid) } == schema;
+        let inside: Vec<Rc<Member>> = self.policy.roots().filter(is_inside).cloned().collect();
         inside.into_iter().for_each(|member| self.push(group, Some(member), ColumnSet::default()));
     }
 
@@ -154,7 +157,11 @@ impl Reader<'_> {
                 }
                 NodeTag::T_AlterObjectDependsStmt => {
                     let alter = node.cast::<pg_sys::AlterObjectDependsStmt>();
-                    self.named((*alter).objectType, (*alter).object, Group::Ddl)
+                    self.relation((*alter).relation, Group::Ddl);
+                    // Behind a table stands the name of what hangs on it.
+                    if (*alter).relation.is_null() {
+                        self.named((*alter).objectType, (*alter).object, Group::Ddl)
+                    }
                 }
                 _ => {}
             }

@@ -94,12 +94,14 @@ unsafe fn collect(
     }
 }
 
-/// The first column, which is of fixed length and so begins where the row's values do.
+/// The first column, which is of fixed length and so begins where the row's values do; None where it is NULL or was added
+/// after the row.
 unsafe fn id(tuple: pg_sys::HeapTupleHeader) -> Option<i64> {
     // Safe: a stored row of a table whose first column is a bigint.
     unsafe {
         let has_nulls = u32::from((*tuple).t_infomask) & pg_sys::HEAP_HASNULL != 0;
-        if has_nulls && *(*tuple).t_bits.as_ptr() & 1 == 0 {
+        let columns = u32::from((*tuple).t_infomask2) & pg_sys::HEAP_NATTS_MASK;
+        if columns == 0 || has_nulls && *(*tuple).t_bits.as_ptr() & 1 == 0 {
             return None;
         }
         Some(tuple.cast::<u8>().add(usize::from((*tuple).t_hoff)).cast::<i64>().read())
