@@ -42,7 +42,7 @@ CREATE TABLE steward.form_policy (
     demanded  boolean NOT NULL,
     sign_offs int NOT NULL DEFAULT 0 CHECK (sign_offs BETWEEN 0 AND 9)
 );
-COMMENT ON TABLE steward.form_policy IS 'Which forms are demanded, and how many approvals by others an operation with such a form takes at least. role_grant: every command that gives rights under the rules for PRIVILEGE. incident: an emergency window, before its review accepts it. erasure: what calls steward.erase_images, which is seen when it runs. Any other form: every important or critical operation that does not only give rights; of several, one. Written by steward.set_form.';
+COMMENT ON TABLE steward.form_policy IS 'Which forms are demanded, and how many approvals by others an operation with such a form takes at least. role_grant: every command that gives rights under the rules for PRIVILEGE. incident: an emergency window, before its review accepts it. erasure: what calls steward.erase_images; a call that a block or function hides is seen when it runs. Any other form: every important or critical operation that does not only give rights; of several, one. Written by steward.set_form.';
 INSERT INTO steward.form_policy (form, demanded, sign_offs) VALUES ('role_grant', true, 2), ('operation', false, 0), ('incident', true, 0);
 
 CREATE TABLE steward.role_term (

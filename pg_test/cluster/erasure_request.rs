@@ -70,8 +70,24 @@ fn an_erasure_takes_its_form_and_two_approvals_and_leaves_no_value_behind() {
         let error = expect_error(file(&school, &form), BAD, "", "");
         assert!(error.message().contains(words), "{form}: {error:?}");
     }
-    // Without the form it may be filed, since what it calls is seen when it runs; then it is undone.
-    let bare = request(&mut school.superuser(), SCRIPT, ", approvals => 2");
+    // Nothing is filed without the form, nor with another, nor where a query hides the call among others.
+    let role_form =
+        r#"{"form": "role_grant", "grantee": "region_chen", "role": "region_liu", "reason": "x", "until": "infinity"}"#;
+    for (script, more) in [
+        (SCRIPT, String::new()),
+        (SCRIPT, format!(", form => '{role_form}'")),
+        (r#"WITH gone AS (SELECT steward.erase_images('app.student', '{"id": 77}')) TABLE gone"#, String::new()),
+        (r#"SELECT 1 WHERE steward.erase_images('app.student', '{"id": 77}') > 0"#, String::new()),
+    ] {
+        let call = format!("SELECT steward.request($1, purpose => 'erasure', approvals => 2{more})");
+        let error = expect_refused(school.superuser().query(&call, &[&script]));
+        assert!(error.message().contains("no erasure form covers it"), "{script}: {error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("form => ")), "{error:?}");
+    }
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.operation WHERE purpose = 'erasure'"), 0);
+    // What a block does is seen when it runs; then it is undone.
+    let hidden = format!("DO $do$ BEGIN {}; END $do$", SCRIPT.replace("SELECT steward", "PERFORM steward"));
+    let bare = request(&mut school.superuser(), &hidden, ", approvals => 2");
     school.release(&bare);
     let error = expect_refused(execute(&mut school.superuser(), &bare));
     assert!(error.message().contains("no erasure form covers it"), "{error:?}");

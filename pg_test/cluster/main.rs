@@ -183,6 +183,7 @@ fn main() {
         masking::every_row::tests(),
         masking::every_session::tests(),
         masking::every_write::tests(),
+        masking::given::tests(),
         masking::path::tests(),
         masking::role::tests(),
         masking::rule::tests(),

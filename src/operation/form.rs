@@ -24,7 +24,7 @@ const OPERATION: &str = "operation";
 /// Appendix C.
 pub const INCIDENT: &str = "incident";
 
-/// Of a person's data. Which scripts erase is seen when they run: `demand_erasure`.
+/// Of a person's data. What hides in a block or function that it erases is seen when it runs: `demand_erasure`.
 pub const ERASURE: &str = "erasure";
 
 /// A form that may be filed.
@@ -53,6 +53,7 @@ pub fn file(given: Option<Value>, request: &Request<'_>) -> Outcome<Option<Fille
         (Some(Value::Object(values)), _) => values,
         (Some(Value::Null) | None, None) => return Ok(None),
         (Some(Value::Null) | None, Some(form)) if form == ROLE_GRANT => from_script(request)?,
+        (Some(Value::Null) | None, Some(form)) if form == ERASURE => return Err(no_erasure_form()),
         (Some(Value::Null) | None, Some(form)) => return Err(missing(form, request)),
         (Some(_), _) => return Err(Fault::bad_argument("a form is a JSON object").hint(EXAMPLE)),
     };
@@ -77,10 +78,11 @@ pub fn file(given: Option<Value>, request: &Request<'_>) -> Outcome<Option<Fille
     Ok(Some(Filled { text: Value::Object(values).to_string(), sign_offs }))
 }
 
-/// Forms that are demanded of scripts.
+/// Forms that are demanded of scripts. Without its row the policy is damaged, and that of an erasure is demanded.
 fn demanded(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
-    let demanded = "SELECT form FROM steward.form_policy WHERE demanded AND form <> $1 ORDER BY 1";
-    crate::person::texts(client, demanded, &[INCIDENT.into()])
+    let demanded = "SELECT form FROM steward.form_policy WHERE demanded AND form <> $1
+        UNION SELECT $2 WHERE NOT EXISTS (SELECT FROM steward.form_policy WHERE form = $2) ORDER BY 1";
+    crate::person::texts(client, demanded, &[INCIDENT.into(), ERASURE.into()])
 }
 
 /// Demanded of what does something, not of a tier.
@@ -88,12 +90,16 @@ const OF_THEIR_OWN: [&str; 2] = [ROLE_GRANT, ERASURE];
 
 /// The forms of which one has to be filed, by what the script does; none: no form is demanded of it.
 fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
-    let grants = demanded.iter().any(|form| form == ROLE_GRANT) && request.steps.iter().any(|step| step.privileged);
+    let is_demanded = |name: &str| demanded.iter().any(|form| form == name);
+    let grants = is_demanded(ROLE_GRANT) && request.steps.iter().any(|step| step.privileged);
+    if is_demanded(ERASURE) && request.steps.iter().any(|step| step.erases) {
+        return if grants { Err(two_forms(ERASURE)) } else { Ok(vec![ERASURE.to_owned()]) };
+    }
     let mut others: Vec<String> =
         demanded.iter().filter(|form| !OF_THEIR_OWN.contains(&form.as_str())).cloned().collect();
     if request.tier == Tier::Normal {
         others.clear();
-    } else if !others.is_empty() && demanded.iter().any(|form| form == ERASURE) {
+    } else if !others.is_empty() && is_demanded(ERASURE) {
         others.push(ERASURE.to_owned());
     }
     // What a block does cannot be seen: filed with a role form, it gives rights and is refused the rest when it runs.
@@ -106,15 +112,19 @@ fn takes(demanded: &[String], request: &Request<'_>) -> Outcome<Vec<String>> {
     match others.first() {
         _ if grants && others.is_empty() => Ok(vec![ROLE_GRANT.to_owned()]),
         Some(_) if grants && only_grants => Ok(vec![ROLE_GRANT.to_owned()]),
-        Some(form) if grants => Err(Fault::bad_argument("the script takes two forms, and one can be filed with it")
-            .detail(format!("What gives rights takes the form {ROLE_GRANT}, the rest the form {form}."))
-            .hint("File what gives rights as a script of its own.")),
+        Some(form) if grants => Err(two_forms(form)),
         Some(_) if only_grants => {
             others.push(ROLE_GRANT.to_owned());
             Ok(others)
         }
         _ => Ok(others),
     }
+}
+
+fn two_forms(other: &str) -> Fault {
+    Fault::bad_argument("the script takes two forms, and one can be filed with it")
+        .detail(format!("What gives rights takes the form {ROLE_GRANT}, the rest the form {other}."))
+        .hint("File what gives rights as a script of its own.")
 }
 
 /// Where the form of an erasure is demanded, images are erased by an operation that was filed with it, and by nothing else.
@@ -132,9 +142,13 @@ pub fn demand_erasure() -> Outcome<()> {
     if filed.is_some() {
         return Ok(());
     }
-    Err(Fault::refused("statement refused: no erasure form covers it")
+    Err(no_erasure_form())
+}
+
+fn no_erasure_form() -> Fault {
+    Fault::refused("statement refused: no erasure form covers it")
         .detail("A person's data are erased by an operation that says whose they are, who asked and why.")
-        .hint("steward.request(script, purpose, form => '{\"form\": \"erasure\", …}')"))
+        .hint("steward.request(script, purpose, form => '{\"form\": \"erasure\", …}')")
 }
 
 /// Nothing was filled in.
@@ -144,6 +158,9 @@ fn missing(form: &str, request: &Request<'_>) -> Fault {
 
 /// Something else was.
 fn another(form: &str, request: &Request<'_>) -> Fault {
+    if form == ERASURE {
+        return no_erasure_form();
+    }
     if form == ROLE_GRANT {
         return Fault::bad_argument(format!("the script grants rights, which takes the form {ROLE_GRANT}"))
             .hint(hint(request));

@@ -52,6 +52,8 @@ pub struct Step {
     pub privileged: bool,
     /// It changes what scopes compile to: policies of tables.
     pub scopes: bool,
+    /// It erases images of a person's data.
+    pub erases: bool,
     pub utility: bool,
     /// Why it cannot run inside `steward.execute`, if it cannot.
     pub runnable: Result<(), String>,
@@ -126,6 +128,7 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
             gives_alone: false,
             privileged: false,
             scopes: false,
+            erases: false,
             utility: !is_plannable(node),
             runnable,
             armable,
@@ -141,12 +144,13 @@ unsafe fn step(number: i32, statement: String, raw: *mut pg_sys::RawStmt, script
                     let mut facts = facts::of_plan(planned, &policy, exports);
                     facts.deeds.extend(functions);
                     facts.deeds.extend(own_commands(planned, &policy));
-                    let scopes = facts.deeds.iter().any(|deed| SCOPES.contains(&deed.command.tag));
+                    let calls = |tags: &[&str]| facts.deeds.iter().any(|deed| tags.contains(&deed.command.tag));
+                    let (scopes, erases) = (calls(&SCOPES), calls(&["ERASE IMAGES"]));
                     let opaque = calls_unknown_functions(planned);
                     let reads = exported::columns_read(planned, &policy);
                     match facts.own {
                         Some((_, relation)) => own(blank, &utility::relation_name(relation)),
-                        None => judged(Step { opaque, scopes, reads, ..blank }, &policy, &facts.deeds),
+                        None => judged(Step { opaque, scopes, erases, reads, ..blank }, &policy, &facts.deeds),
                     }
                 }
                 Err(message) => Step {

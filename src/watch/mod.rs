@@ -29,6 +29,7 @@ mod mask_check;
 mod mask_definition;
 mod mask_denied;
 mod mask_expression;
+mod mask_given;
 mod mask_level;
 mod mask_query;
 mod mask_write;

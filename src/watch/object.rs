@@ -3,7 +3,7 @@
 
 use super::facts::Deed;
 use super::statement::Source;
-use super::{catalog, function, judge, standing_aside, utility};
+use super::{catalog, function, judge, mask_given, standing_aside, utility};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::error::answer;
@@ -101,22 +101,32 @@ fn changed(class: Oid, object: Oid) {
             touched(object, "ALTER");
         }
         _ => {
+            if matches!(class, catalog::PROCEDURE | catalog::CONSTRAINT)
+                && let Some((class, object)) = part_of(class, object)
+            {
+                mask_given::check(class, object, &client_source());
+            }
             part_changed(class, object);
             guard_schema(class, object);
         }
     }
 }
 
+/// A type, function or relation; of a domain's check the domain.
+fn part_of(class: Oid, object: Oid) -> Option<(Oid, Oid)> {
+    match class {
+        catalog::TYPE | catalog::RELATION | catalog::PROCEDURE => Some((class, object)),
+        catalog::CONSTRAINT => {
+            referred(class, object, &catalog::DOMAIN_OF_CONSTRAINT).map(|domain| (catalog::TYPE, domain))
+        }
+        _ => None,
+    }
+}
+
 /// Something changes that the rows of a protected table depend on: a type of a column, a domain's check, a sequence that
 /// it owns, a function of a trigger, default, check, index or policy.
 fn part_changed(class: Oid, object: Oid) {
-    let domain = || referred(class, object, &catalog::DOMAIN_OF_CONSTRAINT);
-    let part = match class {
-        catalog::TYPE | catalog::RELATION | catalog::PROCEDURE => Some((class, object)),
-        catalog::CONSTRAINT => domain().map(|domain| (catalog::TYPE, domain)),
-        _ => None,
-    };
-    let Some((class, object)) = part else { return };
+    let Some((class, object)) = part_of(class, object) else { return };
     let policy = cache::policy();
     if let Some(member) = policy.member_with_part(class, object) {
         protected(&policy, member, "ALTER");

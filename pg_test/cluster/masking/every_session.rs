@@ -13,6 +13,8 @@ tests! {
     a_portal_of_another_role,
     a_table_that_changes_under_kept_statements,
     a_partition_that_leaves_its_table_takes_the_classes_along,
+    a_column_that_outlives_its_parent_s_keeps_its_class_and_no_other,
+    what_access_says_holds_for_kept_statements,
     a_role_that_goes_under_kept_statements,
 }
 
@@ -208,6 +210,99 @@ fn a_partition_that_leaves_its_table_takes_the_classes_along() {
         shown(&mut superuser, labels),
         "desk.call.phone phone, desk.call_1.phone phone, desk.call_1_low.phone phone, desk.call_2.phone phone, desk.call_3.phone free_id"
     );
+}
+
+/// Case 25: the columns that become local, and what lies below them, and nothing else.
+fn a_column_that_outlives_its_parent_s_keeps_its_class_and_no_other() {
+    let school = desk_with(
+        "CREATE TABLE desk.top (id int, phone text, name text, note text); CREATE TABLE desk.side (phone text);
+         CREATE TABLE desk.child () INHERITS (desk.top); CREATE TABLE desk.grandchild () INHERITS (desk.child);
+         CREATE TABLE desk.named (phone text, note text) INHERITS (desk.top); CREATE TABLE desk.twice () INHERITS (desk.top, desk.side);
+         CREATE TABLE desk.called () INHERITS (desk.top); CREATE TABLE desk.below () INHERITS (desk.called);
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.top.phone IS 'phone'; SECURITY LABEL FOR pg_steward ON COLUMN desk.side.phone IS 'email';
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.top.name IS 'name'; SECURITY LABEL FOR pg_steward ON COLUMN desk.top.note IS 'phone';
+         SECURITY LABEL FOR pg_steward ON COLUMN desk.called.phone IS 'free_id';
+         INSERT INTO desk.grandchild VALUES (7, '13800000007', 'student 7', '13800000007');
+         INSERT INTO desk.named VALUES (7, '13800000007', 'student 7', '13800000007');
+         GRANT SELECT ON ALL TABLES IN SCHEMA desk TO cs",
+    );
+    let mut superuser = school.superuser();
+    let labels = "SELECT string_agg(substr(objname, 6) || ' ' || label, ', ' ORDER BY objname) FROM pg_seclabels
+        WHERE objname LIKE 'desk.%' AND objname NOT LIKE 'desk.student%' AND objname NOT LIKE 'desk.side%' AND objname NOT LIKE 'desk.top%'";
+    superuser.batch_execute("BEGIN; ALTER TABLE ONLY desk.top DROP COLUMN phone; ROLLBACK").expect("rolled back");
+    assert_eq!(shown(&mut superuser, labels), "called.phone free_id");
+    superuser.batch_execute("ALTER TABLE ONLY desk.top DROP COLUMN phone").expect("from it alone");
+    let kept = "called.phone free_id, child.phone phone, named.phone phone, twice.phone phone";
+    assert_eq!(shown(&mut superuser, labels), kept);
+    // From all: only what is local by itself stays.
+    superuser.batch_execute("ALTER TABLE desk.top DROP COLUMN note").expect("from all");
+    let kept = "called.phone free_id, child.phone phone, named.note phone, named.phone phone, twice.phone phone";
+    assert_eq!(shown(&mut superuser, labels), kept);
+    let mut clerk = wire(&school, "cs");
+    for (query, must) in [
+        ("SELECT phone FROM desk.grandchild WHERE id = $1", Show("138****0007")),
+        ("SELECT phone, note FROM desk.named WHERE id = $1", Show("138****0007|138****0007")),
+        ("SELECT name FROM desk.grandchild WHERE id = $1", Show("***")),
+    ] {
+        hold(&mut clerk, &[(query, &["7"], must)]);
+    }
+    // What is inherited still follows the table above.
+    superuser
+        .batch_execute(
+            "SECURITY LABEL FOR pg_steward ON COLUMN desk.top.name IS NULL; UPDATE desk.child SET name = 'x'",
+        )
+        .expect("label");
+    hold(&mut clerk, &[("SELECT name FROM desk.grandchild WHERE id = $1", &["7"], Show("x"))]);
+}
+
+/// Case 28: what `access` says after a change in another session, the kept statement shows at its next execution, inside a
+/// transaction and with its old snapshot too.
+fn what_access_says_holds_for_kept_statements() {
+    let school = desk_with("UPDATE desk.student SET note = '13800000007' WHERE id = 7");
+    let mut superuser = school.superuser();
+    let (query, seven) = ("SELECT note FROM desk.student WHERE id = $1", &["7"][..]);
+    let mut sessions: Vec<(&str, Wire)> = ["READ COMMITTED", "REPEATABLE READ", "none"]
+        .map(|level| {
+            let mut session = wire(&school, "teacher");
+            session.command("SET plan_cache_mode = force_generic_plan");
+            assert!(session.parse("s", query).code.is_none());
+            assert_eq!(session.execute("s", seven).rows, "13800000007\n");
+            (level, session)
+        })
+        .into();
+    for (change, access) in [
+        ("SECURITY LABEL FOR pg_steward ON COLUMN desk.student.note IS 'phone'", "clear"),
+        ("SELECT steward.set_mask('teacher', 'phone')", "masked"),
+        ("REVOKE SELECT ON desk.student FROM teacher", "denied"),
+        ("GRANT SELECT ON desk.student TO teacher", "masked"),
+        ("SELECT steward.drop_mask('teacher', 'phone')", "clear"),
+        ("GRANT cs TO teacher", "masked"),
+        ("REVOKE cs FROM teacher", "clear"),
+        ("REVOKE SELECT ON desk.student FROM teacher; GRANT SELECT (id) ON desk.student TO teacher", "denied"),
+        ("GRANT SELECT (note) ON desk.student TO teacher; SELECT steward.set_mask('teacher', '*')", "masked"),
+    ] {
+        for (level, session) in &mut sessions {
+            if *level != "none" {
+                // Its snapshot is of before.
+                session.command(&format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM pg_class"));
+            }
+        }
+        superuser.batch_execute(change).unwrap_or_else(|error| panic!("{change}: {error:?}"));
+        let said =
+            "SELECT access FROM steward.access('teacher') WHERE table_name = 'desk.student' AND column_name = 'note'";
+        assert_eq!(shown(&mut superuser, said), access, "{change}");
+        for (level, session) in &mut sessions {
+            let reply = session.execute("s", seven);
+            match access {
+                "clear" => assert_eq!(reply.rows, "13800000007\n", "{level}: {change}: {reply:?}"),
+                "masked" => Show("138****0007").judge(level, change, &reply),
+                _ => Refuse("permission denied").judge(level, change, &reply),
+            }
+            if *level != "none" {
+                session.command("ROLLBACK");
+            }
+        }
+    }
 }
 
 /// Case 28.
