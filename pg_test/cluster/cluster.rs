@@ -181,10 +181,21 @@ impl Cluster {
         succeed(kill);
     }
 
+    /// What logins are judged by is written within a second: until then nobody has a licence to replicate.
+    pub fn await_licence(&self) {
+        let file = self.data().join("pg_steward/logins");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let licensed = || fs::read_to_string(&file).unwrap_or_default().contains("\"replication\" : true");
+        while file.exists() && !licensed() && Instant::now() < deadline {
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     /// A base backup of this running server in a directory of its own, with these further lines in postgresql.conf; not
     /// started. It is the restored server of a crash, or a standby after `follow`.
     pub fn base_backup(&self, settings: &[&str]) -> Cluster {
         let dir = new_dir();
+        self.await_licence();
         let mut backup = server_program("pg_basebackup", &dir);
         backup.args(["--checkpoint=fast", "--no-sync", "--username=postgres", "--port=5432", "--host"]).arg(&self.dir);
         backup.arg("--pgdata").arg(dir.join("data"));
