@@ -86,7 +86,7 @@ fn ops(lines: &[&str]) -> School {
             SELECT steward.set_login_policy('ops_backup', replication => true); SELECT steward.activate()",
         )
         .expect("set-up");
-    school.await_licence();
+    school.await_licence("ops_backup");
     school
 }
 
