@@ -105,8 +105,12 @@ const CONDITIONS: [(&str, &str); 11] = [
     ),
     (
         JOBS,
-        "SELECT name::text, NULL::bigint, json_build_object('last_success', last_success)::text
-            FROM steward.job_state WHERE overdue",
+        // As steward.job_state says it, but by the time that goes on.
+        concat!(
+            "SELECT name::text, ", microseconds!("coalesce(s.last_success, greatest(j.set_at, i.installed_at)) + j.max_age"),
+            ", json_build_object('last_success', s.last_success)::text
+            FROM steward.job j LEFT JOIN steward._job_state s USING (name) CROSS JOIN steward.installation i WHERE j.enabled"
+        ),
     ),
     ("SEQUENCER LAG", "SELECT 'sequencer', $5::bigint, '{}' WHERE $5::bigint IS NOT NULL"),
     (
