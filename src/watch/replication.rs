@@ -4,7 +4,7 @@
 //!
 //! The message is heard only where it goes to the log. So two settings are held in every walsender, by the checks of
 //! their values: whatever a configuration file, a role, a client's options or SET says, commands are reported and the log
-//! takes reports. What the log really shows is what was wanted. Nobody but C code gets past that.
+//! takes reports. Those that were not wanted there are taken out again. Nobody but C code gets past that.
 //!
 //! An ERROR inside the hook is, in elog.c, an error during error processing: the message that was being reported is given up
 //! with its memory, and the session's own handler ends the command. At that point no lock is held, nothing is begun, and
