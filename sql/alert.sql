@@ -57,7 +57,10 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('syntax_errors', 'minor', '{login}', '{SYNTAX ERRORS}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('failed_job', 'important', '{policy}', '{JOB}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('missed_job', 'important', '{server}', '{JOB OVERDUE}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
-    ('sequencer_lag', 'important', '{server}', '{SEQUENCER LAG}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour');
+    ('sequencer_lag', 'important', '{server}', '{SEQUENCER LAG}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('journal_altered', 'major', '{server}', '{JOURNAL ALTERED}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('clock_step', 'important', '{server}', '{CLOCK STEP}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('replication_refused', 'major', '{login}', '{REPLICATION COMMAND,BASE_BACKUP,START_REPLICATION,CREATE_REPLICATION_SLOT,DROP_REPLICATION_SLOT}', '{DENIED}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour');
 INSERT INTO steward.alert_rule (name, level, kinds, except_posts, more_rows) VALUES
     ('many_rows', 'important', '{statement}', '{service}', 10000);
 
@@ -77,7 +80,8 @@ COMMENT ON TABLE steward.alert_condition IS 'What of the server itself is record
 INSERT INTO steward.alert_condition (name, longer_than) VALUES
     ('REPLICATION LAG', '5 seconds'), ('STANDBY MISSING', '5 seconds'), ('ARCHIVE FAILING', '1 minute'), ('ARCHIVE LATE', '15 minutes'),
     ('CHECK OVERDUE', '25 hours'), ('VERIFICATION OVERDUE', '25 hours'), ('SEQUENCER LAG', '30 seconds'),
-    ('JOB OVERDUE', '1 second'), ('BACKUP OVERDUE', '26 hours'), ('ARCHIVE AGE', '1 hour');
+    ('JOB OVERDUE', '1 second'), ('BACKUP OVERDUE', '26 hours'), ('ARCHIVE AGE', '1 hour'),
+    ('JOURNAL ALTERED', '1 millisecond');
 
 -- Questions of auditors; see steward.alert_query.
 CREATE TABLE steward._alert_query (

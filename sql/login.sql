@@ -12,13 +12,15 @@ COMMENT ON COLUMN steward.login_limit.lock_for IS 'How long the login is refused
 INSERT INTO steward.login_limit (failures, within, lock_for) VALUES (5, '15 minutes', NULL);
 
 CREATE TABLE steward.login_policy (
-    role      regrole PRIMARY KEY,
-    addresses cidr[],
-    tls       boolean NOT NULL DEFAULT false
+    role        regrole PRIMARY KEY,
+    addresses   cidr[],
+    tls         boolean NOT NULL DEFAULT false,
+    replication boolean NOT NULL DEFAULT false
 );
-COMMENT ON TABLE steward.login_policy IS 'What a role demands of logins that are it or a member of it; all that apply must be met. Written by steward.set_login_policy only.';
+COMMENT ON TABLE steward.login_policy IS 'What a role demands of logins that are it or a member of it; all that apply must be met. And who may replicate. Written by steward.set_login_policy only.';
 COMMENT ON COLUMN steward.login_policy.addresses IS 'Networks that logins may come from; a unix socket counts as 127.0.0.1. NULL: any that pg_hba.conf admits.';
 COMMENT ON COLUMN steward.login_policy.tls IS 'Connections over the network must be encrypted.';
+COMMENT ON COLUMN steward.login_policy.replication IS 'They may send commands of the replication protocol that copy data: base backups, streaming, slots. One such row is enough; whoever has none may not, superusers included. PostgreSQL asks for the attribute REPLICATION besides.';
 
 CREATE TABLE steward.blocked_address (
     address    cidr PRIMARY KEY,
@@ -43,10 +45,11 @@ CREATE FUNCTION steward.set_login_limit(failures int DEFAULT NULL, within interv
 COMMENT ON FUNCTION steward.set_login_limit(int, interval, interval) IS
     'How many failed logins in a row, within what time, are told in a record LOGIN FAILURES, and for how long the login is then refused; the same for denied statements (PERMISSION FAILURES), of which those inside functions, triggers and blocks are told and lock nobody. NULL = keep; failures => 0 counts nothing, lock_for => ''0'' locks nobody. 22023 for bad values. Callers as steward.protect.';
 
-CREATE FUNCTION steward.set_login_policy(role regrole, addresses cidr[] DEFAULT NULL, tls boolean DEFAULT NULL) RETURNS void
+CREATE FUNCTION steward.set_login_policy(role regrole, addresses cidr[] DEFAULT NULL, tls boolean DEFAULT NULL,
+    replication boolean DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_login_policy_wrapper';
-COMMENT ON FUNCTION steward.set_login_policy(regrole, cidr[], boolean) IS
-    'Which networks a role and its members may log in from, and whether over TLS only; NULL = keep, addresses => ''{}'' admits every network again. Holds for new logins within a second, once the policy is active; before, and where the sequencer has written nothing yet, pg_hba.conf alone decides. A refused login gets 28000. Callers as steward.protect.';
+COMMENT ON FUNCTION steward.set_login_policy(regrole, cidr[], boolean, boolean) IS
+    'Which networks a role and its members may log in from, whether over TLS only, and whether they may replicate; NULL = keep, addresses => ''{}'' admits every network again. Holds for new logins, and for the next command of replication, within a second, once the policy is active; before, and where the sequencer has written nothing yet, pg_hba.conf alone decides. A refused login gets 28000, a refused command 42501; a stream that runs is not ended. Callers as steward.protect.';
 
 CREATE FUNCTION steward.block_address(address cidr, until timestamptz, reason text) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'block_address_wrapper';
@@ -72,6 +75,6 @@ CREATE VIEW steward.login_failures WITH (security_invoker = true) AS
 COMMENT ON VIEW steward.login_failures IS 'Logins that failed, or were denied statements, since their last success, and those that are locked. For auditors and those who configure.';
 
 REVOKE ALL ON steward.login_failures FROM PUBLIC;
-REVOKE ALL ON FUNCTION steward.set_login_limit(int, interval, interval), steward.set_login_policy(regrole, cidr[], boolean),
+REVOKE ALL ON FUNCTION steward.set_login_limit(int, interval, interval), steward.set_login_policy(regrole, cidr[], boolean, boolean),
     steward.block_address(cidr, timestamptz, text), steward.unblock_address(cidr), steward.unlock_login(regrole),
     steward._login_state(regrole) FROM PUBLIC;

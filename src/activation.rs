@@ -67,7 +67,8 @@ fn switch_on() -> Outcome<()> {
     own::run(|client| {
         // Held until after the commit is published, so that two switches cannot overtake each other.
         own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
-        let lacks = lacking(client, true)?;
+        let mut lacks = lacking(client, true)?;
+        lacking_licences(client, &mut lacks)?;
         if !lacks.is_empty() {
             return Err(incomplete("the policy cannot be activated yet", &lacks));
         }
@@ -176,6 +177,19 @@ fn lacking_factors(policy: &Policy, everybody: &[Rc<Person>], lacks: &mut Lacks)
         lacks.sentences.push(format!("{what}: {detail}"));
         lacks.hint = registered.then(|| hint.to_owned());
     }
+}
+
+/// A stream that somebody relies on must not end with its next command.
+fn lacking_licences(client: &mut SpiClient<'_>, lacks: &mut Lacks) -> Outcome<()> {
+    let registered = lacks.is_empty();
+    for login in login::replication::unlicensed(client)? {
+        lacks.sentences.push(format!("Login {login} replicates, and the policy does not let it."));
+        if registered {
+            let call = "SELECT steward.set_login_policy('{login}', replication => true);";
+            lacks.hint = Some(call.replace("{login}", &login.replace('\'', "''")));
+        }
+    }
+    Ok(())
 }
 
 /// The most approvals that any tier demands of a post.

@@ -336,7 +336,7 @@ fn rules_are_set_by_the_policy_only() {
             assert!(session.execute(call, &[]).is_err(), "{login}: {call}");
         }
     }
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 28);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule WHERE enabled"), 31);
 }
 
 /// Manual 2.1: «设置监控规则» is the auditor's.
@@ -363,7 +363,7 @@ fn an_auditor_adds_rules_and_weakens_none() {
         "",
     );
     auditor.execute("SELECT steward.drop_alert_rule('clerks')", &[]).expect("dropped");
-    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 28);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.alert_rule"), 31);
     assert_eq!(
         school.records(
             "operation_type IN ('set_alert_rule', 'drop_alert_rule') AND person = 'Qian' AND result = 'SUCCESS'"

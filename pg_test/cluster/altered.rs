@@ -196,6 +196,11 @@ fn an_altered_journal_crashes_nobody_and_loses_nothing() {
     }
     assert_eq!(school.records("operation_type = 'UPDATE' AND user_id = 'teacher_wang' AND result = 'SUCCESS'"), 20);
     assert_eq!(school.records("operation_type = 'DAMAGED JOURNAL'"), 1);
+    // Said at once, and for as long as it lasts; nobody has to verify for that.
+    let alerts = "SELECT string_agg(concat_ws(' ', level, subject, times), ', ' ORDER BY subject)
+        FROM steward.alert WHERE rule = 'journal_altered'";
+    assert_eq!(school.ask::<String>(alerts), "major steward.journal_0 1, major steward.journal_1 1");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward._condition WHERE name = 'JOURNAL ALTERED'"), 2);
     assert!(!school.log_tail().contains("terminated by signal"), "{}", school.log_tail());
     assert_eq!(verdict(&mut school.superuser(), "verify_chain()").kind, "altered_table");
 }

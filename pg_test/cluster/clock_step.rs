@@ -44,6 +44,9 @@ fn a11_a_clock_that_is_set_is_on_record() {
     work(&school, 3);
     assert_eq!(all_steps(&school), 0);
 
+    // What lasts while the clock is set back is told all the same.
+    school.superuser().batch_execute("SELECT pg_create_physical_replication_slot('gone', true)").expect("slot");
+
     // An hour back: told once, and the server goes on. A heartbeat that waited for the clock would not come.
     clock.advance(-3600);
     work(&school, 3);
@@ -52,6 +55,11 @@ fn a11_a_clock_that_is_set_is_on_record() {
     assert!(school.records("operation_type = 'HEARTBEAT'") > beats, "the heart stands still");
     assert_eq!((steps(&school, "monotonic clock", "BETWEEN -3605000 AND -3595000"), all_steps(&school)), (1, 1));
     is_in_order(&school);
+
+    let missing = "SELECT count(*) = 1 FROM steward.alert WHERE rule = 'standby_missing' AND subject = 'gone'";
+    crate::failover::wait_until(&school, missing);
+    let told = "SELECT count(*) = 1 FROM steward.alert WHERE rule = 'clock_step' AND level = 'important'";
+    assert!(school.ask::<bool>(told));
 
     // Two hours forward, seen as well after the sequencer was killed meanwhile.
     let sequencer: i32 = school.ask("SELECT sequencer_pid FROM steward.audit_status");

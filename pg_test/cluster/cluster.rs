@@ -181,10 +181,25 @@ impl Cluster {
         succeed(kill);
     }
 
+    /// What logins are judged by is written within a second: until then this one has no licence to replicate.
+    pub fn await_licence(&self, login: &str) {
+        let file = self.data().join("pg_steward/logins");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let (whose, licence) = (format!("\"login\" : \"{login}\""), "\"replication\" : true");
+        let licensed = || {
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            text.split('}').any(|row| row.contains(&whose) && row.contains(licence))
+        };
+        while file.exists() && !licensed() && Instant::now() < deadline {
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     /// A base backup of this running server in a directory of its own, with these further lines in postgresql.conf; not
     /// started. It is the restored server of a crash, or a standby after `follow`.
     pub fn base_backup(&self, settings: &[&str]) -> Cluster {
         let dir = new_dir();
+        self.await_licence("postgres");
         let mut backup = server_program("pg_basebackup", &dir);
         backup.args(["--checkpoint=fast", "--no-sync", "--username=postgres", "--port=5432", "--host"]).arg(&self.dir);
         backup.arg("--pgdata").arg(dir.join("data"));

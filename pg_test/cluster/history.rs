@@ -61,7 +61,7 @@ fn outgrow(school: &School, id: i64) {
 /// What stood in the chain behind `restored` is gone: truncated first, then another history.
 #[track_caller]
 fn is_another_history(school: &School, line: &str, last: i64) {
-    let restored: i64 = school.ask("SELECT max(id) FROM steward.chain");
+    let restored = head(school).1;
     assert!(restored < last, "nothing is missing: the chain ends at {restored}, it ended at {last}");
     found(&verify(school, &anchor(line)), "truncated", restored + 1);
     assert!(verify(school, "").ok, "inside the database nothing is wrong");
@@ -84,7 +84,7 @@ fn a14_a_stale_standby_that_is_promoted_is_found_by_anchor_and_witness() {
     standby.promote();
     wait_until(&standby, "SELECT sequencer_alive FROM steward.audit_status");
     standby.flush_audit();
-    let restored: i64 = standby.ask("SELECT max(id) FROM steward.chain");
+    let restored = head(&standby).1;
     watched.alarmed_at(&standby, "truncated", &format!("the chain ends at {restored}"));
     is_another_history(&standby, &line, last);
     watched.alarmed_at(&standby, "rewritten", "is not the one that was seen");
@@ -106,7 +106,7 @@ fn a14_an_old_base_backup_is_found_by_anchor_and_witness() {
     old.flush_audit();
     assert_eq!(old.records("operation_type = 'SERVER START' AND details LIKE '%copied from a running server%'"), 1);
     assert_eq!(old.records("operation_type = 'HEAD MISMATCH' AND details LIKE '%shorter than the head file%'"), 1);
-    let restored: i64 = old.ask("SELECT max(id) FROM steward.chain");
+    let restored = head(&old).1;
     watched.alarmed_at(&old, "truncated", &format!("the chain ends at {restored}"));
     is_another_history(&old, &line, last);
     watched.alarmed_at(&old, "rewritten", "is not the one that was seen");

@@ -249,6 +249,7 @@ fn main() {
         way_around::loopback::tests(),
         way_around::named::tests(),
         way_around::plan::tests(),
+        way_around::replication::tests(),
         way_around::role::tests(),
         way_around::session::tests(),
         way_around::setting::tests(),

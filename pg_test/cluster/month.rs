@@ -24,6 +24,8 @@ use crate::expect::expect_error;
 use crate::fault::{Paused, report, wait_for};
 use crate::school::{HOME, School, ask, execute, request, settings};
 use crate::second_factor::{Phone, verify};
+use crate::trail::tamper;
+use crate::way_around::wire::Wire;
 
 tests! {
     each_installed_rule_fires_where_it_should_and_nowhere_else,
@@ -36,7 +38,7 @@ const NIGHT: i64 = EVENING + 24 * 3600 + 52 * 60;
 const MORNING: i64 = EVENING + 35 * 3600 + 50 * 60;
 
 /// Teachers, each with one thing to do.
-const PERSONS: [&str; 19] = [
+const PERSONS: [&str; 20] = [
     "busy",
     "calm",
     "greedy",
@@ -56,6 +58,7 @@ const PERSONS: [&str; 19] = [
     "insider",
     "hopeful",
     "unlucky",
+    "copier",
 ];
 
 /// Whoever looks at everything does much, at night too, and while looking.
@@ -170,6 +173,7 @@ fn each_installed_rule_fires_where_it_should_and_nowhere_else() {
             "many_rows greedy",
             "out_of_scope outsider",
             "permission_failures prober",
+            "replication_refused copier",
             "syntax_errors typist",
             "without_approval denied",
         ]
@@ -185,7 +189,13 @@ fn each_installed_rule_fires_where_it_should_and_nowhere_else() {
     server(&month, &mut standby);
     assert_eq!(
         month.told(),
-        ["archive_late archive", "replication_lag standby", "sequencer_lag sequencer", "standby_missing standby"]
+        [
+            "archive_late archive",
+            "clock_step pg_steward",
+            "replication_lag standby",
+            "sequencer_lag sequencer",
+            "standby_missing standby"
+        ]
     );
 
     // Friday night: nothing that may be a day and an hour old is too old.
@@ -229,6 +239,8 @@ fn each_installed_rule_fires_where_it_should_and_nowhere_else() {
             "missed_verification audit_chain",
         ]
     );
+    tamper(&mut month.school, "ALTER TABLE steward.journal_1 ADD COLUMN note int");
+    month.until("journal_altered", "steward.journal_1");
     slow_ones_were_told(&month.school);
     every_rule_has_fired(&month.school);
     in_time(month.took.take());
@@ -250,6 +262,7 @@ fn people(school: &School) -> Phone {
         GRANT SELECT ON app.guardian TO scoped;
         SELECT steward.set_scope('scoped', 'app.guardian', 'student_id', 'pupil');
         SELECT steward.set_attribute('outsider', 'pupil', '{61}'); SELECT steward.set_attribute('insider', 'pupil', '{61}');
+        ALTER ROLE copier REPLICATION;
         SELECT steward.register_person('calm', NULL, valid_until => now() + interval '5 days');
         SELECT steward.set_check('digits', 'app.student', 'format', '{id_card}', '^[0-9]+$')",
     )
@@ -315,6 +328,10 @@ fn logins(school: &School) {
             assert_eq!(error.code(), Some(&SqlState::INVALID_PASSWORD), "{error:?}");
         }
     }
+    // The standby has a licence, and so replicates.
+    let mut copier = Wire::connect(school, "copier", HOME, &[("replication", "true")]).expect("a walsender");
+    copier.query("IDENTIFY_SYSTEM").expect("nothing to tell");
+    assert!(copier.query("BASE_BACKUP").expect_err("refused").starts_with("42501"));
 }
 
 /// One job that goes well, one that fails, the check that finds something, and the reminders: whose alerts these are.

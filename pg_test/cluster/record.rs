@@ -371,6 +371,7 @@ fn a_backup_is_one_of_this_cluster_and_is_kept() {
 fn the_hook_of_a_base_backup_puts_on_record_what_it_has_verified() {
     let school = School::active();
     let base = school.file("base");
+    school.await_licence("postgres");
     let mut backup = school.client_program("pg_basebackup");
     backup.args(["--checkpoint=fast", "--no-sync", "--pgdata"]).arg(&base);
     succeed(backup);

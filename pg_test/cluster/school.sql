@@ -76,6 +76,9 @@ SELECT steward.register_person('Han', 'security_officer', roles => '{security_ha
 -- The superuser is a person like everybody.
 SELECT steward.register_person('Wu', 'ops', roles => '{postgres}');
 
+-- Backups and standbys of the tests.
+SELECT steward.set_login_policy('postgres', replication => true);
+
 -- Codes are the subject of one file of tests; everywhere else they would only be in the way.
 SELECT steward.set_tier_policy('critical', second_factor => false);
 SELECT steward.set_tier_policy('important', second_factor => false);

@@ -92,6 +92,34 @@ fn the_time_of_sealing_never_goes_down() {
 }
 
 #[test]
+fn what_lasts_goes_on_at_the_steady_pace_whatever_is_done_to_the_clock() {
+    let mut clock = looked_at();
+    let mut last = clock.lasting();
+    assert_eq!(last, BOOT + 10 * SECOND);
+    for steady in 11..200 {
+        // Set back an hour, then a stand-still, then as if nothing had been.
+        let now = match steady {
+            ..60 => BOOT - HOUR + steady * SECOND,
+            60..120 => BOOT - HOUR,
+            _ => BOOT + steady * SECOND,
+        };
+        clock.look(now, steady * SECOND);
+        assert_eq!(clock.lasting() - last, SECOND, "{steady}");
+        last = clock.lasting();
+    }
+    // Forward counts, and is not taken back.
+    clock.look(BOOT + HOUR, 200 * SECOND);
+    clock.look(BOOT + 201 * SECOND, 201 * SECOND);
+    assert_eq!(clock.lasting(), BOOT + HOUR + SECOND);
+    // Set back before the start: from what was sealed on, and not standing there.
+    let mut clock = Clock::new(None, BOOT + HOUR);
+    for steady in 1..10 {
+        clock.look(BOOT, steady * SECOND);
+        assert_eq!(clock.lasting(), BOOT + HOUR + (steady - 1) * SECOND);
+    }
+}
+
+#[test]
 fn times_at_the_end_of_what_can_be_counted_stop_nothing() {
     for now in [i64::MIN, 0, i64::MAX] {
         let mut clock = Clock::new(Some(i64::MAX - 1), i64::MIN);

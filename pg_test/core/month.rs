@@ -185,6 +185,9 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     events.extend([login("LOGIN", Outcome::Failure), login("LOGIN FAILURES", Outcome::Failure)]);
     events.push(login("PERMISSION FAILURES", Outcome::Failure));
     events.push(login("SYNTAX ERRORS", Outcome::Failure));
+    // Refused twice; what is let through, or only tells, is nothing to tell.
+    events.extend(["BASE_BACKUP", "START_REPLICATION"].map(|what| login(what, Outcome::Denied)));
+    events.extend(["BASE_BACKUP", "IDENTIFY_SYSTEM"].map(|what| login(what, Outcome::Success)));
     events.push(Event { operation_type: "OUT OF SCOPE", ..look("Wang", "teacher", at(18, 8, 0)) });
     let opened = |outcome| Event { kind: Kind::Operation, outcome, ..said("BREAK GLASS", "Wu", outcome, at(19, 9, 0)) };
     events.extend([opened(Outcome::Success), opened(Outcome::Denied)]);
@@ -197,7 +200,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     // Not of the policy's own making, and not a failure.
     events.push(overdue(Outcome::Failure));
     events.push(Event { kind: Kind::Policy, ..overdue(Outcome::Success) });
-    let server: [(&str, &str, &str); 19] = [
+    let server: [(&str, &str, &str); 21] = [
         ("login_policy_lost", "LOGIN POLICY LOST", "pg_steward"),
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),
@@ -216,6 +219,8 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("missed_verification", "VERIFICATION OVERDUE", "audit_chain"),
         ("missed_job", "JOB OVERDUE", "revoke_lapsed"),
         ("sequencer_lag", "SEQUENCER LAG", "sequencer"),
+        ("journal_altered", "JOURNAL ALTERED", "steward.journal_1"),
+        ("clock_step", "CLOCK STEP", "pg_steward"),
         ("injection_pattern", "INJECTION PATTERN", "The application"),
     ];
     events.extend(server.iter().map(|(_, what, subject)| said(what, subject, Outcome::Failure, at(21, 3, 0))));
@@ -230,6 +235,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("login_failures", "mallory", 1),
         ("permission_failures", "mallory", 1),
         ("syntax_errors", "mallory", 1),
+        ("replication_refused", "mallory", 2),
         ("out_of_scope", "Wang", 1),
         ("emergency_window", "Wu", 1),
         ("rows_missing", "Chen", 1),
@@ -286,5 +292,5 @@ fn each_installed_rule_speaks_of_what_it_should_in_a_month_and_of_nothing_else()
     let mut spoken: Vec<&str> = wanted.keys().map(|(name, _)| name.as_str()).collect();
     spoken.dedup();
     assert_eq!(spoken, names, "each rule has its case, and each is there once");
-    assert!(names.contains(&"record_overdue") && names.len() == 29, "{names:?}");
+    assert!(names.contains(&"record_overdue") && names.len() == 32, "{names:?}");
 }

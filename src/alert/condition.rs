@@ -1,12 +1,14 @@
 //! Conditions of the server itself: what lasts longer than its term is a record of the server's life, once, and its end is
 //! another. Alert rules speak of these records as of all others.
 //!
+//! How long something lasts is told by a time that nobody can set back or stop (`core::clock`).
+//!
 //! Asked in the sequencer's round every few seconds, in the round's own transaction, so that a record and what is known to
 //! be told commit together. Each question has a subtransaction of its own and waits for no lock: what fails is said in the
 //! log and asked again, and stops nothing.
 
 use crate::audit::sequencer::server_record;
-use crate::audit::verify;
+use crate::audit::{journal, verify};
 use crate::core::record::{Outcome as Ending, Record};
 use crate::core::standby::standby_names;
 use crate::error::{Fault, Outcome, answer};
@@ -32,8 +34,9 @@ macro_rules! microseconds {
 }
 
 /// Each by its name: whom it is true of, since when (NULL: since it was seen) and what else there is to say. Parameters:
-/// times and ends of the WAL, standbys that are named, when the chain was verified, since when the sequencer is behind.
-const CONDITIONS: [(&str, &str); 10] = [
+/// times and ends of the WAL, standbys that are named, when the chain was verified, since when the sequencer is behind,
+/// journals that are not as they were created.
+const CONDITIONS: [(&str, &str); 11] = [
     (
         "REPLICATION LAG",
         "SELECT coalesce(nullif(r.application_name, ''), r.pid::text), min(w.at), json_build_object('replay_lsn', min(r.replay_lsn),
@@ -102,10 +105,22 @@ const CONDITIONS: [(&str, &str); 10] = [
     ),
     (
         JOBS,
-        "SELECT name::text, NULL::bigint, json_build_object('last_success', last_success)::text
-            FROM steward.job_state WHERE overdue",
+        // As steward.job_state says it, but by the time that goes on.
+        concat!(
+            "SELECT name::text, ", microseconds!("coalesce(s.last_success, greatest(j.set_at, i.installed_at)) + j.max_age"),
+            ", json_build_object('last_success', s.last_success)::text
+            FROM steward.job j LEFT JOIN steward._job_state s USING (name) CROSS JOIN steward.installation i WHERE j.enabled"
+        ),
     ),
     ("SEQUENCER LAG", "SELECT 'sequencer', $5::bigint, '{}' WHERE $5::bigint IS NOT NULL"),
+    (
+        // Nobody alters it while the library is loaded: so it was before this start.
+        "JOURNAL ALTERED",
+        concat!(
+            "SELECT n, ", microseconds!("pg_postmaster_start_time()"), ", json_build_object('used', false)::text
+            FROM unnest($6::text[]) n"
+        ),
+    ),
 ];
 
 /// Jobs say themselves how late they may be; there may be none in this version of the extension's objects.
@@ -134,12 +149,11 @@ pub struct Conditions {
 impl Conditions {
     /// Whether the round has left something for the next.
     pub fn is_behind(&mut self, behind: bool) {
-        self.behind_since = if behind { self.behind_since.or(Some(now())) } else { None };
+        self.behind_since = if behind { self.behind_since.or(Some(self.asked_at)) } else { None };
     }
 
-    /// What is due to be recorded in this round.
-    pub fn due(&mut self) -> Vec<Record> {
-        let now = now();
+    /// What is due to be recorded in this round, whose time is `now`.
+    pub fn due(&mut self, now: i64) -> Vec<Record> {
         let last = std::mem::replace(&mut self.asked_at, now);
         if now - self.looked_at < LOOK {
             return Vec::new();
@@ -210,8 +224,15 @@ impl Conditions {
         let verified = verify::kept().and_then(|(_, at)| at).map(pg_sys::TimestampTz::from);
         let times: Vec<i64> = self.ends.iter().map(|(at, _)| *at).collect();
         let ends: Vec<String> = self.ends.iter().map(|(_, end)| end.clone()).collect();
-        let facts: [DatumWithOid<'_>; 5] =
-            [times.into(), ends.into(), named.to_vec().into(), verified.into(), self.behind_since.into()];
+        let altered = journal::altered();
+        let facts: [DatumWithOid<'_>; 6] = [
+            times.into(),
+            ends.into(),
+            named.to_vec().into(),
+            verified.into(),
+            self.behind_since.into(),
+            altered.into(),
+        ];
         let mut found = Vec::new();
         for row in own::select(client, query, &facts)? {
             let details = row.get::<String>(3)?.and_then(|text| serde_json::from_str(&text).ok());
@@ -290,11 +311,6 @@ fn about((name, subject): &Case, ending: Ending, details: Value) -> Record {
     let mut record = server_record(name, ending, details);
     record.relations = vec![subject.clone()];
     record
-}
-
-fn now() -> i64 {
-    // Safe: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 #[pg_extern(sql = false)]

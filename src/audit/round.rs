@@ -202,7 +202,7 @@ impl Rounds {
             let idle = taken.records.is_empty() && taken.damaged.is_empty() && harvest.is_empty();
             let idle = idle && first.is_empty() && self.notes.is_empty();
             first.extend(self.heartbeat.due(client, &head, idle)?);
-            first.extend(self.conditions.due());
+            first.extend(self.conditions.due(clock.lasting()));
             catch_up();
             self.clock = Some(clock);
             if idle && first.is_empty() {

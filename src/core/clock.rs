@@ -22,13 +22,17 @@ pub struct Clock {
     /// The clock at the moment when the steady one began; None before the first look.
     begin: Option<i64>,
     sealed: i64,
+    /// The furthest that the clock, or what is sealed, was ever ahead of the steady one.
+    ahead: i64,
+    /// The steady clock at the last look.
+    steady: i64,
 }
 
 impl Clock {
     /// As an earlier life has left it: `begin` if it was on this machine since its boot, and the time of the last sealed
     /// record.
     pub fn new(begin: Option<i64>, sealed: i64) -> Clock {
-        Clock { begin, sealed }
+        Clock { begin, sealed, ahead: i64::MIN, steady: 0 }
     }
 
     /// Looks at both clocks. A step is told once: from there on the clock counts as it was found.
@@ -38,6 +42,8 @@ impl Clock {
             None => Step { expected: clock.max(self.sealed), found: clock, by_steady: false },
         };
         self.sealed = self.sealed.max(clock);
+        self.ahead = self.ahead.max(self.sealed.saturating_sub(steady));
+        self.steady = steady;
         let strayed = step.expected.abs_diff(clock) > TOLERANCE.unsigned_abs();
         if strayed || self.begin.is_none() {
             self.begin = Some(clock.saturating_sub(steady));
@@ -48,6 +54,12 @@ impl Clock {
     /// The time of what is sealed now: never before what was sealed last, whatever the clock says.
     pub fn sealed(&self) -> i64 {
         self.sealed
+    }
+
+    /// The time of the last look, by which is told how long something lasts: it neither goes back nor stands still. Where
+    /// the clock was set back it goes on with the steady one.
+    pub fn lasting(&self) -> i64 {
+        self.steady.saturating_add(self.ahead)
     }
 
     /// The clock at the moment when the steady one began.

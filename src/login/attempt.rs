@@ -1,7 +1,7 @@
 //! Somebody's attempt to log in, as the client sent it, and the records of what became of it.
 
 use super::failures::{self, Counted};
-use super::ring;
+use super::{replication, ring};
 use crate::audit::lane::{self, Durability};
 use crate::audit::note::Parcel;
 use crate::audit::sequencer::server_record;
@@ -28,7 +28,7 @@ const TOO_MANY: &str = "LOGIN FAILURES";
 const TOO_MANY_DENIALS: &str = "PERMISSION FAILURES";
 const TOO_MANY_SYNTAX_ERRORS: &str = "SYNTAX ERRORS";
 /// What is kept of a message.
-const MESSAGE_CHARACTERS: usize = 160;
+pub(super) const MESSAGE_CHARACTERS: usize = 160;
 
 /// What is known of a connection before anybody has logged in. Names are the client's own words.
 #[derive(Clone)]
@@ -63,7 +63,8 @@ impl Attempt {
         matches!(self.method, "password" | "md5" | "scram-sha-256")
     }
 
-    fn record(&self, operation_type: &str, outcome: Outcome) -> (Record, Map<String, Value>) {
+    /// A record of what this login does now, and what its details say in any case.
+    pub(super) fn record(&self, operation_type: &str, outcome: Outcome) -> (Record, Map<String, Value>) {
         let mut record = Record::new(Kind::Login, operation_type);
         let text = |bytes: &[u8]| Some(shown(bytes, NAME_CHARACTERS).0).filter(|text| !text.is_empty());
         record.outcome = outcome;
@@ -145,9 +146,10 @@ impl Attempt {
 
 /// Refusals of a minute that were counted and not recorded. For the sequencer.
 pub fn refused_again(shared: &shared::Shared, rule: &str, refusals: u32) {
-    let mut record = Record::new(Kind::Login, LOGIN);
+    let (what, sqlstate) = if rule == replication::RULE { (replication::COMMAND, "42501") } else { (LOGIN, "28000") };
+    let mut record = Record::new(Kind::Login, what);
     record.outcome = Outcome::Denied;
-    record.sqlstate = Some("28000".into());
+    record.sqlstate = Some(sqlstate.into());
     record.rule = Some(rule.into());
     record.repeats = Some(refusals.into());
     record.details = Some(json!({ "message": "refused like those before, within the same minute" }).to_string());

@@ -5,7 +5,8 @@
 //! them (`policy`): where it cannot be read nobody but the server's own user comes in. The counts of failures,
 //! in shared memory, which no rollback can undo; the sequencer writes them to a file, from which a start takes them
 //! (`failures`), and which logins exist (`known`). And a place for records of processes that have no lane yet (`ring`).
-//! What is refused over and over is recorded as one (`repeats`).
+//! What is refused over and over is recorded as one (`repeats`). What a login does with the replication protocol, which no
+//! statement's hook sees, is judged here too (`replication`).
 
 pub mod attempt;
 pub mod failures;
@@ -14,6 +15,7 @@ pub mod keeper;
 mod known;
 pub mod policy;
 pub mod repeats;
+pub mod replication;
 pub mod ring;
 mod set;
 pub mod syntax;

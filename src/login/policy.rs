@@ -32,6 +32,8 @@ const INSTALLED: Limit = Limit { failures: 5, within: 15 * 60 * 1_000_000, lock:
 struct Demand {
     addresses: Option<Vec<Network>>,
     tls: bool,
+    /// No demand but a licence: it may replicate.
+    replication: bool,
 }
 
 /// The policy as a login sees it.
@@ -71,6 +73,11 @@ impl LoginPolicy {
         LoginPolicy::parse(&stored_text()?)
     }
 
+    /// The policy of this text, which was just made.
+    pub fn of(text: &str) -> Outcome<LoginPolicy> {
+        LoginPolicy::parse(text).ok_or_else(|| Fault::internal("the policy of logins does not read back"))
+    }
+
     fn parse(text: &str) -> Option<LoginPolicy> {
         let file: Value = serde_json::from_str(text).ok()?;
         let names = |list: &Value| -> Option<Vec<String>> {
@@ -90,7 +97,9 @@ impl LoginPolicy {
                 Value::Null => None,
                 list => Some(list.as_array()?.iter().map(|one| Network::parse(one.as_str()?)).collect::<Option<_>>()?),
             };
-            let demand = Demand { addresses, tls: row.get("tls")?.as_bool()? };
+            // A file of a version before this licence gives none.
+            let replication = row.get("replication").and_then(Value::as_bool).unwrap_or(false);
+            let demand = Demand { addresses, tls: row.get("tls")?.as_bool()?, replication };
             demands.entry(row.get("login")?.as_str()?.to_owned()).or_default().push(demand);
         }
         let blocked = file.get("blocked")?.as_array()?.iter().map(|row| {
@@ -113,6 +122,11 @@ impl LoginPolicy {
     /// Whether a login is an application's: an attacker must not be able to lock it out.
     pub fn serves(&self, login: &str) -> bool {
         self.services.iter().any(|service| service == login)
+    }
+
+    /// Whether a login may replicate.
+    pub fn lets_replicate(&self, login: &str) -> bool {
+        self.demands.get(login).is_some_and(|demands| demands.iter().any(|demand| demand.replication))
     }
 
     /// The logins that can administer the policy at a moment; None: not known.
@@ -260,7 +274,7 @@ const POLICY: &str = "WITH RECURSIVE up(login, ancestor) AS (
             FROM standing WHERE until > '2000-01-01' AND (rolsuper OR 'configure' = ANY (capabilities))),
         'services', (SELECT coalesce(json_agg(rolname), '[]') FROM standing WHERE post = 'service'),
         'demands', (SELECT coalesce(json_agg(json_build_object('login', r.rolname,
-                'addresses', p.addresses::text[], 'tls', p.tls)), '[]')
+                'addresses', p.addresses::text[], 'tls', p.tls, 'replication', p.replication)), '[]')
             FROM steward.login_policy p JOIN up u ON u.ancestor = p.role::oid JOIN pg_roles r ON r.oid = u.login),
         'blocked', (SELECT coalesce(json_agg(json_build_object('address', address::text, 'reason', reason,
                 'until', (extract(epoch FROM nullif(until, 'infinity') - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8)), '[]')

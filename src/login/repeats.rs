@@ -3,6 +3,7 @@
 //! or the sequencer's where none comes. In shared memory, by plain atomics; a crash of the server takes along what was
 //! counted and not told.
 
+use super::replication;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// Kinds that are counted at a time; others are recorded each by itself.
@@ -32,8 +33,8 @@ pub struct Repeats {
     places: [Place; PLACES],
 }
 
-/// The rules that refuse logins.
-pub const RULES: [&str; 4] = ["blocked_address", "login_address", "login_tls", "login_failures"];
+/// The rules that refuse logins, and commands of replication.
+pub const RULES: [&str; 5] = ["blocked_address", "login_address", "login_tls", "login_failures", replication::RULE];
 
 impl Repeats {
     /// One more refusal of a kind. Some: it is recorded, and tells of so many before it; None: it is only counted.

@@ -31,7 +31,12 @@ fn set_login_limit(failures: Option<i32>, within: Option<Interval>, lock_for: Op
 }
 
 #[pg_extern(sql = false)]
-fn set_login_policy(role: Option<pg_sys::Oid>, addresses: Option<pgrx::AnyArray>, tls: Option<bool>) {
+fn set_login_policy(
+    role: Option<pg_sys::Oid>,
+    addresses: Option<pgrx::AnyArray>,
+    tls: Option<bool>,
+    replication: Option<bool>,
+) {
     answer((|| {
         require_configuration("set_login_policy")?;
         let role = role.ok_or_else(|| Fault::bad_argument("which role?"))?;
@@ -42,10 +47,11 @@ fn set_login_policy(role: Option<pg_sys::Oid>, addresses: Option<pgrx::AnyArray>
             None => DatumWithOid::null_oid(pg_sys::CIDRARRAYOID),
         };
         own::run(|client| {
-            let row = "INSERT INTO steward.login_policy AS p (role, addresses, tls)
-                VALUES ($1, nullif($2, '{}'), coalesce($3, false))
-                ON CONFLICT (role) DO UPDATE SET addresses = nullif(coalesce($2, p.addresses), '{}'), tls = coalesce($3, p.tls)";
-            own::execute(client, row, &[regrole(role), addresses, tls.into()]).map(drop)
+            let row = "INSERT INTO steward.login_policy AS p (role, addresses, tls, replication)
+                VALUES ($1, nullif($2, '{}'), coalesce($3, false), coalesce($4, false))
+                ON CONFLICT (role) DO UPDATE SET addresses = nullif(coalesce($2, p.addresses), '{}'),
+                    tls = coalesce($3, p.tls), replication = coalesce($4, p.replication)";
+            own::execute(client, row, &[regrole(role), addresses, tls.into(), replication.into()]).map(drop)
         })?;
         changed("set_login_policy", &name)
     })())

@@ -73,6 +73,9 @@ pub fn init() {
 
 unsafe extern "C-unwind" fn authentication(port: *mut pg_sys::Port, status: c_int) {
     unsafe {
+        if pg_sys::am_walsender {
+            super::replication::begin();
+        }
         // Before other libraries: one that refuses the login ends the process.
         if login::recorded() || login::enforced() {
             decide(port, status);
@@ -226,6 +229,7 @@ unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
 unsafe extern "C-unwind" fn on_log(error: *mut pg_sys::ErrorData) {
     unsafe {
         super::code::keep_out_of_log(&mut *error);
+        super::replication::on_log(error);
         if concerns(&*error) {
             note(error);
         }
@@ -233,6 +237,12 @@ unsafe extern "C-unwind" fn on_log(error: *mut pg_sys::ErrorData) {
             next(error);
         }
     }
+}
+
+/// The login of this process.
+pub(super) fn current() -> Attempt {
+    // Safe: the connection of this process; asked where there is one.
+    SESSION.with_borrow(Clone::clone).unwrap_or_else(|| unsafe { attempt_of(pg_sys::MyProcPort) })
 }
 
 /// Whether a message says that a login failed, that a session was denied something, or that what it sent does not parse. A plain look: it is asked about

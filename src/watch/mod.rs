@@ -45,6 +45,7 @@ mod planner;
 pub mod privilege;
 pub mod quiet;
 pub mod reading;
+mod replication;
 mod row_trigger;
 pub mod rows;
 pub mod statement;

@@ -1,5 +1,5 @@
 //! What no hook of a statement sees: text that is no statement, statements of a transaction that has failed, and the
-//! commands of replication. Nothing protected is changed by any of them, and what can be on record is.
+//! commands of replication by who may send them. Nothing protected is changed by any of them, and what can be on record is.
 
 use super::attack::{ROLES, everything};
 use super::wire::Wire;
@@ -83,16 +83,16 @@ fn ops(lines: &[&str]) -> School {
         .superuser()
         .batch_execute(
             "CREATE ROLE ops_backup LOGIN REPLICATION; SELECT steward.register_person('Bao', 'ops', roles => '{ops_backup}');
-            SELECT steward.activate()",
+            SELECT steward.set_login_policy('ops_backup', replication => true); SELECT steward.activate()",
         )
         .expect("set-up");
+    school.await_licence("ops_backup");
     school
 }
 
 const OPS: [&str; 2] = ["ops_backup", "postgres"];
 
-/// It reads everything, as backups must, and no statement of it can be seen: the login is on record, and who has no
-/// REPLICATION has none.
+/// It reads everything, as backups must: the login and its command are on record, and who has no REPLICATION has none.
 fn a_base_backup_of_the_ops_login() {
     let school = ops(&[]);
     for who in OPS {
@@ -105,6 +105,8 @@ fn a_base_backup_of_the_ops_login() {
         assert!(told.status.success(), "{who}: {told:?}");
         assert!(backup.join("PG_VERSION").exists());
         assert_eq!(walsenders(&school, who), before + 1, "{who}");
+        let copied = format!("user_id = '{who}' AND operation_type = 'BASE_BACKUP' AND result = 'SUCCESS'");
+        assert_eq!(school.records(&copied), 1, "{who}");
     }
     let refused = Wire::connect(&school, "teacher_wang", HOME, &[("replication", "true")]).err().expect("no walsender");
     assert!(refused.starts_with("42501"), "{refused}");
@@ -112,13 +114,15 @@ fn a_base_backup_of_the_ops_login() {
     assert_eq!(school.records(failed), 1);
 }
 
-/// The commands of replication make slots without a word; the same functions in SQL are on record, and so is the login.
+/// The commands of replication make slots for who has the licence, on record; the same functions in SQL are refused.
 fn replication_slots_of_the_ops_login() {
     let school = ops(&["wal_level = logical"]);
     for who in OPS {
         let before = walsenders(&school, who);
         let mut wire = Wire::connect(&school, who, HOME, &[("replication", "database")]).expect("a walsender");
-        wire.query("CREATE_REPLICATION_SLOT mine TEMPORARY LOGICAL test_decoding").expect("no hook sees it");
+        wire.query("CREATE_REPLICATION_SLOT mine TEMPORARY LOGICAL test_decoding").expect("licensed");
+        let made = format!("user_id = '{who}' AND operation_type = 'CREATE_REPLICATION_SLOT' AND result = 'SUCCESS'");
+        assert_eq!(school.records(&made), 1, "{who}");
         assert_eq!(walsenders(&school, who), before + 1, "{who}");
         drop(wire);
         let call = "SELECT pg_create_logical_replication_slot('own', 'test_decoding', true)";
