@@ -411,16 +411,16 @@ fn what_is_over_is_told_once_a_day_and_raises_an_alert() {
     assert_eq!(school.ask::<String>(stages), "now overdue, near 7 days, Wang 7 days, soon 30 days, later 90 days");
     let missing = "SELECT count(*) FROM steward.reminder WHERE kind = 'contact' AND stage = 'missing'";
     assert_eq!(school.ask::<i64>(missing), 3);
-    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    for number in 1..=12 {
+        add(&mut han, "certificate", &format!("old {number}"), &certificate(-2)).expect("certificate");
+    }
     let told: i64 = school.ask("SELECT steward.check_records()");
     assert_eq!(told, school.ask::<i64>("SELECT count(*) FROM steward.reminder"));
     assert_eq!(school.ask::<i64>("SELECT steward.check_records()"), 0, "once");
     assert_eq!(school.records("operation_type = 'REMINDER' AND details LIKE '%certificate%'"), 3);
     assert_eq!(school.records("operation_type = 'OVERDUE' AND result = 'FAILURE' AND details LIKE '%\"now\"%'"), 1);
-    // Each is a case of its own, about what is overdue.
-    let alerts = "SELECT count(*) = (SELECT count(*) FROM steward.reminder WHERE stage IN ('overdue', 'missing'))
-        AND count(*) FILTER (WHERE subject = 'certificate: now') = 1 FROM steward.alert WHERE rule = 'record_overdue'";
-    assert!(school.ask::<bool>(alerts));
+    a_kind_is_one_alert(&school, &mut han);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
     let by_ops: bool = ask(&mut school.session("ops_zheng"), "SELECT steward.run_job('check_records')");
     assert!(
         by_ops,
@@ -445,6 +445,35 @@ fn what_is_over_is_told_once_a_day_and_raises_an_alert() {
         "",
     );
     assert!(error.message().contains("not yours"), "{error:?}");
+}
+
+/// However many things of it are overdue: it counts and names them, and is answered once.
+fn a_kind_is_one_alert(school: &School, han: &mut Client) {
+    let alerts = "SELECT count(*) = count(a.subject) AND count(*) = count(r.kind)
+            AND bool_and(a.times = r.things AND a.sample <@ r.named AND cardinality(a.sample) = least(r.things, 10))
+        FROM (SELECT * FROM steward.alert WHERE rule = 'record_overdue') a FULL JOIN (SELECT kind, count(*) AS things,
+            array_agg(kind || ': ' || subject) AS named FROM steward.reminder WHERE overdue GROUP BY kind) r ON r.kind = a.subject";
+    assert!(school.ask::<bool>(alerts));
+    let cases =
+        "SELECT string_agg(concat_ws(' ', times, cardinality(sample), sample[cardinality(sample)]), ', ' ORDER BY id)
+        FROM steward.alert WHERE subject = 'certificate'";
+    let told = |count: i64| {
+        assert_eq!(school.ask::<i64>("SELECT steward.check_records()"), count);
+        school.flush_audit();
+    };
+    let mut answer = |call: &str| {
+        let id: i64 = school.ask("SELECT max(id) FROM steward.alert WHERE subject = 'certificate'");
+        han.batch_execute(&format!("SELECT steward.{call}({id}, 'renewed')")).expect(call);
+    };
+    answer("acknowledge");
+    school.superuser().batch_execute("DELETE FROM steward._reminded WHERE subject = 'old 1'").expect("as tomorrow");
+    told(1);
+    assert!(school.ask::<String>(cases).starts_with("14 10 "), "{}", school.ask::<String>(cases));
+    answer("close_alert");
+    school.superuser().batch_execute("DELETE FROM steward._reminded WHERE subject = 'old 2'").expect("as tomorrow");
+    told(1);
+    let after: String = school.ask(cases);
+    assert!(after.ends_with(", 1 1 certificate: old 2"), "{after}");
 }
 
 const REPORT: &str = r#"{"occurred_at": "TIME", "level": "major", "description": "cards cannot be read",
