@@ -19,6 +19,7 @@ tests! {
     incidents_of_persons_have_their_terms_and_are_found_again,
     rights_are_recertified_by_others_and_revoked_by_operations,
     records_survive_a_dump,
+    the_chain_is_read_once_and_nothing_else_is_believed,
 }
 
 const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
@@ -687,4 +688,66 @@ fn records_survive_a_dump() {
         superuser.batch_execute(change).expect("not active yet");
         assert_eq!(ask::<i64>(&mut superuser, found), issues, "{change}");
     }
+}
+
+/// The register's check of each day, as the chain grows, is archived, and somebody changes what was read of it.
+fn the_chain_is_read_once_and_nothing_else_is_believed() {
+    let school = School::inactive();
+    crate::retention::small_segments(&school);
+    let mut superuser = school.superuser();
+    let certificate = |session: &mut Client| add(session, "certificate", "web", CERTIFICATE).expect("certificate");
+    // The tables as the check leaves them, so that each look begins where the one before ended.
+    let mut found = || -> i64 {
+        school.flush_audit();
+        let found = ask(&mut superuser, "SELECT issues FROM steward.daily_check() WHERE check_name = 'register'");
+        school.flush_audit();
+        found
+    };
+    let through = || school.ask::<i64>("SELECT through FROM steward._register_read");
+    let known = || {
+        school.ask::<String>(
+            "SELECT string_agg(concat_ws(' ', step, record), ', ' ORDER BY id) FROM steward._register_step",
+        )
+    };
+    let change = |sql: &str| school.superuser().batch_execute(sql).expect("not active yet");
+    let mut han = school.session("security_han");
+    (certificate(&mut han), certificate(&mut han));
+    assert_eq!(found(), 0);
+    han.batch_execute("SELECT steward.withdraw_record(2, 'another one')").expect("withdrawn");
+    let before = through();
+    assert_eq!((found(), known().as_str()), (0, "add_record 1, add_record 2, withdraw_record 2"));
+    assert!(through() > before);
+
+    // What is archived is still known: the last record, which leaves no gap behind.
+    crate::retention::fill_segment(&school, 12);
+    // What the last run said of it stays online.
+    change("SELECT steward.set_retention(segment_records => 1000)");
+    assert_eq!(found(), 0);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    crate::retention::archive(&school);
+    let online = "SELECT count(*) FROM steward.audit_log WHERE operation_type = 'add_record'";
+    assert_eq!(school.ask::<i64>(online), 0, "both are offline");
+    change("CREATE TABLE kept AS TABLE steward._record; DELETE FROM steward._record WHERE id = 2");
+    assert_eq!(found(), 1);
+    change("INSERT INTO steward._record OVERRIDING SYSTEM VALUE SELECT * FROM kept WHERE id = 2");
+    assert_eq!(found(), 0);
+
+    // A table that the chain does not attest is read anew: what was put there, what was taken away, what was set back.
+    assert_eq!(certificate(&mut han), 3);
+    assert_eq!(found(), 0);
+    change("INSERT INTO kept SELECT * FROM steward._record WHERE id = 3");
+    let last = through();
+    for tampered in [
+        "UPDATE steward._register_step SET digest = 'd' WHERE record = 3",
+        "DELETE FROM steward._register_step WHERE record = 3",
+        "UPDATE steward._register_read SET through = through + 5",
+        "UPDATE steward._register_read SET through = 9223372036854775807",
+        "DELETE FROM steward._register_read",
+    ] {
+        change(tampered);
+        change("DELETE FROM steward._record WHERE id = 3");
+        assert_eq!((found(), known().as_str()), (1, "add_record 3"), "{tampered}");
+        change("INSERT INTO steward._record OVERRIDING SYSTEM VALUE SELECT * FROM kept WHERE id = 3");
+    }
+    assert!(through() > last);
 }
