@@ -49,8 +49,7 @@ const READ: &str = "INSERT INTO steward._register_step (id, step, person, record
 /// Brings the table up to the end of the chain.
 pub fn read_on() -> Outcome<Attested> {
     own::run(|client| {
-        // Whatever the planner believes of a table that nobody has analysed: only what is asked for.
-        own::pin(&[(c"enable_seqscan", c"off")]);
+        own::pin(&own::BY_ID);
         let head = number(client, HEAD)?;
         let known = attested(client)?;
         if known.is_none() {
