@@ -469,7 +469,6 @@ fn what_the_network_sees_changes_its_verdicts() {
         expect_turned(change, &before, &after, turned);
         before = after;
     }
-    drop(superuser);
 }
 
 fn a_standby_is_seen(school: &School, superuser: &mut Client) {

@@ -696,7 +696,6 @@ fn the_chain_is_read_once_and_nothing_else_is_believed() {
     crate::retention::small_segments(&school);
     let mut superuser = school.superuser();
     let certificate = |session: &mut Client| add(session, "certificate", "web", CERTIFICATE).expect("certificate");
-    // The tables as the check leaves them, so that each look begins where the one before ended.
     let mut found = || -> i64 {
         school.flush_audit();
         let found = ask(&mut superuser, "SELECT issues FROM steward.daily_check() WHERE check_name = 'register'");
@@ -711,7 +710,7 @@ fn the_chain_is_read_once_and_nothing_else_is_believed() {
     };
     let change = |sql: &str| school.superuser().batch_execute(sql).expect("not active yet");
     let mut han = school.session("security_han");
-    (certificate(&mut han), certificate(&mut han));
+    assert_eq!((certificate(&mut han), certificate(&mut han)), (1, 2));
     assert_eq!(found(), 0);
     han.batch_execute("SELECT steward.withdraw_record(2, 'another one')").expect("withdrawn");
     let before = through();
