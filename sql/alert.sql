@@ -132,6 +132,7 @@ CREATE TABLE steward._alert (
     closed_at       timestamptz,
     closed_by       text,
     result          text,
+    sample          text[] NOT NULL DEFAULT '{}',
     CHECK ((acknowledged_at IS NULL) = (acknowledged_by IS NULL)),
     CHECK (closed_at IS NULL OR closed_by IS NOT NULL AND result <> '' AND acknowledged_at IS NOT NULL)
 );
@@ -150,11 +151,11 @@ COMMENT ON FUNCTION steward._may_send_alerts() IS 'Whether the caller may send a
 
 CREATE VIEW steward.alert WITH (security_barrier) AS
     SELECT id, rule, level, subject, times, first_at, last_at, operation_type, relation, raised_at, delivered_at,
-        acknowledged_at, acknowledged_by, note, escalated_at, closed_at, closed_by, result,
+        acknowledged_at, acknowledged_by, note, escalated_at, closed_at, closed_by, result, sample,
         coalesce(acknowledged_at, clock_timestamp()) - raised_at AS response,
         coalesce(acknowledged_at, clock_timestamp()) - raised_at > interval '15 minutes' AS late
     FROM steward._alert WHERE (SELECT steward._may_see_alerts());
-COMMENT ON VIEW steward.alert IS 'Alerts, for superusers and persons with the capability audit or configure; nobody else sees a row. subject: the person, or the login of nobody. times: records folded into it, until the rule''s time (within) after the acknowledgement; what comes later is a new alert. response: from the alert to its acknowledgement, or until now. late: not acknowledged within 15 minutes (manual 5.1). Everybody may read it.';
+COMMENT ON VIEW steward.alert IS 'Alerts, for superusers and persons with the capability audit or configure; nobody else sees a row. subject: the person, or the login of nobody; of what is overdue its kind, so that hundreds are one alert: sample names ten of them, steward.reminder all. times: records folded into it, until the rule''s time (within) after the acknowledgement; what comes later is a new alert. response: from the alert to its acknowledgement, or until now. late: not acknowledged within 15 minutes (manual 5.1). Everybody may read it.';
 
 CREATE FUNCTION steward.set_alert_rule(name text, level text, kinds text[] DEFAULT '{}', operation_types text[] DEFAULT '{}',
     results text[] DEFAULT '{}', min_tier steward.tier DEFAULT NULL, longer_than interval DEFAULT NULL, from_time time DEFAULT NULL,

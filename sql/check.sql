@@ -61,6 +61,22 @@ CREATE TABLE steward._configuration (
 );
 COMMENT ON TABLE steward._configuration IS 'Settings, lines of pg_hba.conf and preloaded libraries as accepted by steward.accept_configuration(). Values of settings are kept as digests: some hold passwords; of a library, the SHA-256 of its file.';
 
+-- What the chain says of records of the register.
+CREATE TABLE steward._register_step (
+    id     bigint PRIMARY KEY,
+    step   text NOT NULL,
+    person text,
+    record bigint,
+    digest text,
+    reason text
+);
+COMMENT ON TABLE steward._register_step IS 'What was done to records of the register, read from the audit chain by steward.daily_check(). Its digest is put on record by each run; without that it is read anew.';
+COMMENT ON COLUMN steward._register_step.id IS 'Of the record in the chain.';
+CREATE TABLE steward._register_read (
+    through bigint NOT NULL
+);
+COMMENT ON TABLE steward._register_read IS 'The last record of the chain that steward._register_step knows of; one row at most.';
+
 CREATE FUNCTION steward._may_see_checks() RETURNS boolean LANGUAGE c STABLE
     AS 'MODULE_PATHNAME', '_may_see_checks_wrapper';
 COMMENT ON FUNCTION steward._may_see_checks() IS 'Whether the caller sees what checks found: superusers, and persons with the capability audit, approve or configure.';
@@ -132,6 +148,7 @@ CREATE FUNCTION steward._take_key(place int, hash bigint) RETURNS boolean LANGUA
 COMMENT ON FUNCTION steward._take_key(int, bigint) IS 'Hands the hash of a key to the check of kind unique that reads the table now, the place-th of its pass; never true. 55000 outside a check.';
 
 REVOKE ALL ON steward.integrity_check, steward._check_run, steward._check_result, steward._integrity_issue, steward._configuration,
+    steward._register_step, steward._register_read,
     steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress FROM PUBLIC;
 GRANT SELECT ON steward.integrity_check, steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_checks, steward.set_check, steward.drop_check, steward.daily_check, steward.close_issue,

@@ -113,8 +113,7 @@ fn of_tables(client: &mut SpiClient<'_>, metrics: &mut Vec<Metric>) -> Outcome<(
 
 /// The newest records. The segments of the chain lie in the order of ids, so that no other is read.
 fn window(client: &mut SpiClient<'_>, last_id: i64, now: i64) -> Outcome<Window> {
-    // Whatever the planner believes of a table that nobody has analysed: never the whole chain.
-    own::pin(&[(c"enable_seqscan", c"off")]);
+    own::pin(&own::BY_ID);
     let newest = "SELECT record FROM steward.chain WHERE id > $1";
     let mut records: Vec<Vec<u8>> = Vec::new();
     for row in own::select(client, newest, &[(last_id - NEWEST).into()])? {

@@ -69,10 +69,7 @@ struct Gate {
 impl Gate {
     /// Set up, not active.
     fn new(lines: &[&str]) -> Gate {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let process = std::process::id();
-        let address = format!("127.{}.{}.{number}", 1 + process / 250 % 250, 1 + process % 250);
+        let address = address();
         let school = School::with("enforce", lines);
         certificate(&school);
         school.configure(&[&format!("listen_addresses = '{address}'"), "ssl = on"]);
@@ -143,8 +140,16 @@ impl Gate {
     }
 }
 
+/// An address of this machine that no other server listens on.
+pub fn address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    format!("127.{}.{}.{number}", 1 + process / 250 % 250, 1 + process % 250)
+}
+
 /// A certificate of the server's own, as its user must have it.
-fn certificate(school: &School) {
+pub fn certificate(school: &School) {
     let (key, certificate) = (school.data().join("server.key"), school.data().join("server.crt"));
     let mut openssl = Command::new("runuser");
     openssl.args(["-u", "postgres", "--", "openssl", "req", "-new", "-x509", "-nodes", "-days", "2", "-subj", "/CN=t"]);

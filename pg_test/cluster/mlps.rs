@@ -1,34 +1,53 @@
 //! `mlps_report`: whether each verdict follows the facts. One school goes through the changes of a year, and each change turns
 //! the verdicts that rest on it, and is undone where the next one needs that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use postgres::Client;
+use postgres::{Client, Row};
 
 use crate::cluster::library_dir;
-use crate::fault::Paused;
+use crate::fault::{Paused, wait_for};
+use crate::login::{address, certificate};
 use crate::school::{School, ask};
+use crate::second_factor::Phone;
 
 tests! {
     a_changed_fact_changes_its_verdict,
+    every_point_is_turned_here_or_answered_by_people,
+    what_the_network_sees_changes_its_verdicts,
+    servers_that_cannot_be_had_here_are_judged_too,
     the_first_login_of_the_cluster_is_seen,
     a_changed_library_is_noticed,
     a_stopped_sequencer_leaves_a_gap,
 }
 
-/// Every verdict by its code.
-fn verdicts(session: &mut Client) -> BTreeMap<String, String> {
+/// Verdict, facts and query by code.
+type Report = BTreeMap<String, (String, String, Option<String>)>;
+
+fn report(session: &mut Client) -> Report {
     let rows =
         session.query("SELECT code, verdict, facts, query FROM steward.mlps_report()", &[]).expect("mlps_report");
-    rows.iter()
-        .map(|row| {
-            let (code, verdict): (String, String) = (row.get(0), row.get(1));
-            let (facts, query): (String, Option<String>) = (row.get(2), row.get(3));
-            assert!(!facts.is_empty() && (query.is_some() || verdict == "organisational"), "{code}");
-            (code, verdict)
-        })
-        .collect()
+    let answered = |row: &Row| (row.get(0), (row.get(1), row.get(2), row.get(3)));
+    let report: Report = rows.iter().map(answered).collect();
+    for (code, (verdict, facts, query)) in &report {
+        assert!(!facts.is_empty() && (query.is_none()) == (verdict == "organisational"), "{code}");
+    }
+    report
+}
+
+/// Every verdict by its code.
+fn verdicts(session: &mut Client) -> BTreeMap<String, String> {
+    report(session).into_iter().map(|(code, (verdict, ..))| (code, verdict)).collect()
+}
+
+/// The verdicts before and after a change; facts that say the same of both explain neither.
+fn expect_turned(change: &str, before: &Report, after: &Report, turned: Turned) {
+    for &(code, was, is) in turned {
+        let ((verdict, facts, _), (now, facts_now, _)) = (&before[code], &after[code]);
+        assert_eq!((verdict.as_str(), now.as_str()), (was, is), "{code}: {change}\n{facts}\n{facts_now}");
+        assert!(was == is || facts != facts_now, "{code}: {change} is not among the facts: {facts}");
+    }
 }
 
 const SUPERUSER: &str = "postgres";
@@ -191,6 +210,13 @@ const YEAR: &[(&str, &str, Turned)] = &[
         "ALTER ROLE security_han LOGIN; SELECT steward.register_person('Han', 'security_officer', roles => '{security_han}')",
         &[("8.1.7.1 c", "fails", "conforms"), ("8.1.5.3 a, b", "fails", "partly")],
     ),
+    (
+        SUPERUSER,
+        "INSERT INTO steward.role_term (op_no, grantee, until, role)
+            VALUES ('OP-1', 'clerk_zhao', now() - interval '1 hour', 'region_liu')",
+        &[("8.1.8.4", "partly", "fails")],
+    ),
+    (SUPERUSER, "UPDATE steward.role_term SET ended_at = now()", &[("8.1.8.4", "fails", "partly")]),
     (SUPERUSER, "SELECT steward.suspend_person('Qian', 'left')", &[("8.1.5.2 a, b", "conforms", "fails")]),
     (
         SUPERUSER,
@@ -232,15 +258,12 @@ const YEAR: &[(&str, &str, Turned)] = &[
 ];
 
 fn a_changed_fact_changes_its_verdict() {
-    let school = School::inactive();
+    let mut school = School::inactive();
     let mut superuser = school.superuser();
     school.flush_audit();
-    let mut before = verdicts(&mut superuser);
-    assert!(before.len() >= 50 && before["L3-CES1-23"] == "organisational");
+    let mut before = report(&mut superuser);
+    expect_answered_in_psql(&mut superuser, &before);
     for &(login, change, turned) in YEAR {
-        for (code, was, _) in turned {
-            assert_eq!(before[*code], *was, "{code} before: {change}");
-        }
         match login {
             APPROVED => drop(school.operate_by(&["reviewer_sun", "reviewer_zhou"], change)),
             // One by one: ALTER SYSTEM runs in no transaction block.
@@ -249,9 +272,234 @@ fn a_changed_fact_changes_its_verdict() {
             }),
             login => record(&school, login, change),
         }
-        before = verdicts(&mut superuser);
-        for (code, _, is) in turned {
-            assert_eq!(before[*code], *is, "{code} after: {change}");
+        let after = report(&mut superuser);
+        expect_turned(change, &before, &after, turned);
+        before = after;
+    }
+    drop(superuser);
+    for &(change, turned) in WITHOUT_LIBRARY {
+        without_library(&mut school, change);
+        let after = report(&mut school.superuser());
+        expect_turned(change, &before, &after, turned);
+        before = after;
+    }
+}
+
+/// An assessor who runs a query reads what the report says; the trail has grown since.
+fn expect_answered_in_psql(superuser: &mut Client, report: &Report) {
+    let words = |facts: &str| facts.replace(|c: char| c.is_ascii_digit(), "");
+    for (code, (verdict, facts, query)) in report {
+        let Some(query) = query else { continue };
+        let row = superuser.query_one(query, &[]).unwrap_or_else(|error| panic!("{code}: {error:?}"));
+        assert_eq!((row.get(0), words(row.get(1))), (verdict.as_str(), words(facts)), "{code}");
+    }
+}
+
+/// What only a superuser who took the library out of postgresql.conf can do.
+const WITHOUT_LIBRARY: &[(&str, Turned)] = &[
+    (
+        "DELETE FROM steward.chain_1 WHERE id IN (SELECT id FROM steward._definition);
+        INSERT INTO steward.segment (number, first_id, last_id, last_hash, closed_at, purged_at)
+            VALUES (0, 0, 0, '', now() - interval '5 months', now())",
+        &[("L3-CES1-13", "conforms", "fails"), ("8.1.5.4 d", "conforms", "partly")],
+    ),
+    (
+        "ALTER TABLE steward.retention_policy DROP CONSTRAINT legal_minimum;
+        UPDATE steward.retention_policy SET offline = '5 months'",
+        &[("L3-CES1-14", "conforms", "fails"), ("8.1.5.4 d", "partly", "fails")],
+    ),
+];
+
+fn without_library(school: &mut School, change: &str) {
+    let restart = |school: &mut School, libraries: &str| {
+        school.stop();
+        school.configure(&[&format!("shared_preload_libraries = '{libraries}'")]);
+        school.start();
+    };
+    restart(school, "");
+    school.superuser().batch_execute(change).expect("no library is there to refuse it");
+    restart(school, "pg_steward");
+}
+
+/// Who answers, where no query can.
+const ORGANISATIONAL: &[&str] = &["L3-CES1-23"];
+
+fn every_point_is_turned_here_or_answered_by_people() {
+    let school = School::inactive();
+    let verdicts = verdicts(&mut school.superuser());
+    let year = YEAR.iter().map(|(.., turned)| *turned);
+    let network = NETWORK.iter().map(|(_, turned)| *turned);
+    let without_library = WITHOUT_LIBRARY.iter().map(|(_, turned)| *turned);
+    let turned: BTreeSet<&str> = year
+        .chain(network)
+        .chain(without_library)
+        .chain([STANDBY, FIRST_LOGIN, PATCHED])
+        .flatten()
+        .filter(|(_, was, is)| was != is)
+        .map(|(code, ..)| *code)
+        .collect();
+    let known: BTreeSet<&str> = turned.iter().chain(ORGANISATIONAL).copied().collect();
+    assert_eq!(known.len(), turned.len() + ORGANISATIONAL.len(), "what people answer, no change of the server turns");
+    assert_eq!(verdicts.keys().map(String::as_str).collect::<BTreeSet<&str>>(), known);
+    for (code, verdict) in &verdicts {
+        assert_eq!(verdict == "organisational", ORGANISATIONAL.contains(&code.as_str()), "{code}");
+    }
+}
+
+/// How what is seen of the network is changed.
+enum Change {
+    Sql(&'static str),
+    /// Lines of postgresql.conf; ADDRESS is one of its own. The server starts anew.
+    Settings(&'static [&'static str]),
+    Hba(&'static str),
+}
+
+const NETWORK: &[(Change, Turned)] = &[
+    (
+        Change::Settings(&["listen_addresses = 'ADDRESS'"]),
+        &[
+            ("L3-CES1-03", "not_applicable", "fails"),
+            ("L3-CES1-25", "not_applicable", "fails"),
+            ("L3-CES1-27", "not_applicable", "fails"),
+        ],
+    ),
+    (
+        Change::Settings(&["listen_addresses = 'ADDRESS, ::'", "ssl = on"]),
+        &[
+            ("L3-CES1-03", "fails", "conforms"),
+            ("L3-CES1-18", "conforms", "partly"),
+            ("L3-CES1-25", "fails", "conforms"),
+            ("L3-CES1-27", "fails", "conforms"),
+        ],
+    ),
+    (
+        Change::Hba("local all all scram-sha-256\nhost all all 0.0.0.0/0 scram-sha-256\n"),
+        &[
+            // Nobody comes in without a password any more, and new ones are checked.
+            ("L3-CES1-01", "fails", "conforms"),
+            ("L3-CES1-03", "conforms", "partly"),
+            ("L3-CES1-19", "partly", "fails"),
+            ("L3-CES1-25", "conforms", "partly"),
+            ("L3-CES1-27", "conforms", "partly"),
+        ],
+    ),
+    (
+        Change::Hba("local all all scram-sha-256\nhostssl all all 10.0.0.0/8 scram-sha-256\n"),
+        &[
+            ("L3-CES1-03", "partly", "conforms"),
+            ("L3-CES1-19", "fails", "partly"),
+            ("L3-CES1-25", "partly", "conforms"),
+            ("L3-CES1-27", "partly", "conforms"),
+        ],
+    ),
+    (Change::Sql("CREATE ROLE lasting LOGIN PASSWORD 'Blue-7-Lanterns'"), &[("L3-CES1-01", "conforms", "partly")]),
+    (Change::Sql("ALTER ROLE lasting VALID UNTIL 'tomorrow'"), &[("L3-CES1-01", "partly", "conforms")]),
+    (
+        Change::Sql(
+            "SELECT steward.set_login_policy(l.role, addresses => '{127.0.0.0/8}') FROM steward.person_login l
+            JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post WHERE o.administrator",
+        ),
+        &[("L3-CES1-19", "partly", "conforms")],
+    ),
+    // Everywhere is no network, and a superuser is an administrator, whoever that may be.
+    (
+        Change::Sql("SELECT steward.set_login_policy('security_han', addresses => '{127.0.0.0/8,0.0.0.0/0}')"),
+        &[("L3-CES1-19", "conforms", "partly")],
+    ),
+    (
+        Change::Sql("SELECT steward.set_login_policy('security_han', addresses => '{10.0.0.0/8}')"),
+        &[("L3-CES1-19", "partly", "conforms")],
+    ),
+    (Change::Sql("CREATE ROLE dba SUPERUSER LOGIN"), &[("L3-CES1-19", "conforms", "partly")]),
+    (
+        Change::Hba("hostssl all all 10.0.0.0/8 cert\n"),
+        &[("L3-CES1-04", "fails", "fails"), ("L3-CES1-01", "conforms", "conforms")],
+    ),
+    (
+        Change::Sql(
+            "DROP ROLE dba; DROP ROLE lasting; SELECT steward.set_tier_policy('important', second_factor => true);
+            SELECT steward.set_tier_policy('critical', second_factor => true); SELECT steward.activate()",
+        ),
+        &[("L3-CES1-04", "fails", "conforms")],
+    ),
+    (
+        Change::Hba("hostssl all all 10.0.0.0/8 scram-sha-256\nlocal replication all trust\n"),
+        &[("L3-CES1-04", "conforms", "partly"), ("L3-CES1-01", "conforms", "fails")],
+    ),
+];
+
+const STANDBY: Turned = &[("L3-CES1-31", "fails", "conforms")];
+
+fn what_the_network_sees_changes_its_verdicts() {
+    let preloaded = "shared_preload_libraries = 'pg_steward, passwordcheck'";
+    let mut school = School::with("enforce", &[preloaded]);
+    let key = school.private_file("steward.key", &"0123456789abcdef".repeat(4));
+    school.configure(&[&format!("steward.key_file = '{}'", key.display())]);
+    school.restart();
+    certificate(&school);
+    let address = address();
+    let mut superuser = school.superuser();
+    for login in
+        ["postgres", "reviewer_sun", "reviewer_zhou", "region_chen", "region_liu", "security_han", "teacher_wang"]
+    {
+        Phone::enrolled(&mut school.session(login));
+    }
+    let mut before = report(&mut superuser);
+    for (change, turned) in NETWORK {
+        match change {
+            Change::Sql(statements) => {
+                statements.split("; ").for_each(|one| superuser.batch_execute(one).expect(one));
+            }
+            Change::Settings(lines) => {
+                drop(superuser);
+                lines.iter().for_each(|line| school.configure(&[&line.replace("ADDRESS", &address)]));
+                school.restart();
+                superuser = school.superuser();
+            }
+            Change::Hba(lines) => {
+                school.data_file("pg_hba.conf", lines);
+                school.reload();
+            }
+        }
+        let after = report(&mut superuser);
+        let change = match change {
+            Change::Sql(text) | Change::Hba(text) => *text,
+            Change::Settings(lines) => lines[0],
+        };
+        expect_turned(change, &before, &after, turned);
+        before = after;
+    }
+}
+
+fn a_standby_is_seen(school: &School, superuser: &mut Client) {
+    let before = report(superuser);
+    let standby = school.standby(&[]);
+    let following = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
+    wait_for(school, "the standby", || (ask::<i64>(superuser, following) == 1).then_some(()));
+    let after = report(superuser);
+    expect_turned("a standby", &before, &after, STANDBY);
+    drop(standby);
+}
+
+const PATCHED: Turned = &[("L3-CES1-21", "partly", "fails"), ("L3-CES1-21", "fails", "unknown")];
+
+/// What a server says of itself takes the place of what this one says, in the query.
+fn servers_that_cannot_be_had_here_are_judged_too() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    let report = report(&mut superuser);
+    let mut verdict = |code: &str, said: &str, instead: &str| -> String {
+        let query = report[code].2.as_ref().expect("its query");
+        assert_eq!(query.matches(said).count(), 1, "{code}");
+        ask(&mut superuser, &query.replace(said, instead))
+    };
+    let (code, ..) = PATCHED[0];
+    let of_versions = ["150099", "150001", "130001"].map(|n| verdict(code, "current_setting('server_version_num')", n));
+    assert_eq!(of_versions.each_ref().map(String::as_str), [PATCHED[0].1, PATCHED[0].2, PATCHED[1].2]);
+    // Whoever listens to itself only sends nothing that others could read.
+    for code in ["L3-CES1-03", "L3-CES1-25", "L3-CES1-27"] {
+        for (listens, is) in [("localhost, ::1", "not_applicable"), ("localhost, 10.0.0.1", "fails"), ("*", "fails")] {
+            assert_eq!(verdict(code, "current_setting('listen_addresses')", &format!("'{listens}'")), is, "{code}");
         }
     }
 }
@@ -265,15 +513,18 @@ fn record(school: &School, login: &str, call: &str) {
     }
 }
 
+const FIRST_LOGIN: Turned = &[("L3-CES1-06", "fails", "conforms")];
+
 fn the_first_login_of_the_cluster_is_seen() {
     let school = School::inactive();
     let mut superuser = school.superuser();
-    assert_eq!(verdicts(&mut superuser)["L3-CES1-06"], "fails");
+    a_standby_is_seen(&school, &mut superuser);
+    let before = report(&mut superuser);
     superuser.batch_execute("CREATE ROLE dba SUPERUSER LOGIN").expect("another superuser");
     drop(superuser);
     let mut dba = school.session("dba");
     dba.batch_execute("ALTER ROLE postgres RENAME TO keeper").expect("renamed");
-    assert_eq!(verdicts(&mut dba)["L3-CES1-06"], "conforms");
+    expect_turned("renamed", &before, &report(&mut dba), FIRST_LOGIN);
     dba.batch_execute("ALTER ROLE keeper RENAME TO postgres; ALTER ROLE postgres NOLOGIN").expect("closed");
     assert_eq!(verdicts(&mut dba)["L3-CES1-06"], "conforms");
     dba.batch_execute("ALTER ROLE postgres LOGIN").expect("open");

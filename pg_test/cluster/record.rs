@@ -19,6 +19,7 @@ tests! {
     incidents_of_persons_have_their_terms_and_are_found_again,
     rights_are_recertified_by_others_and_revoked_by_operations,
     records_survive_a_dump,
+    the_chain_is_read_once_and_nothing_else_is_believed,
 }
 
 const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
@@ -412,16 +413,16 @@ fn what_is_over_is_told_once_a_day_and_raises_an_alert() {
     assert_eq!(school.ask::<String>(stages), "now overdue, near 7 days, Wang 7 days, soon 30 days, later 90 days");
     let missing = "SELECT count(*) FROM steward.reminder WHERE kind = 'contact' AND stage = 'missing'";
     assert_eq!(school.ask::<i64>(missing), 3);
-    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    for number in 1..=12 {
+        add(&mut han, "certificate", &format!("old {number}"), &certificate(-2)).expect("certificate");
+    }
     let told: i64 = school.ask("SELECT steward.check_records()");
     assert_eq!(told, school.ask::<i64>("SELECT count(*) FROM steward.reminder"));
     assert_eq!(school.ask::<i64>("SELECT steward.check_records()"), 0, "once");
     assert_eq!(school.records("operation_type = 'REMINDER' AND details LIKE '%certificate%'"), 3);
     assert_eq!(school.records("operation_type = 'OVERDUE' AND result = 'FAILURE' AND details LIKE '%\"now\"%'"), 1);
-    // Each is a case of its own, about what is overdue.
-    let alerts = "SELECT count(*) = (SELECT count(*) FROM steward.reminder WHERE stage IN ('overdue', 'missing'))
-        AND count(*) FILTER (WHERE subject = 'certificate: now') = 1 FROM steward.alert WHERE rule = 'record_overdue'";
-    assert!(school.ask::<bool>(alerts));
+    a_kind_is_one_alert(&school, &mut han);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
     let by_ops: bool = ask(&mut school.session("ops_zheng"), "SELECT steward.run_job('check_records')");
     assert!(
         by_ops,
@@ -446,6 +447,35 @@ fn what_is_over_is_told_once_a_day_and_raises_an_alert() {
         "",
     );
     assert!(error.message().contains("not yours"), "{error:?}");
+}
+
+/// However many things of it are overdue: it counts and names them, and is answered once.
+fn a_kind_is_one_alert(school: &School, han: &mut Client) {
+    let alerts = "SELECT count(*) = count(a.subject) AND count(*) = count(r.kind)
+            AND bool_and(a.times = r.things AND a.sample <@ r.named AND cardinality(a.sample) = least(r.things, 10))
+        FROM (SELECT * FROM steward.alert WHERE rule = 'record_overdue') a FULL JOIN (SELECT kind, count(*) AS things,
+            array_agg(kind || ': ' || subject) AS named FROM steward.reminder WHERE overdue GROUP BY kind) r ON r.kind = a.subject";
+    assert!(school.ask::<bool>(alerts));
+    let cases =
+        "SELECT string_agg(concat_ws(' ', times, cardinality(sample), sample[cardinality(sample)]), ', ' ORDER BY id)
+        FROM steward.alert WHERE subject = 'certificate'";
+    let told = |count: i64| {
+        assert_eq!(school.ask::<i64>("SELECT steward.check_records()"), count);
+        school.flush_audit();
+    };
+    let mut answer = |call: &str| {
+        let id: i64 = school.ask("SELECT max(id) FROM steward.alert WHERE subject = 'certificate'");
+        han.batch_execute(&format!("SELECT steward.{call}({id}, 'renewed')")).expect(call);
+    };
+    answer("acknowledge");
+    school.superuser().batch_execute("DELETE FROM steward._reminded WHERE subject = 'old 1'").expect("as tomorrow");
+    told(1);
+    assert!(school.ask::<String>(cases).starts_with("14 10 "), "{}", school.ask::<String>(cases));
+    answer("close_alert");
+    school.superuser().batch_execute("DELETE FROM steward._reminded WHERE subject = 'old 2'").expect("as tomorrow");
+    told(1);
+    let after: String = school.ask(cases);
+    assert!(after.ends_with(", 1 1 certificate: old 2"), "{after}");
 }
 
 const REPORT: &str = r#"{"occurred_at": "TIME", "level": "major", "description": "cards cannot be read",
@@ -659,4 +689,65 @@ fn records_survive_a_dump() {
         superuser.batch_execute(change).expect("not active yet");
         assert_eq!(ask::<i64>(&mut superuser, found), issues, "{change}");
     }
+}
+
+/// The register's check of each day, as the chain grows, is archived, and somebody changes what was read of it.
+fn the_chain_is_read_once_and_nothing_else_is_believed() {
+    let school = School::inactive();
+    crate::retention::small_segments(&school);
+    let mut superuser = school.superuser();
+    let certificate = |session: &mut Client| add(session, "certificate", "web", CERTIFICATE).expect("certificate");
+    let mut found = || -> i64 {
+        school.flush_audit();
+        let found = ask(&mut superuser, "SELECT issues FROM steward.daily_check() WHERE check_name = 'register'");
+        school.flush_audit();
+        found
+    };
+    let through = || school.ask::<i64>("SELECT through FROM steward._register_read");
+    let known = || {
+        school.ask::<String>(
+            "SELECT string_agg(concat_ws(' ', step, record), ', ' ORDER BY id) FROM steward._register_step",
+        )
+    };
+    let change = |sql: &str| school.superuser().batch_execute(sql).expect("not active yet");
+    let mut han = school.session("security_han");
+    assert_eq!((certificate(&mut han), certificate(&mut han)), (1, 2));
+    assert_eq!(found(), 0);
+    han.batch_execute("SELECT steward.withdraw_record(2, 'another one')").expect("withdrawn");
+    let before = through();
+    assert_eq!((found(), known().as_str()), (0, "add_record 1, add_record 2, withdraw_record 2"));
+    assert!(through() > before);
+
+    // What is archived is still known: the last record, which leaves no gap behind.
+    crate::retention::fill_segment(&school, 12);
+    // What the last run said of it stays online.
+    change("SELECT steward.set_retention(segment_records => 1000)");
+    assert_eq!(found(), 0);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    crate::retention::archive(&school);
+    let online = "SELECT count(*) FROM steward.audit_log WHERE operation_type = 'add_record'";
+    assert_eq!(school.ask::<i64>(online), 0, "both are offline");
+    change("CREATE TABLE kept AS TABLE steward._record; DELETE FROM steward._record WHERE id = 2");
+    assert_eq!(found(), 1);
+    change("INSERT INTO steward._record OVERRIDING SYSTEM VALUE SELECT * FROM kept WHERE id = 2");
+    assert_eq!(found(), 0);
+
+    // A table that the chain does not attest is read anew: what was put there, what was taken away, what was set back.
+    assert_eq!(certificate(&mut han), 3);
+    assert_eq!(found(), 0);
+    change("INSERT INTO kept SELECT * FROM steward._record WHERE id = 3");
+    let last = through();
+    for tampered in [
+        "UPDATE steward._register_step SET digest = 'd' WHERE record = 3",
+        "DELETE FROM steward._register_step WHERE record = 3",
+        "UPDATE steward._register_read SET through = through + 5",
+        "UPDATE steward._register_read SET through = 9223372036854775807",
+        "DELETE FROM steward._register_read",
+    ] {
+        change(tampered);
+        change("DELETE FROM steward._record WHERE id = 3");
+        assert_eq!((found(), known().as_str()), (1, "add_record 3"), "{tampered}");
+        change("INSERT INTO steward._record OVERRIDING SYSTEM VALUE SELECT * FROM kept WHERE id = 3");
+    }
+    assert!(through() > last);
 }

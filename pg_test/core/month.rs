@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::core::alert::{Recent, Rule};
+use crate::core::alert::{Recent, Rule, kind_of};
 use crate::core::calendar::Calendar;
 use crate::core::record::{Kind, Outcome};
 use crate::core::tier::Tier;
@@ -195,8 +195,11 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     events.push(Event { kind: Kind::Operation, ..missing });
     events.push(Event { kind: Kind::Policy, ..said("daily_check", "job", Outcome::Failure, at(20, 2, 0)) });
     events.push(Event { kind: Kind::Policy, ..said("JOB", "night", Outcome::Failure, at(20, 2, 5)) });
-    let overdue = |outcome| said("OVERDUE", "contact: technical", outcome, at(20, 2, 20));
+    // One kind is one case, however many things of it are over.
+    let overdue = |outcome| said("OVERDUE", kind_of("contact: technical"), outcome, at(20, 2, 20));
     events.push(Event { kind: Kind::Policy, ..overdue(Outcome::Failure) });
+    let another = said("OVERDUE", kind_of("contact: by night: second"), Outcome::Failure, at(20, 2, 20));
+    events.push(Event { kind: Kind::Policy, ..another });
     // Not of the policy's own making, and not a failure.
     events.push(overdue(Outcome::Failure));
     events.push(Event { kind: Kind::Policy, ..overdue(Outcome::Success) });
@@ -241,7 +244,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("rows_missing", "Chen", 1),
         ("daily_check", "job", 1),
         ("failed_job", "night", 1),
-        ("record_overdue", "contact: technical", 1),
+        ("record_overdue", "contact", 2),
     ];
     expected.extend(server.map(|(rule, _, subject)| (rule, subject, 1)));
     (events, expected)

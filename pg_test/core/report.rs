@@ -280,14 +280,16 @@ fn what_could_not_be_known_is_said_first() {
     let good = material();
     assert!(!says(&good, "could not know"), "nothing is unknown");
     type Change = fn(&mut Material);
-    let changes: [(Change, &str); 12] = [
+    let changes: [(Change, &str); 14] = [
         (|m| m.chain.verified = None, "never verified"),
         (|m| m.chain.verified = Some((100, None)), "up to record 100"),
         (|m| m.chain.archived = vec![(1, 99)], "Records 1 to 99 are archived"),
+        (|m| m.chain.archived = vec![(1, 9), (10, 30), (31, 99), (200, 300)], "Records 1 to 99 are archived"),
         (|m| m.chain.complete = false, "not chained yet"),
         (|m| m.chain.active = false, "active: false"),
         (|m| m.chain.mode = "observe".into(), "mode: observe"),
         (|m| m.made_at = DAY, "not over yet"),
+        (|m| m.made_at = -DAY, "has not begun yet"),
         (|m| m.chain.began = Some(DAY), "nothing before that is on record"),
         (|m| m.days_without_check = 3, "On 3 days"),
         (|m| m.figures.unreadable = 2, "2 records cannot be read"),
@@ -314,6 +316,24 @@ fn one_material_gives_the_same_report_in_two_languages() {
     assert_eq!(shape(&page), english);
     assert!(page.contains("数据库安全报告") && page.contains("lang=\"zh-CN\""));
     assert!(page.contains("<td class=\"number\">3 min 20 s</td>"), "the median");
+}
+
+#[test]
+fn what_was_not_looked_for_is_not_told_as_none() {
+    let mut material = material();
+    material.language = Language::Chinese;
+    let shown = |material: &Material| {
+        let text = markdown::text(&document(material));
+        text.lines().find(|line| line.contains("检查发现的问题")).expect("its line").to_owned()
+    };
+    assert!(shown(&material).contains("**4**"), "{}", shown(&material));
+    material.checks.push(Check { name: "late".into(), runs: 1, failed: 1, issues: None });
+    assert!(shown(&material).contains("**≥ 4**"), "{}", shown(&material));
+    material.checks.clear();
+    assert!(shown(&material).ends_with(": –"), "{}", shown(&material));
+    // No heading without a row, and no word of the other language.
+    let text = markdown::text(&document(&material));
+    assert!(!text.contains("明细") && text.contains("| off\\_hours | 重要 |"), "{text}");
 }
 
 #[test]

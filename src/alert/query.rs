@@ -228,7 +228,9 @@ const CASE: i64 = 3_600_000_000;
 fn raise(client: &mut SpiClient<'_>, name: &str, level: &str, subject: &str, now: i64) -> Outcome<()> {
     let rule = Rule { name: name.to_owned(), level: level.to_owned(), within: CASE, ..Rule::default() };
     let what = What::of(ASKED);
-    if let Written::New(id) = (Raised { times: 1, first: now, last: now, what }).write(client, &rule, subject)? {
+    if let Written::New(id) =
+        (Raised { times: 1, first: now, last: now, what, sample: Vec::new() }).write(client, &rule, subject)?
+    {
         tell("raised", id, name, level);
         warning!("pg_steward alert {id}: {name} ({level}), {ASKED} about {subject}");
     }

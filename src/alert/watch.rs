@@ -9,7 +9,7 @@ use super::query::ASKED;
 use crate::audit::sequencer::SERVER;
 use crate::backend::NumberMap;
 use crate::cache;
-use crate::core::alert::{Recent, Rule};
+use crate::core::alert::{Recent, Rule, kind_of};
 use crate::core::calendar::{Calendar, Moment};
 use crate::core::injection::Patterns;
 use crate::core::record::{Field, Kind, Side, Split, Value, find_field, find_in_body, list};
@@ -31,6 +31,8 @@ const REMEMBERED: usize = 50_000;
 const MINUTE: i64 = 60_000_000;
 /// The operation type of the record that tells of a suspected statement.
 pub const SUSPICION: &str = "INJECTION PATTERN";
+/// What an alert about a kind names of its things.
+const SAMPLE: usize = 10;
 /// Microseconds between two looks for alerts that nobody has answered.
 const LOOK: i64 = 5_000_000;
 
@@ -68,6 +70,8 @@ pub(super) struct Raised {
     pub(super) first: i64,
     pub(super) last: i64,
     pub(super) what: What,
+    /// Of what a case is folded from, some, for people to begin with.
+    pub(super) sample: Vec<Rc<str>>,
 }
 
 #[derive(Default)]
@@ -143,18 +147,18 @@ impl Watch {
             // What the server says of a standby or a job is about that.
             who.subject = about.clone();
         }
-        if TOLD.contains(&&*what.operation_type)
-            && let Some(about) = &what.relation
-        {
-            // A reminder is about what is overdue, not about who runs the job that tells it.
-            who.subject = about.clone();
+        let told = what.relation.as_ref().filter(|_| TOLD.contains(&&*what.operation_type));
+        if let Some(about) = told {
+            // A reminder is about what is overdue, not about who runs the job that tells it. One case for each kind: a
+            // first day finds hundreds, which nobody answers one by one.
+            who.subject = kind_of(about).into();
         }
         let mut left = who.rules & what.rules;
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
             if self.fulfils(client, place, &split)? {
-                self.count(place, &who, &what, split.time, record);
+                self.count(place, &who, &what, told, split.time, record);
             }
         }
         Ok(())
@@ -197,7 +201,7 @@ impl Watch {
         Ok(!rule.asks_when() || rule.concerns_moment(self.moment(client, split.time)?))
     }
 
-    fn count(&mut self, place: usize, who: &Who, what: &What, time: i64, record: &[u8]) {
+    fn count(&mut self, place: usize, who: &Who, what: &What, about: Option<&Rc<str>>, time: i64, record: &[u8]) {
         let key = (place, who.subject.clone());
         let rule = &self.rules[place];
         let rows = if rule.more_rows.is_some() { number(record, Field::Rows) } else { 0 };
@@ -212,8 +216,14 @@ impl Watch {
                 first: time,
                 last: time,
                 what: what.clone(),
+                sample: Vec::new(),
             });
             raised.times += 1;
+            if let Some(about) = about.filter(|about| !raised.sample.contains(about))
+                && raised.sample.len() < SAMPLE
+            {
+                raised.sample.push(about.clone());
+            }
             raised.first = raised.first.min(time);
             raised.last = raised.last.max(time);
         }
@@ -377,12 +387,21 @@ macro_rules! same_case {
 impl Raised {
     pub(super) fn write(&self, client: &mut SpiClient<'_>, rule: &Rule, subject: &str) -> Outcome<Written> {
         let case = || [rule.name.as_str().into(), subject.into(), rule.within.into()];
+        let sample = || self.sample.iter().map(|one| one.to_string()).collect::<Vec<_>>();
         let held = concat!("SELECT id", same_case!(), " ORDER BY id DESC LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED");
         if let Some(row) = own::query(client, held, &case())?.next() {
             let count = "UPDATE steward._alert SET times = times + $2,
+                sample = (sample || ARRAY(SELECT s FROM unnest($5) s WHERE s <> ALL (sample)))[:$6],
                 first_at = least(first_at, timestamptz '2000-01-01 00:00:00+00' + $3 * interval '1 microsecond'),
                 last_at = greatest(last_at, timestamptz '2000-01-01 00:00:00+00' + $4 * interval '1 microsecond') WHERE id = $1";
-            let row = [row.get::<i64>(1)?.into(), self.times.into(), self.first.into(), self.last.into()];
+            let row = [
+                row.get::<i64>(1)?.into(),
+                self.times.into(),
+                self.first.into(),
+                self.last.into(),
+                sample().into(),
+                (SAMPLE as i32).into(),
+            ];
             own::execute(client, count, &row)?;
             return Ok(Written::Counted);
         }
@@ -390,9 +409,9 @@ impl Raised {
             return Ok(Written::Locked);
         }
         let insert =
-            "INSERT INTO steward._alert (rule, level, subject, times, first_at, last_at, operation_type, relation)
+            "INSERT INTO steward._alert (rule, level, subject, times, first_at, last_at, operation_type, relation, sample)
             VALUES ($1, $2, $3, $4, timestamptz '2000-01-01 00:00:00+00' + $5 * interval '1 microsecond',
-                timestamptz '2000-01-01 00:00:00+00' + $6 * interval '1 microsecond', $7, $8) RETURNING id";
+                timestamptz '2000-01-01 00:00:00+00' + $6 * interval '1 microsecond', $7, $8, $9) RETURNING id";
         let row = [
             rule.name.as_str().into(),
             rule.level.as_str().into(),
@@ -402,6 +421,7 @@ impl Raised {
             self.last.into(),
             (&*self.what.operation_type).into(),
             self.what.relation.as_deref().map(str::to_owned).into(),
+            sample().into(),
         ];
         let id = own::query(client, insert, &row)?.first().get_one::<i64>()?.unwrap_or(0);
         self.open_incident(client, rule, id)?;

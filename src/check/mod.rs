@@ -1,11 +1,13 @@
 //! Integrity checks: `steward.set_check` says what is asked of the data, `steward.daily_check()` asks. What a check reads
-//! is `question`, a run is `run`, what the policy asks of the server and of itself is `server`.
+//! is `question`, a run is `run`, what the policy asks of the server and of itself is `server`, what the chain says of the
+//! register `register`.
 
 pub mod attempt;
 mod keys;
 mod pass;
 mod progress;
 mod question;
+mod register;
 pub mod run;
 mod server;
 mod shape;

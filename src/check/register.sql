@@ -1,18 +1,8 @@
--- Rows of the register that are not what the audit chain says of them. A row alone tells of a change by its digest and of
--- a gap by its number; what was taken off its end, and who confirmed or withdrew it, only the chain knows, as far back as
--- it is online. The text is looked for first: of millions of records it leaves a handful to decode.
-WITH said AS MATERIALIZED (
-    SELECT coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9)) AS step,
-        coalesce(steward._record_text(c.record, 5), steward._defined_text(who.record, 5)) AS person,
-        steward._record_text(c.record, 20)::jsonb AS told
-    FROM (SELECT record FROM steward.chain WHERE position('"record":'::bytea IN record) > 0
-            AND steward._record_text(record, 15) = 'SUCCESS' OFFSET 0) c
-        LEFT JOIN steward._definition who ON who.id = steward._record_reference(c.record, 23)
-        LEFT JOIN steward._definition what ON what.id = steward._record_reference(c.record, 24)
-    WHERE coalesce(steward._record_text(c.record, 9), steward._defined_text(what.record, 9))
-        IN ('add_record', 'register_backup', 'confirm_record', 'withdraw_record')
-), step AS MATERIALIZED (
-    SELECT step, person, (told ->> 'record')::bigint AS id, told ->> 'digest' AS digest, told ->> 'reason' AS reason FROM said
+-- Rows of the register that are not what the audit chain says of them (steward._register_step, kept by register.rs). A row
+-- alone tells of a change by its digest and of a gap by its number; what was taken off its end, and who confirmed or
+-- withdrew it, only the chain knows, as far back as it was online when it was first read.
+WITH step AS MATERIALIZED (
+    SELECT step, person, record AS id, digest, reason FROM steward._register_step
 ), numbered AS (
     SELECT generate_series(1, greatest((SELECT max(id) FROM steward._record), (SELECT max(id) FROM step WHERE digest IS NOT NULL))) AS n
 ), chained AS (

@@ -4,6 +4,7 @@
 use super::attempt::{attempt, look};
 use super::progress::Progress;
 use super::question::{Check, Question, SAMPLE};
+use super::register::{self, Attested};
 use super::{_may_see_checks, pass, server};
 use crate::alert::answer::own_act;
 use crate::audit::lane::Durability;
@@ -54,13 +55,14 @@ fn make_all() -> Outcome<(i64, Vec<Result>)> {
     let wanted = wanted()?;
     let mut progress = Progress::begin(wanted.len() + server::names().count());
     let mut results = made(wanted, &mut progress);
+    let mut attested = None;
     for name in server::names() {
         progress.next(name, None, 1);
-        results.push(own_result(name));
+        results.push(own_result(name, &mut attested));
     }
     drop(progress);
     results.push(failures(&results));
-    let run = write_down(&began, &results)?;
+    let run = write_down(&began, &results, attested)?;
     for result in &results {
         if let Err(failure) = &result.issues {
             Fault::remark(format!("check {} could not be made: {failure}", result.check)).warn();
@@ -188,14 +190,19 @@ fn single((check, limit): &Limited) -> Result {
     result(&check.name, Some(check.relation), found, began)
 }
 
-fn own_result(name: &'static str) -> Result {
+fn own_result(name: &'static str, attested: &mut Option<Attested>) -> Result {
     let began = Instant::now();
-    let found = look(OWN_LIMIT, || {
+    let prepared = match name {
+        register::NAME => attempt(OWN_LIMIT, register::read_on).map(|read| *attested = Some(read)),
+        _ => Ok(()),
+    };
+    let asked = || {
         let mut issues = server::issues(name)?;
         let count = issues.len() as i64;
         issues.truncate(SAMPLE);
         Ok((count, issues))
-    });
+    };
+    let found = prepared.and_then(|()| look(OWN_LIMIT, asked));
     result(name, None, found, began)
 }
 
@@ -236,7 +243,7 @@ const ISSUE: &str = "INSERT INTO steward._integrity_issue AS i
 const GONE: &str = "UPDATE steward._integrity_issue SET status = 'gone', ended_at = clock_timestamp(), last_run_id = $1
     WHERE status = 'open' AND check_name = $2";
 
-fn write_down(began: &str, results: &[Result]) -> Outcome<i64> {
+fn write_down(began: &str, results: &[Result], attested: Option<Attested>) -> Outcome<i64> {
     let run = own::run(|client| {
         let run = one_text(client, RUN, &[began.into(), session::login_name().into()])?;
         let run: i64 = run.and_then(|run| run.parse().ok()).ok_or_else(|| Fault::internal("a run without a number"))?;
@@ -270,7 +277,9 @@ fn write_down(began: &str, results: &[Result]) -> Outcome<i64> {
     if !failed.is_empty() || !found.is_empty() {
         record.outcome = Ending::Failure;
     }
-    record.details = Some(json!({ "run": run, "issues": found, "failed": failed }).to_string());
+    let register = attested.map(|read| json!({ "through": read.through, "sha256": read.sha256 }));
+    let details = json!({ "run": run, "issues": found, "failed": failed, "register": register });
+    record.details = Some(details.to_string());
     buffer::push(record);
     Ok(run)
 }

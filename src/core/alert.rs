@@ -66,6 +66,11 @@ impl Rule {
     }
 }
 
+/// The kind of a thing that a reminder tells of, of `kind: thing`.
+pub fn kind_of(told: &str) -> &str {
+    told.split_once(": ").map_or(told, |(kind, _)| kind)
+}
+
 /// What one subject's last records of one rule were.
 #[derive(Debug, Default)]
 pub struct Recent {

@@ -32,7 +32,9 @@ const CHECKS: &str = "SELECT s.check_name, count(*), count(*) FILTER (WHERE s.fa
     FROM steward._check_run r JOIN steward._check_result s ON s.run_id = r.id
     WHERE r.ended_at >= $1 AND r.ended_at < $2 GROUP BY 1 ORDER BY s.check_name COLLATE \"C\"";
 
-const DAYS_WITHOUT_CHECK: &str = "SELECT count(*) FROM generate_series(($1 AT TIME ZONE $3)::date::timestamp,
+/// Of those on which the extension was there: what lies before is said by itself.
+const DAYS_WITHOUT_CHECK: &str = "SELECT count(*) FROM generate_series(
+        (greatest($1, (SELECT installed_at FROM steward.installation)) AT TIME ZONE $3)::date::timestamp,
         least($2 - interval '1 microsecond', clock_timestamp()) AT TIME ZONE $3, interval '1 day') day
     WHERE NOT EXISTS (SELECT FROM steward._check_run r
         WHERE r.ended_at AT TIME ZONE $3 >= day AND r.ended_at AT TIME ZONE $3 < day + interval '1 day')";

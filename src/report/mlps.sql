@@ -208,15 +208,16 @@ FROM (SELECT current_setting('listen_addresses') AS listen) f;
 -- zh: 管理终端接入地址限制
 -- en: administrators come from known addresses
 -- high risk
-SELECT CASE WHEN anywhere > 0 AND limited < administrators THEN 'fails' WHEN limited < administrators THEN 'partly' ELSE 'conforms' END,
-    format('Lines of pg_hba.conf that admit any address: %s. Logins of administrators: %s, bound to networks by steward.set_login_policy: %s.', anywhere, administrators, limited)
+SELECT CASE WHEN anywhere > 0 AND limited < administrators OR administrators = 0 THEN 'fails' WHEN limited < administrators THEN 'partly' ELSE 'conforms' END,
+    format('Lines of pg_hba.conf that admit any address: %s. Logins of administrators and superusers: %s, bound to networks by steward.set_login_policy: %s.', anywhere, administrators, limited)
 FROM (SELECT (SELECT count(*) FROM pg_hba_file_rules WHERE type LIKE 'host%' AND auth_method <> 'reject'
         AND (address = 'all' OR address IN ('0.0.0.0', '::') AND netmask IN ('0.0.0.0', '::'))) AS anywhere,
     count(*) AS administrators, count(*) FILTER (WHERE EXISTS (SELECT FROM steward.login_policy y
-        WHERE y.addresses IS NOT NULL AND (y.role::oid = l.role::oid OR EXISTS (SELECT FROM pg_auth_members m
-            WHERE m.roleid = y.role::oid AND m.member = l.role::oid)))) AS limited
-    FROM steward.person_login l JOIN steward.person p ON p.name = l.person JOIN steward.post o ON o.name = p.post
-    WHERE o.administrator AND p.suspended_at IS NULL) f;
+        -- A network without a bit is everywhere.
+        WHERE (SELECT min(masklen(a)) FROM unnest(y.addresses) a) > 0 AND (y.role::oid = r.oid OR EXISTS (SELECT FROM pg_auth_members m
+            WHERE m.roleid = y.role::oid AND m.member = r.oid)))) AS limited
+    FROM pg_roles r WHERE rolcanlogin AND (rolsuper OR EXISTS (SELECT FROM steward.person_login l JOIN steward.person p ON p.name = l.person
+        JOIN steward.post o ON o.name = p.post WHERE l.role::oid = r.oid AND o.administrator AND p.suspended_at IS NULL))) f;
 
 -- code: L3-CES1-20
 -- clause: 8.1.4.4 d
@@ -267,9 +268,11 @@ FROM (SELECT count(*) AS kept, count(*) FILTER (WHERE kind = 'library' AND value
 -- zh: 传输完整性
 -- en: integrity in transit
 -- high risk
-SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl THEN 'fails' WHEN clear > 0 THEN 'partly' ELSE 'conforms' END,
-    format('Reached over the network: %s. ssl: %s, at least %s. Connections over the network now without TLS: %s.', network, ssl, current_setting('ssl_min_protocol_version'), clear)
-FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_addresses') !~ '^\s*$' AS network,
+SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl THEN 'fails' WHEN clear > 0 OR open > 0 THEN 'partly' ELSE 'conforms' END,
+    format('Reached over the network: %s. ssl: %s, at least %s. Lines of pg_hba.conf that admit unencrypted connections from other hosts: %s; such connections now: %s.', network, ssl, current_setting('ssl_min_protocol_version'), open, clear)
+FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_addresses') !~ '^\s*((localhost|127\.0\.0\.1|::1)(\s*,\s*(localhost|127\.0\.0\.1|::1))*\s*)?$' AS network,
+    (SELECT count(*) FROM pg_hba_file_rules WHERE type IN ('host', 'hostnossl') AND auth_method <> 'reject'
+        AND address NOT IN ('127.0.0.1', '::1', 'localhost')) AS open,
     (SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE NOT s.ssl AND a.client_addr IS NOT NULL
         AND NOT a.client_addr <<= inet '127.0.0.0/8' AND a.client_addr <> inet '::1') AS clear) f;
 
@@ -289,9 +292,11 @@ FROM (SELECT current_setting('data_checksums')::boolean AS checksums, (SELECT co
 -- zh: 传输保密性
 -- en: confidentiality in transit
 -- high risk
-SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl OR clear > 0 THEN 'fails' WHEN protocol NOT IN ('TLSv1.2', 'TLSv1.3') THEN 'partly' ELSE 'conforms' END,
-    format('Reached over the network: %s. ssl: %s, at least %s. Connections over the network now without TLS: %s.', network, ssl, protocol, clear)
-FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_addresses') !~ '^\s*$' AS network, current_setting('ssl_min_protocol_version') AS protocol,
+SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl OR clear > 0 THEN 'fails' WHEN open > 0 OR protocol NOT IN ('TLSv1.2', 'TLSv1.3') THEN 'partly' ELSE 'conforms' END,
+    format('Reached over the network: %s. ssl: %s, at least %s. Lines of pg_hba.conf that admit unencrypted connections from other hosts: %s; such connections now: %s.', network, ssl, protocol, open, clear)
+FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_addresses') !~ '^\s*((localhost|127\.0\.0\.1|::1)(\s*,\s*(localhost|127\.0\.0\.1|::1))*\s*)?$' AS network, current_setting('ssl_min_protocol_version') AS protocol,
+    (SELECT count(*) FROM pg_hba_file_rules WHERE type IN ('host', 'hostnossl') AND auth_method <> 'reject'
+        AND address NOT IN ('127.0.0.1', '::1', 'localhost')) AS open,
     (SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE NOT s.ssl AND a.client_addr IS NOT NULL
         AND NOT a.client_addr <<= inet '127.0.0.0/8' AND a.client_addr <> inet '::1') AS clear) f;
 
@@ -321,7 +326,8 @@ FROM (SELECT max(valid_until) FILTER (WHERE kind = 'backup') AS backup, max(vali
 SELECT CASE WHEN far = 0 AND off_site IS NULL THEN 'fails' WHEN far = 0 OR behind > interval '1 minute' THEN 'partly' ELSE 'conforms' END,
     format('Standbys that stream to another host: %s, the slowest %s behind. An off-site backup on record is valid until: %s. Where those hosts stand is not seen from here.',
         far, coalesce(behind::text, 'not'), coalesce(off_site::timestamptz(0)::text, 'there is none'))
-FROM (SELECT count(*) AS far, max(replay_lag) AS behind FROM pg_stat_replication WHERE state = 'streaming' AND client_addr IS NOT NULL
+FROM (SELECT count(*) AS far, max(replay_lag) AS behind FROM pg_stat_replication r WHERE state = 'streaming' AND client_addr IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_replication_slots l WHERE l.active_pid = r.pid AND l.slot_type = 'logical')
         AND NOT client_addr <<= inet '127.0.0.0/8' AND client_addr <> inet '::1') s,
     (SELECT max(valid_until) AS off_site FROM steward._record_last WHERE kind = 'off_site_backup' AND good AND valid_until > now()) o;
 
@@ -331,8 +337,10 @@ FROM (SELECT count(*) AS far, max(replay_lag) AS behind FROM pg_stat_replication
 -- en: a hot standby
 SELECT CASE WHEN standbys = 0 THEN 'fails' ELSE 'conforms' END,
     format('Standbys that stream: %s, synchronous: %s.', standbys, synchronous)
-FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous FROM pg_stat_replication
-    WHERE state = 'streaming' AND application_name NOT IN ('pg_basebackup', 'pg_receivewal')) f;
+FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous FROM pg_stat_replication r
+    WHERE state = 'streaming' AND application_name NOT IN ('pg_basebackup', 'pg_receivewal')
+        -- A subscriber of some tables is none.
+        AND NOT EXISTS (SELECT FROM pg_replication_slots l WHERE l.active_pid = r.pid AND l.slot_type = 'logical')) f;
 
 -- code: L3-CES1-32
 -- clause: 8.1.4.10 a

@@ -57,7 +57,6 @@ fn tiles(material: &Material) -> Vec<(String, String, bool)> {
         (language.say(chinese, english), count(number), attention && number > 0)
     };
     let sum = |of: fn(&AlertRule) -> u64| material.alerts.iter().map(of).sum::<u64>();
-    let issues = material.checks.iter().filter_map(|check| check.issues).sum();
     vec![
         tile("操作", "operations", figures.total(|day| day.tiers.iter().sum()), false),
         tile("关键操作", "critical ones", figures.total(|day| day.tiers[2]), false),
@@ -66,10 +65,23 @@ fn tiles(material: &Material) -> Vec<(String, String, bool)> {
         tile("超时未确认的告警", "alerts answered late", sum(|rule| rule.late), true),
         tile("非工作时间操作", "in off-hours", figures.off_hours, false),
         tile("登录失败", "failed logins", figures.failed_logins, true),
-        tile("检查发现的问题", "issues at the last check", issues, true),
+        issues(material),
         tile("逾期复核", "overdue reviews", material.overdue_reviews, true),
         tile("紧急窗口", "emergency windows", figures.steps.get("BREAK GLASS").copied().unwrap_or(0), true),
     ]
+}
+
+/// What was not looked for is not known to be none.
+fn issues(material: &Material) -> (String, String, bool) {
+    let checks = &material.checks;
+    let found: u64 = checks.iter().filter_map(|check| check.issues).sum();
+    let unknown = checks.iter().any(|check| check.issues.is_none());
+    let shown = match (checks.is_empty(), unknown) {
+        (true, _) => "–".to_owned(),
+        (false, true) => format!("≥ {}", count(found)),
+        (false, false) => count(found),
+    };
+    (material.language.say("检查发现的问题", "issues at the last check"), shown, found > 0 || unknown)
 }
 
 /// Labels and values of the days of the period, several in one column if there are many.
@@ -133,14 +145,16 @@ fn work(material: &Material) -> Vec<Block> {
         let figures = [account.records, account.critical, account.denied, account.off_hours];
         std::iter::once((*name).to_owned()).chain(figures.map(count)).collect()
     };
-    vec![
+    let mut blocks = vec![
         Block::Section(say("操作", "Operations")),
         Block::Chart(
             days.title("每日操作，按风险等级", "By day and tier"),
             Chart::Columns { labels: days.labels(), series },
         ),
         Block::Chart(say("操作最多的人员", "Most active persons"), Chart::Bars(bars)),
-        Block::Table(Table {
+    ];
+    if !accounts.is_empty() {
+        blocks.push(Block::Table(Table {
             title: say("操作最多的人员，明细", "The same in figures"),
             head: vec![
                 say("人员(无登记者为登录名)", "person, or the login of nobody"),
@@ -151,8 +165,9 @@ fn work(material: &Material) -> Vec<Block> {
             ],
             rows: accounts.iter().map(row).collect(),
             numbers: 1,
-        }),
-    ]
+        }));
+    }
+    blocks
 }
 
 fn denials(material: &Material) -> Vec<Block> {
@@ -188,6 +203,10 @@ fn alerts(material: &Material) -> Vec<Block> {
         })
     };
     let levels = [("一般", "minor", Tone::Calm), ("重要", "important", Tone::Notice), ("重大", "major", Tone::Serious)];
+    let level_of = |rule: &AlertRule| {
+        let known = levels.iter().find(|(_, english, _)| *english == rule.level);
+        known.map_or_else(|| rule.level.clone(), |(chinese, english, _)| say(chinese, english))
+    };
     let series = |(place, (chinese, english, tone)): (usize, (&str, &str, Tone))| Series {
         name: say(chinese, english),
         tone,
@@ -196,7 +215,7 @@ fn alerts(material: &Material) -> Vec<Block> {
     let time = |seconds: Option<f64>| seconds.map_or("–".to_owned(), duration);
     let row = |rule: &AlertRule| {
         let figures = [rule.alerts, rule.unanswered, rule.late, rule.open].map(count);
-        [rule.rule.clone(), rule.level.clone()]
+        [rule.rule.clone(), level_of(rule)]
             .into_iter()
             .chain(figures)
             .chain([time(rule.median), time(rule.p95)])
@@ -323,7 +342,7 @@ fn chain(material: &Material) -> Vec<Block> {
     ];
     if let Some(head) = &chain.head {
         blocks.push(Block::Text(say(
-            "锚点:请将下行保存在数据库之外，日后用 steward.verify_chain(anchor => …) 核对。",
+            "锚点：请将下行保存在数据库之外，日后用 steward.verify_chain(anchor => …) 核对。",
             "Anchor: keep the next line outside the database, and pass it to steward.verify_chain(anchor => …) later.",
         )));
         blocks.push(Block::Code(head.clone()));
@@ -338,7 +357,7 @@ fn foot(material: &Material) -> Vec<String> {
     let say = |chinese: &str, english: &str| material.language.say(chinese, english);
     vec![
         say(
-            "本报告的 SHA-256 已写入审计链;SELECT * FROM steward.check_report(全文) 可核对真伪。报告不含任何数据值或语句文本。",
+            "本报告的 SHA-256 已写入审计链；SELECT * FROM steward.check_report(全文) 可核对真伪。报告不含任何数据值或语句文本。",
             "The SHA-256 of this report is on record in the audit chain: SELECT * FROM steward.check_report(its whole text). It holds no value of a table and no text of a statement.",
         ),
         say(

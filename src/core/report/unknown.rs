@@ -42,7 +42,7 @@ pub fn unknown(material: &Material) -> Vec<String> {
         }
         Some(_) => {}
     }
-    for (first, last) in &chain.archived {
+    for (first, last) in stretches(&chain.archived) {
         items.push(say(
             format!("第 {first} 至 {last} 条记录已归档，未计入(steward.audit_archive 列出归档文件)。"),
             format!("Records {first} to {last} are archived and not counted (steward.audit_archive names the files)."),
@@ -62,7 +62,9 @@ pub fn unknown(material: &Material) -> Vec<String> {
             format!("The policy was not enforced when the report was made (active: {active}, mode: {mode}): it records and refuses nothing."),
         ));
     }
-    if material.to > material.made_at {
+    if material.from > material.made_at {
+        items.push(say("期间尚未开始。".into(), "The period has not begun yet.".into()));
+    } else if material.to > material.made_at {
         items.push(say("期间尚未结束。".into(), "The period is not over yet.".into()));
     }
     if let Some(began) = chain.began.filter(|began| *began > material.from) {
@@ -97,4 +99,16 @@ pub fn unknown(material: &Material) -> Vec<String> {
         ));
     }
     items
+}
+
+/// Neighbours as one: a year has hundreds of archived segments.
+fn stretches(segments: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let mut stretches: Vec<(i64, i64)> = Vec::new();
+    for &(first, last) in segments {
+        match stretches.last_mut() {
+            Some((_, end)) if *end + 1 == first => *end = last,
+            _ => stretches.push((first, last)),
+        }
+    }
+    stretches
 }
