@@ -11,10 +11,11 @@ use crate::operation::{requirement, seal};
 use crate::person::{separation, texts};
 use crate::policy::checklist;
 use crate::register::kind;
-use crate::{audit::buffer, factor, job, login, own, policy, scope, session, settings, shared, state_file};
+use crate::{audit::buffer, factor, job, lock, login, own, policy, scope, session, settings, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -37,25 +38,26 @@ fn deactivate() {
     answer(switch_off())
 }
 
+const TABLE: &CStr = c"activation";
+
 /// Functions that go on to lock the table against each other: they do so at once, or two of them would wait in a circle.
 const ONE_AT_A_TIME: [&str; 5] = ["activate", "deactivate", "register_person", "suspend_person", "set_post"];
 
 /// Whether the policy is active, for a change of it by this function. What is set up before an activation is part of what
 /// it checks: one that is under way is waited for, and the next one waits for the end of this transaction.
-pub fn settled(function: &str) -> bool {
+pub fn settled(function: &str) -> Outcome<bool> {
     let alone = ONE_AT_A_TIME.contains(&function);
     let mode = if alone { pg_sys::ExclusiveLock } else { pg_sys::RowShareLock };
     if !shared::active() {
-        // Safe: look-ups by name, and a lock that ends with the transaction. It is released after the activation is published.
-        unsafe {
-            let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(c"activation".as_ptr(), schema);
-            if table != pg_sys::InvalidOid {
-                pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE);
-            }
-        }
+        // It is released after the activation is published.
+        lock::table(TABLE, mode)?;
     }
-    shared::active()
+    Ok(shared::active())
+}
+
+/// From here to the end of the transaction nobody else switches the policy on or off, or changes who may do what.
+pub fn hold() -> Outcome<()> {
+    lock::table(TABLE, pg_sys::ExclusiveLock)
 }
 
 fn switch_on() -> Outcome<()> {
@@ -66,7 +68,7 @@ fn switch_on() -> Outcome<()> {
     }
     own::run(|client| {
         // Held until after the commit is published, so that two switches cannot overtake each other.
-        own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
+        hold()?;
         let lacks = lacking(client, true)?;
         if !lacks.is_empty() {
             return Err(incomplete("the policy cannot be activated yet", &lacks));
@@ -88,7 +90,7 @@ fn switch_on() -> Outcome<()> {
 fn switch_off() -> Outcome<()> {
     policy::require_privilege("deactivate")?;
     own::run(|client| {
-        own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
+        hold()?;
         own::execute(client, "DELETE FROM steward.activation", &[]).map(drop)
     })?;
     finish("deactivate", false)
