@@ -310,6 +310,15 @@ fn what_is_forged_without_a_key_or_put_back_with_its_seal_is_found() {
     superuser.batch_execute("SELECT * FROM steward.daily_check()").expect("check");
     assert_eq!(found(&mut superuser), [format!("{op_no}: the chain knows of no APPROVE by Sun for these bytes")]);
     refused(&keyless, &op_no, BROKEN, "is not what the audit chain says of it");
+    // Another script under honest votes.
+    let op_no = keyless.request("region_chen", SIXTY);
+    keyless.release(&op_no);
+    let script = format!(
+        "UPDATE steward._operation SET script = 'DELETE FROM app.guardian', digest = sha256('DELETE FROM app.guardian')
+            WHERE op_no = '{op_no}'"
+    );
+    tamper(&mut keyless, &script);
+    refused(&keyless, &op_no, BROKEN, "is not what the audit chain says of it");
     assert_eq!(moved(&keyless), 0);
 }
 

@@ -18,6 +18,7 @@ use crate::trail::tamper;
 tests! {
     what_was_put_back_with_its_own_seal_does_not_run_again,
     an_operation_whose_records_are_archived_is_filed_again,
+    a_record_taken_out_of_the_chain_is_missed_by_verification,
 }
 
 const SIXTY: &str = "UPDATE app.student SET note = note || 'x' WHERE id <= 60";
@@ -122,8 +123,7 @@ fn what_was_put_back_with_its_own_seal_does_not_run_again() {
 fn an_operation_whose_records_are_archived_is_filed_again() {
     let school = School::inactive();
     small_segments(&school);
-    let policy = "SELECT steward.set_tier_policy('normal', approvals => 0)";
-    school.superuser().batch_execute(&format!("{policy}; SELECT steward.activate()")).expect("activate");
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
     let old = school.request("region_chen", SIXTY);
     school.release(&old);
     fill_segment(&school, 12);
@@ -134,11 +134,29 @@ fn an_operation_whose_records_are_archived_is_filed_again() {
     let error = expect_error(result, NOT_READY, "Its records are archived", "steward.request");
     assert!(error.message().contains("cannot be compared"), "{error:?}");
     assert_eq!(school.status(&old), "approved");
-    // In one transaction, where its own records are in no chain yet.
-    let mut chen = school.session("region_chen");
-    chen.batch_execute("BEGIN").expect("begin");
-    let op_no = request(&mut chen, "UPDATE app.student SET note = 'y' WHERE id = 1", "");
-    execute(&mut chen, &op_no).expect("what needs nobody else");
-    chen.batch_execute("COMMIT").expect("commit");
+    // What is filed now runs, in a chain that begins later than with its first record.
     school.operate("region_chen", SIXTY);
+}
+
+/// Who deletes what the chain knows, too, has no run refused, and leaves a gap.
+fn a_record_taken_out_of_the_chain_is_missed_by_verification() {
+    let mut school = School::active();
+    let op_no = school.operate("region_chen", SIXTY);
+    school.flush_audit();
+    let record = format!(
+        "SELECT id FROM steward.audit_log WHERE op_no = '{op_no}' AND operation_type = 'EXECUTE' AND result = 'SUCCESS'"
+    );
+    let id: i64 = school.ask(&record);
+    let back = format!(
+        "DELETE FROM steward.chain WHERE id = {id}; SET session_replication_role = replica;
+        DELETE FROM steward._operation_event WHERE op_no = '{op_no}' AND event = 'EXECUTE';
+        DELETE FROM steward.pre_image WHERE op_no = '{op_no}'; DELETE FROM steward.row_image WHERE op_no = '{op_no}';
+        UPDATE steward._operation SET status = 'approved', runs_done = 0, executed_by = NULL, executed_at = NULL,
+            review_due = NULL, confirmed_at = clock_timestamp() WHERE op_no = '{op_no}'"
+    );
+    tamper(&mut school, &back);
+    execute(&mut school.session("region_chen"), &op_no).expect("nothing is left that says it ran");
+    let row = school.superuser().query_one("SELECT ok, first_bad_id FROM steward.verify_chain()", &[]).expect("verify");
+    assert!(!row.get::<_, bool>(0));
+    assert!([id, id + 1].contains(&row.get(1)), "{id}: {row:?}");
 }
