@@ -174,21 +174,19 @@ const OPEN: &str = "SELECT op_no FROM steward._operation WHERE origin = 'request
 
 #[pg_extern(sql = false)]
 fn _forged_operations() -> Vec<String> {
-    answer((|| {
-        own::run(|client| {
-            let mut found = told::all(client)?;
-            let open = if enforced() { texts(client, OPEN, &[])? } else { Vec::new() };
-            for op_no in open {
-                let why = match state(client, &op_no)? {
-                    Sealed::Open | Sealed::Good => continue,
-                    Sealed::Missing => "is not sealed",
-                    Sealed::Broken => "does not fit its seal",
-                    Sealed::NoKey { .. } => "cannot be checked: there is no key",
-                };
-                found.push(format!("{op_no} {why}"));
-            }
-            found.sort();
-            Ok(found)
-        })
-    })())
+    answer(own::run(|client| {
+        let mut found = told::all(client)?;
+        let open = if enforced() { texts(client, OPEN, &[])? } else { Vec::new() };
+        for op_no in open {
+            let why = match state(client, &op_no)? {
+                Sealed::Open | Sealed::Good => continue,
+                Sealed::Missing => "is not sealed",
+                Sealed::Broken => "does not fit its seal",
+                Sealed::NoKey { .. } => "cannot be checked: there is no key",
+            };
+            found.push(format!("{op_no} {why}"));
+        }
+        found.sort();
+        Ok(found)
+    }))
 }
