@@ -11,11 +11,10 @@ use crate::operation::{requirement, seal};
 use crate::person::{separation, texts};
 use crate::policy::checklist;
 use crate::register::kind;
-use crate::{audit::buffer, factor, job, lock, login, own, policy, scope, session, settings, shared, state_file};
+use crate::{audit::buffer, factor, job, login, own, policy, scope, session, settings, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
-use std::ffi::CStr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -38,7 +37,7 @@ fn deactivate() {
     answer(switch_off())
 }
 
-const TABLE: &CStr = c"activation";
+const TABLE: &str = "steward.activation";
 
 /// Functions that go on to lock the table against each other: they do so at once, or two of them would wait in a circle.
 const ONE_AT_A_TIME: [&str; 5] = ["activate", "deactivate", "register_person", "suspend_person", "set_post"];
@@ -46,18 +45,27 @@ const ONE_AT_A_TIME: [&str; 5] = ["activate", "deactivate", "register_person", "
 /// Whether the policy is active, for a change of it by this function. What is set up before an activation is part of what
 /// it checks: one that is under way is waited for, and the next one waits for the end of this transaction.
 pub fn settled(function: &str) -> Outcome<bool> {
-    let alone = ONE_AT_A_TIME.contains(&function);
-    let mode = if alone { pg_sys::ExclusiveLock } else { pg_sys::RowShareLock };
-    if !shared::active() {
-        // It is released after the activation is published.
-        lock::table(TABLE, mode)?;
+    // It is released after the activation is published.
+    if !shared::active() && is_there() {
+        match ONE_AT_A_TIME.contains(&function) {
+            true => hold()?,
+            false => own::lock("LOCK TABLE steward.activation IN ROW SHARE MODE", &[], TABLE)?,
+        }
     }
     Ok(shared::active())
 }
 
 /// From here to the end of the transaction nobody else switches the policy on or off, or changes who may do what.
 pub fn hold() -> Outcome<()> {
-    lock::table(TABLE, pg_sys::ExclusiveLock)
+    own::lock("LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[], TABLE)
+}
+
+fn is_there() -> bool {
+    // Safe: look-ups by name.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
+        pg_sys::get_relname_relid(c"activation".as_ptr(), schema) != pg_sys::InvalidOid
+    }
 }
 
 fn switch_on() -> Outcome<()> {

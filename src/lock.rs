@@ -5,7 +5,6 @@
 use crate::audit::flush::doze;
 use crate::error::{Fault, Outcome};
 use crate::own;
-use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
@@ -25,20 +24,6 @@ pub fn patiently(mut take: impl FnMut() -> Outcome<bool>) -> Outcome<bool> {
         }
         doze();
     }
-}
-
-/// Locks a table of schema `steward`, if it is there, to the end of the transaction.
-pub fn table(name: &CStr, mode: u32) -> Outcome<()> {
-    let taken = patiently(|| {
-        // Safe: look-ups by name, and a lock that ends with the transaction.
-        Ok(unsafe {
-            let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
-            table == pg_sys::InvalidOid || pg_sys::ConditionalLockRelationOid(table, mode as pg_sys::LOCKMODE)
-        })
-    })?;
-    let table = format!("steward.{}", name.to_string_lossy());
-    if taken { Ok(()) } else { Err(held(&table, &table, "")) }
 }
 
 /// The session that holds a row, by its transaction; else the strongest lock on the table; the oldest transaction of several.
