@@ -156,6 +156,10 @@ COMMENT ON FUNCTION steward._record_texts(bytea, int) IS 'A list field of an aud
 COMMENT ON FUNCTION steward._record_table(bytea) IS 'The first relation of an audit record; NULL if there is none. For the audit views.';
 COMMENT ON FUNCTION steward._record_details(bytea, bytea, bytea) IS 'What the manual''s audit_logs keeps in details, as JSON text. For the audit views.';
 
+-- The steps of operations, by number. `audit::table` puts no other record into it.
+CREATE INDEX chain_1_operation ON steward.chain_1 (steward._record_text(record, 14))
+    WHERE steward._record_text(record, 1) = 'operation';
+
 CREATE FUNCTION steward._record_reference(record bytea, field int) RETURNS bigint
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_record_bigint_wrapper';
 CREATE FUNCTION steward._undefined(record bytea, field int) RETURNS text

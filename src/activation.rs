@@ -37,25 +37,35 @@ fn deactivate() {
     answer(switch_off())
 }
 
+const TABLE: &str = "steward.activation";
+
 /// Functions that go on to lock the table against each other: they do so at once, or two of them would wait in a circle.
 const ONE_AT_A_TIME: [&str; 5] = ["activate", "deactivate", "register_person", "suspend_person", "set_post"];
 
 /// Whether the policy is active, for a change of it by this function. What is set up before an activation is part of what
 /// it checks: one that is under way is waited for, and the next one waits for the end of this transaction.
-pub fn settled(function: &str) -> bool {
-    let alone = ONE_AT_A_TIME.contains(&function);
-    let mode = if alone { pg_sys::ExclusiveLock } else { pg_sys::RowShareLock };
-    if !shared::active() {
-        // Safe: look-ups by name, and a lock that ends with the transaction. It is released after the activation is published.
-        unsafe {
-            let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
-            let table = pg_sys::get_relname_relid(c"activation".as_ptr(), schema);
-            if table != pg_sys::InvalidOid {
-                pg_sys::LockRelationOid(table, mode as pg_sys::LOCKMODE);
-            }
+pub fn settled(function: &str) -> Outcome<bool> {
+    // It is released after the activation is published.
+    if !shared::active() && is_there() {
+        match ONE_AT_A_TIME.contains(&function) {
+            true => hold()?,
+            false => own::lock("LOCK TABLE steward.activation IN ROW SHARE MODE", &[], TABLE)?,
         }
     }
-    shared::active()
+    Ok(shared::active())
+}
+
+/// From here to the end of the transaction nobody else switches the policy on or off, or changes who may do what.
+pub fn hold() -> Outcome<()> {
+    own::lock("LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[], TABLE)
+}
+
+fn is_there() -> bool {
+    // Safe: look-ups by name.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
+        pg_sys::get_relname_relid(c"activation".as_ptr(), schema) != pg_sys::InvalidOid
+    }
 }
 
 fn switch_on() -> Outcome<()> {
@@ -66,7 +76,7 @@ fn switch_on() -> Outcome<()> {
     }
     own::run(|client| {
         // Held until after the commit is published, so that two switches cannot overtake each other.
-        own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
+        hold()?;
         let mut lacks = lacking(client, true)?;
         lacking_licences(client, &mut lacks)?;
         if !lacks.is_empty() {
@@ -89,7 +99,7 @@ fn switch_on() -> Outcome<()> {
 fn switch_off() -> Outcome<()> {
     policy::require_privilege("deactivate")?;
     own::run(|client| {
-        own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[])?;
+        hold()?;
         own::execute(client, "DELETE FROM steward.activation", &[]).map(drop)
     })?;
     finish("deactivate", false)

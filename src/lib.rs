@@ -21,6 +21,7 @@ mod export;
 mod factor;
 mod image;
 mod job;
+mod lock;
 mod login;
 mod mask;
 mod mask_value;

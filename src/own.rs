@@ -5,6 +5,7 @@
 
 use crate::backend::backend_local;
 use crate::error::{self, Fault, Outcome};
+use crate::lock;
 use pgrx::PgTryBuilder;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -112,18 +113,18 @@ pub fn attempt<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Result
     subtransaction(|| run(body))
 }
 
-/// Takes a lock of one of our tables: waits a moment for others, and not until they please.
+/// A statement that needs a lock on this table or a row of it: waits a moment for others, and not until they please.
 pub fn lock(statement: &str, arguments: &[DatumWithOid<'_>], table: &str) -> Outcome<()> {
     let taken = attempt(|client| {
-        pin(&[(c"lock_timeout", c"3s")]);
+        pin(&[(c"lock_timeout", lock::PATIENCE)]);
         execute(client, statement, arguments).map(drop)
     });
     taken.map_err(|undone| {
         undone.pass_on_cancellation();
-        Fault::wrong_state(format!("somebody else's transaction holds {table}")).detail(undone.message).hint(format!(
-            "SELECT a.pid, a.usename, a.xact_start FROM pg_stat_activity a JOIN pg_locks l USING (pid) \
-            WHERE l.relation = '{table}'::regclass;"
-        ))
+        match undone.sqlstate.as_str() {
+            "55P03" => lock::held(table, table, ""),
+            _ => Fault::wrong_state(format!("{table} cannot be changed now")).detail(undone.message),
+        }
     })
 }
 

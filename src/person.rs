@@ -74,7 +74,7 @@ fn register(
         legible(what, text.unwrap_or(""))?;
     }
     let logins = own::run(|client| {
-        last::one_at_a_time(client)?;
+        last::one_at_a_time()?;
         check_references(client, name, post, supervisor)?;
         let before = separation::sentences(client)?;
         own::execute(
@@ -162,7 +162,7 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
     let name = required("name", name)?;
     let reason = required("reason", reason)?;
     let closed = own::run(|client| {
-        last::one_at_a_time(client)?;
+        last::one_at_a_time()?;
         let suspended = "UPDATE steward.person SET suspended_at = clock_timestamp(), suspended_reason = $2 WHERE name = $1 RETURNING name";
         if own::query(client, suspended, &[name.into(), reason.into()])?.is_empty() {
             return Err(unknown_person(name));

@@ -29,7 +29,7 @@ pub fn require_configuration(function: &str) -> Outcome<()> {
             .hint(format!("\\connect {}", crate::settings::database())));
     }
     let covered = cover::current().is_some_and(|cover| cover.reach.tier == Tier::Critical);
-    if activation::settled(function) && shared::mode() == crate::settings::Mode::Enforce && !covered {
+    if activation::settled(function)? && shared::mode() == crate::settings::Mode::Enforce && !covered {
         // Safe: the client's own message, or null.
         let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
         let record = judge::record(function, Vec::new(), Tier::Critical, "policy_change", &source);

@@ -61,6 +61,7 @@ mod job;
 mod last_person;
 mod leaver;
 mod leftover;
+mod lock;
 mod login;
 mod long_transaction;
 mod mask_value;
@@ -75,6 +76,7 @@ mod mutation;
 mod never_alone;
 mod operation;
 mod operation_seal;
+mod operation_told;
 mod order;
 mod other_database;
 mod parallel;
@@ -167,6 +169,7 @@ fn main() {
         image_read::tests(),
         job::tests(),
         leftover::tests(),
+        lock::tests(),
         login::tests(),
         long_transaction::tests(),
         mask_value::tests(),
@@ -199,6 +202,7 @@ fn main() {
         never_alone::tests(),
         operation::tests(),
         operation_seal::tests(),
+        operation_told::tests(),
         order::tests(),
         other_database::tests(),
         parallel::tests(),

@@ -33,7 +33,7 @@ fn set_key(school: &mut School, name: &str, key: &str) {
 }
 
 /// An active school with a key. Codes are not its subject.
-fn sealing() -> School {
+pub fn sealing() -> School {
     let mut school = School::inactive();
     set_key(&mut school, "steward.key", KEY);
     school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
@@ -298,7 +298,7 @@ fn what_is_forged_without_a_key_or_put_back_with_its_seal_is_found() {
     tamper(&mut school, &back);
     let mut superuser = school.superuser();
     superuser.batch_execute("SELECT * FROM steward.daily_check()").expect("check");
-    assert_eq!(found(&mut superuser), [format!("{op_no}: the chain knows of 1 runs, its row of 0")]);
+    assert_eq!(found(&mut superuser), [format!("{op_no}: the chain knows of 1 EXECUTE, the operation of 0")]);
     drop(superuser);
     let mut keyless = School::active();
     let op_no = keyless.request("region_chen", SIXTY);
@@ -309,6 +309,17 @@ fn what_is_forged_without_a_key_or_put_back_with_its_seal_is_found() {
     let mut superuser = keyless.superuser();
     superuser.batch_execute("SELECT * FROM steward.daily_check()").expect("check");
     assert_eq!(found(&mut superuser), [format!("{op_no}: the chain knows of no APPROVE by Sun for these bytes")]);
+    refused(&keyless, &op_no, BROKEN, "is not what the audit chain says of it");
+    // Another script under honest votes.
+    let op_no = keyless.request("region_chen", SIXTY);
+    keyless.release(&op_no);
+    let script = format!(
+        "UPDATE steward._operation SET script = 'DELETE FROM app.guardian', digest = sha256('DELETE FROM app.guardian')
+            WHERE op_no = '{op_no}'"
+    );
+    tamper(&mut keyless, &script);
+    refused(&keyless, &op_no, BROKEN, "is not what the audit chain says of it");
+    assert_eq!(moved(&keyless), 0);
 }
 
 fn a_key_that_cannot_be_used_is_told_at_the_activation() {

@@ -202,11 +202,11 @@ fn nobody_keeps_the_others_waiting(school: &School) {
     let mut slow = school.session("auditor_qian");
     slow.batch_execute(&format!("BEGIN; SELECT steward.confirm_record({id})")).expect("confirmed some time");
     wang.batch_execute(&format!("SELECT {call}")).expect("does not wait for that");
-    expect_error(confirm(school, "reviewer_zhou", id), NOT_NOW, "lock timeout", "pg_locks");
+    expect_error(confirm(school, "reviewer_zhou", id), NOT_NOW, "holds it", "pg_terminate_backend");
     slow.batch_execute("ROLLBACK; BEGIN").expect("rollback");
     let mut owner = school.superuser();
     owner.batch_execute("BEGIN; LOCK TABLE steward._record IN SHARE MODE").expect("not active yet");
-    expect_error(wang.batch_execute(&format!("SELECT {call}")), NOT_NOW, "lock timeout", "pg_locks");
+    expect_error(wang.batch_execute(&format!("SELECT {call}")), NOT_NOW, "holds it", "pg_terminate_backend");
 }
 
 fn a_lapsed_exam_suspends_and_a_new_one_gives_back() {

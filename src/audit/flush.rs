@@ -18,8 +18,16 @@ fn flush_audit(timeout: Option<Interval>) -> bool {
     true
 }
 
-/// Waits until everything recorded before is in the chain; 55000 after so many microseconds.
+/// Waits until everything recorded before is in the chain; 55000 after so many microseconds, or if there is no chain.
 pub fn wait(timeout_us: i128) -> Outcome<()> {
+    match catch_up(timeout_us)? {
+        true => Ok(()),
+        false => Err(Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN)),
+    }
+}
+
+/// The same; false: there is no chain yet.
+pub fn catch_up(timeout_us: i128) -> Outcome<bool> {
     let shared = shared::get().ok_or_else(|| {
         Fault::wrong_state("pg_steward is not preloaded")
             .hint("Add pg_steward to shared_preload_libraries and restart the server.")
@@ -31,7 +39,7 @@ pub fn wait(timeout_us: i128) -> Outcome<()> {
     }
     // The tables are asked only before the first round: a lock on them must not outlast the timeout.
     if shared.chained_id.load(SeqCst) == 0 && !chain_expected()? {
-        return Err(Fault::wrong_state("there is no audit chain yet").detail(NO_CHAIN));
+        return Ok(false);
     }
     let ticket = shared.flush_requested.fetch_add(1, SeqCst) + 1;
     // Safe: reads the clock.
@@ -44,7 +52,7 @@ pub fn wait(timeout_us: i128) -> Outcome<()> {
         shared::wake_sequencer();
         doze();
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether the sequencer has reason to chain: there is a chain, or one is about to begin.

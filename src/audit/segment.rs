@@ -194,6 +194,10 @@ fn create(client: &mut SpiClient<'_>, number: i32) -> Outcome<()> {
     let table = name(number);
     define(&format!("CREATE TABLE {table} () INHERITS (steward.chain) USING heap"))?;
     define(&format!("CREATE INDEX chain_{number}_order ON {table} USING steward_order (id)"))?;
+    define(&format!(
+        "CREATE INDEX chain_{number}_operation ON {table} (steward._record_text(record, 14))
+            WHERE steward._record_text(record, 1) = 'operation'"
+    ))?;
     close_to_all(client, &table)?;
     define(&format!("COMMENT ON TABLE {table} IS 'Segment {number} of steward.chain.'"))?;
     define(&format!("ALTER EXTENSION pg_steward ADD TABLE {table}"))

@@ -3,6 +3,7 @@
 
 use super::order;
 use crate::core::chain::Hash;
+use crate::core::record::{Kind, is_of_kind};
 use pgrx::pg_sys;
 use pgrx::varlena::set_varsize_4b;
 use std::ffi::{c_int, c_void};
@@ -61,7 +62,8 @@ pub(super) fn insert<'a>(table: pg_sys::Oid, rows: impl Iterator<Item = Row<'a>>
         pg_sys::InitResultRelInfo(target, relation, 1, std::ptr::null_mut(), 0);
         pg_sys::ExecOpenIndices(target, false);
         order::leave_out(target);
-        let mut inserter = Inserter { relation, estate, target, slots: Vec::new(), filled: 0 };
+        let steps_only = has_steps_only(target);
+        let mut inserter = Inserter { relation, estate, target, steps_only, slots: Vec::new(), indexed: Vec::new() };
         let mut context = pgrx::PgMemoryContexts::new("rows of the chain");
         let mut rows = rows.peekable();
         while rows.peek().is_some() {
@@ -83,12 +85,29 @@ pub(super) fn insert<'a>(table: pg_sys::Oid, rows: impl Iterator<Item = Row<'a>>
     }
 }
 
+/// Whether no index is open but that of the steps of operations, which is partial: all other records need not be shown to it.
+unsafe fn has_steps_only(target: *mut pg_sys::ResultRelInfo) -> bool {
+    // Safe: the table's indexes are open, but those that were let go.
+    unsafe {
+        let table = pgrx::PgRelation::from_pg((*target).ri_RelationDesc);
+        let steps = format!("{}_operation", table.name());
+        (0..(*target).ri_NumIndices as usize).all(|nth| {
+            let index = *(*target).ri_IndexRelationDescs.add(nth);
+            index.is_null()
+                || pgrx::PgRelation::from_pg(index).name() == steps
+                    && !(**(*target).ri_IndexRelationInfo.add(nth)).ii_Predicate.is_null()
+        })
+    }
+}
+
 struct Inserter {
     relation: pg_sys::Relation,
     estate: *mut pg_sys::EState,
     target: *mut pg_sys::ResultRelInfo,
+    steps_only: bool,
     slots: Vec<*mut pg_sys::TupleTableSlot>,
-    filled: usize,
+    /// Of each slot that is filled: whether indexes are to know of its row.
+    indexed: Vec<bool>,
 }
 
 impl Inserter {
@@ -96,14 +115,14 @@ impl Inserter {
     unsafe fn fill(&mut self, row: &Row<'_>) {
         // Safe: a virtual slot of the table's shape has room for its columns.
         unsafe {
-            if self.slots.len() == self.filled {
+            if self.slots.len() == self.indexed.len() {
                 let shape = (*self.relation).rd_att;
                 // The slots outlive the context of one batch.
                 let before = pg_sys::MemoryContextSwitchTo((*self.estate).es_query_cxt);
                 self.slots.push(MakeSingleTupleTableSlot(shape, &raw const pg_sys::TTSOpsVirtual));
                 pg_sys::MemoryContextSwitchTo(before);
             }
-            let slot = self.slots[self.filled];
+            let slot = self.slots[self.indexed.len()];
             let values = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
             values[0] = pg_sys::Datum::from(row.id);
             values[1] = bytea(row.record);
@@ -112,7 +131,7 @@ impl Inserter {
             std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS).fill(false);
             ExecStoreVirtualTuple(slot);
         }
-        self.filled += 1;
+        self.indexed.push(!self.steps_only || is_of_kind(row.record, Kind::Operation));
     }
 
     /// Inserts what is filled in, and empties the slots. Always behind the last page: what lies there in the order of
@@ -123,21 +142,23 @@ impl Inserter {
             heap_multi_insert(
                 self.relation,
                 self.slots.as_mut_ptr(),
-                self.filled as c_int,
+                self.indexed.len() as c_int,
                 pg_sys::GetCurrentCommandId(true),
                 pg_sys::TABLE_INSERT_SKIP_FSM as c_int,
                 std::ptr::null_mut(),
             );
-            for slot in &self.slots[..self.filled] {
-                let none = std::ptr::null_mut();
-                ExecInsertIndexTuples(self.target, *slot, self.estate, false, false, none, none.cast());
-                ReScanExprContext(MakePerTupleExprContext(self.estate));
+            for (slot, indexed) in self.slots.iter().zip(&self.indexed) {
+                if *indexed {
+                    let none = std::ptr::null_mut();
+                    ExecInsertIndexTuples(self.target, *slot, self.estate, false, false, none, none.cast());
+                    ReScanExprContext(MakePerTupleExprContext(self.estate));
+                }
                 if let Some(clear) = (*(**slot).tts_ops).clear {
                     clear(*slot);
                 }
             }
         }
-        self.filled = 0;
+        self.indexed.clear();
     }
 }
 

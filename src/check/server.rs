@@ -73,7 +73,7 @@ const CHECKS: [(&str, &str); 13] = [
         "SELECT op_no FROM steward._operation WHERE review_due < clock_timestamp() AND runs_done > 0
             AND status IN ('executed', 'approved', 'failed', 'armed') ORDER BY review_due",
     ),
-    ("forged_operation", include_str!("operation.sql")),
+    ("forged_operation", "SELECT unnest(steward._forged_operations())"),
     ("register", include_str!("register.sql")),
     ("own_object", include_str!("own_object.sql")),
     (

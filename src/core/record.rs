@@ -20,7 +20,7 @@ mod split;
 
 pub use draft::{Draft, Known, Part};
 pub use error::FormatError;
-pub use field::{Field, Value, check, find_field, find_in_body, is_definition, list};
+pub use field::{Field, Value, check, find_field, find_in_body, is_definition, is_of_kind, list};
 pub use sealed::{SERVER, seal, sealed_time};
 pub use split::{Side, Split};
 

@@ -147,6 +147,7 @@ pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     let op_no = &operation.op_no;
     operation.check_integrity("EXECUTE")?;
     operation.check_sealed("EXECUTE")?;
+    operation.check_told("EXECUTE")?;
     // At the runs of a standing operation nobody sits who could type a code: who filed and who approved it did.
     if !operation.course.standing() {
         require_factor("EXECUTE", op_no, operation.tier, executor)?;

@@ -30,6 +30,7 @@ pub mod role_form;
 pub mod seal;
 mod signer;
 mod standing;
+pub mod told;
 mod window;
 
 use crate::audit::lane::Durability;
@@ -43,8 +44,8 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::export::form::Export;
 use crate::image::Run;
-use crate::person::required;
-use crate::{factor, own, session};
+use crate::person::{one_text, required};
+use crate::{factor, lock, own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiTupleTable};
@@ -98,7 +99,9 @@ pub struct Operation {
     sealed: Sealed,
 }
 
-const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE";
+const LOCK: &str = "SELECT op_no FROM steward._operation WHERE op_no = $1 FOR NO KEY UPDATE SKIP LOCKED";
+/// Who holds it, if anybody does; no row: there is no such operation.
+const LOCKED_BY: &str = "SELECT xmax::text FROM steward._operation WHERE op_no = $1";
 
 /// Read after the lock is held, so that it is neither older than a change that was waited for nor than the clock.
 const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oid, database, system_identifier, runs_allowed,
@@ -115,11 +118,19 @@ const READ: &str = "SELECT script, digest, tier::text, expected_rows, run_as::oi
     FROM steward._operation o, (SELECT timestamptz '2000-01-01 00:00:00+00') AS start(of_time) WHERE op_no = $1";
 
 impl Operation {
-    /// Locks and reads. 42704 if there is no such number.
+    /// Locks and reads. 42704 if there is no such number, 55000 if somebody else does not let go of it.
     pub fn lock(op_no: &str) -> Outcome<Operation> {
         own::run(|client| {
-            if own::query(client, LOCK, &[op_no.into()])?.is_empty() {
-                return Err(unknown(op_no));
+            let mut holder = String::new();
+            let locked = lock::patiently(|| {
+                let locked = !own::query(client, LOCK, &[op_no.into()])?.is_empty();
+                if !locked {
+                    holder = one_text(client, LOCKED_BY, &[op_no.into()])?.ok_or_else(|| unknown(op_no))?;
+                }
+                Ok(locked)
+            })?;
+            if !locked {
+                return Err(lock::held(op_no, "steward._operation", &holder));
             }
             let course = course::read(client, op_no, false)?;
             let sealed = seal::state(client, op_no)?;
@@ -277,6 +288,7 @@ impl Operation {
     pub fn check_digest(&self, step: &str, shown: &str) -> Outcome<()> {
         self.check_integrity(step)?;
         self.check_sealed(step)?;
+        self.check_told(step)?;
         let hint = format!("SELECT script, digest FROM steward.show('{}');", self.op_no);
         match compare(&self.digest, shown) {
             Shown::Same => Ok(()),

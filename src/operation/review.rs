@@ -10,7 +10,7 @@ use crate::break_glass::{incident, keep, review as emergency};
 use crate::cache::{self, Person};
 use crate::core::operation::Step;
 use crate::core::record::{Kind, Outcome as Ending, Record};
-use crate::core::script::digest;
+use crate::core::script::{digest, hex};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::{legible, one_text, required};
@@ -69,6 +69,7 @@ fn review(op_no: Option<&str>, verdict: Option<&str>, comment: Option<&str>) {
             operation.reseal(client, status, false)
         })?;
         let mut details = json!({ "verdict": verdict, "comment": comment, "runs": operation.runs_done });
+        details["digest"] = hex(&operation.digest).into();
         if let Some(window) = window {
             details["pre_image"] = emergency::seal(&window)?;
         }

@@ -98,13 +98,14 @@ pub fn tell_overdue() -> Outcome<i64> {
     Ok(told.len() as i64)
 }
 
-/// Marks what is newly overdue, so that it is told once, however many ask at the same time. Whoever listens learns the
-/// number alone: anybody may listen.
+/// Marks what is newly overdue, so that it is told once, however many ask at the same time. What somebody's transaction
+/// holds is told the next time. Whoever listens learns the number alone: anybody may listen.
 fn tell(client: &mut pgrx::spi::SpiClient<'_>) -> Outcome<Vec<Due>> {
     let mark = concat!(
-        "UPDATE steward._operation SET review_alerted_at = clock_timestamp() WHERE review_alerted_at IS NULL AND ",
+        "UPDATE steward._operation SET review_alerted_at = clock_timestamp() WHERE op_no IN (SELECT op_no
+            FROM steward._operation WHERE review_alerted_at IS NULL AND ",
         overdue!(),
-        " RETURNING op_no, tier::text, applicant,
+        " FOR NO KEY UPDATE SKIP LOCKED) RETURNING op_no, tier::text, applicant,
             coalesce(to_char(review_due AT TIME ZONE $1, 'YYYY-MM-DD HH24:MI:SS ') || $1, review_due::text)"
     );
     let mut found = Vec::new();

@@ -5,7 +5,7 @@
 //! Never: a seal for what was said while nothing was enforced, when no second factor was asked for; and none over what had
 //! no good seal before, or the next honest vote would make a forged row genuine.
 
-use super::{Operation, denied_as};
+use super::{Operation, denied_as, told};
 use crate::core::operation::Status;
 use crate::core::operation_seal::{Row, fits, seal};
 use crate::error::{Fault, Outcome, answer};
@@ -125,7 +125,7 @@ pub fn renew(client: &mut SpiClient<'_>, op_no: &str, before: &Sealed, status: S
 }
 
 /// Whether it still has to be what was filed and approved.
-fn may_run(status: Status) -> bool {
+pub(super) fn may_run(status: Status) -> bool {
     matches!(status, Status::Submitted | Status::Approved | Status::Failed | Status::Armed)
 }
 
@@ -167,28 +167,26 @@ pub fn not_sealed() -> Option<Fault> {
     })
 }
 
-/// For the daily check: what may still run, by its term and its status, and would be refused for its seal.
+/// For the daily check: what may still run, by its term and its status, and would be refused for its seal or for what the
+/// chain says of it.
 const OPEN: &str = "SELECT op_no FROM steward._operation WHERE origin = 'request' AND not_after > clock_timestamp()
     AND status IN ('submitted', 'approved', 'failed', 'armed') ORDER BY op_no";
 
 #[pg_extern(sql = false)]
-fn _unsealed_operations() -> Vec<String> {
-    answer((|| {
-        if !enforced() {
-            return Ok(Vec::new());
+fn _forged_operations() -> Vec<String> {
+    answer(own::run(|client| {
+        let mut found = told::all(client)?;
+        let open = if enforced() { texts(client, OPEN, &[])? } else { Vec::new() };
+        for op_no in open {
+            let why = match state(client, &op_no)? {
+                Sealed::Open | Sealed::Good => continue,
+                Sealed::Missing => "is not sealed",
+                Sealed::Broken => "does not fit its seal",
+                Sealed::NoKey { .. } => "cannot be checked: there is no key",
+            };
+            found.push(format!("{op_no} {why}"));
         }
-        own::run(|client| {
-            let mut found = Vec::new();
-            for op_no in texts(client, OPEN, &[])? {
-                let why = match state(client, &op_no)? {
-                    Sealed::Open | Sealed::Good => continue,
-                    Sealed::Missing => "is not sealed",
-                    Sealed::Broken => "does not fit its seal",
-                    Sealed::NoKey { .. } => "cannot be checked: there is no key",
-                };
-                found.push(format!("{op_no} {why}"));
-            }
-            Ok(found)
-        })
-    })())
+        found.sort();
+        Ok(found)
+    }))
 }

@@ -10,9 +10,8 @@ use crate::core::rule::ColumnSet;
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome};
 use crate::watch::{facts::Deed, judge, transaction};
-use crate::{own, shared};
+use crate::{activation, lock, own, shared};
 use pgrx::pg_sys;
-use pgrx::spi::SpiClient;
 use std::cell::Cell;
 
 backend_local! {
@@ -20,11 +19,14 @@ backend_local! {
     static CHANGING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From here to the end of the transaction nobody else changes who may do what, or whether the policy is active.
-pub fn one_at_a_time(client: &mut SpiClient<'_>) -> Outcome<()> {
+/// From here to the end of the transaction nobody else changes who may do what, or whether the policy is active. Inside
+/// `own::run`.
+pub fn one_at_a_time() -> Outcome<()> {
     CHANGING.set(true);
     transaction::concern();
-    own::execute(client, "LOCK TABLE steward.activation IN EXCLUSIVE MODE", &[]).map(drop)
+    // What comes after this is rarely held by anybody, and not waited for without end either.
+    own::pin(&[(c"lock_timeout", lock::PATIENCE)]);
+    activation::hold()
 }
 
 /// After the change: somebody can still have the operation approved that undoes it. What others have committed while this

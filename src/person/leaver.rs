@@ -38,7 +38,7 @@ pub fn leave(client: &mut SpiClient<'_>, person: &str) -> Outcome<Vec<String>> {
     let closed: Vec<String> = own::latest_rows_of(TO_CLOSE, &[person]).into_iter().flatten().flatten().collect();
     for login in &closed {
         // A quoted identifier of the catalog.
-        own::execute(client, &format!("ALTER ROLE {login} NOLOGIN"), &[])?;
+        alter(&format!("ALTER ROLE {login} NOLOGIN"))?;
         let mark = "UPDATE steward.person_login SET closed = true WHERE role = $1::regrole";
         own::execute(client, mark, &[login.as_str().into()])?;
     }
@@ -59,9 +59,14 @@ pub fn come_back(client: &mut SpiClient<'_>, person: &str) -> Outcome<()> {
     let opened = "UPDATE steward.person_login SET closed = false WHERE person = $1 AND closed
         RETURNING (SELECT quote_ident(rolname) FROM pg_roles r WHERE r.oid = role)";
     for login in texts(client, opened, &[person.into()])? {
-        own::execute(client, &format!("ALTER ROLE {login} LOGIN"), &[])?;
+        alter(&format!("ALTER ROLE {login} LOGIN"))?;
     }
     Ok(())
+}
+
+/// Whoever has a login may hold its row, by ALTER ROLE in a transaction that stays open: to be suspended later, or never.
+fn alter(statement: &str) -> Outcome<()> {
+    own::lock(statement, &[], "pg_catalog.pg_authid")
 }
 
 /// COMMIT: ends the sessions, in every database, workers that run as the login included. Never raises.

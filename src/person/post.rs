@@ -43,7 +43,7 @@ fn set(
     let roles = roles.map(|roles| roles.into_iter().collect::<Option<Vec<_>>>());
     let roles = roles.map(|roles| roles.ok_or_else(|| Fault::bad_argument("a role must not be NULL"))).transpose()?;
     own::run(|client| {
-        super::last::one_at_a_time(client)?;
+        super::last::one_at_a_time()?;
         let gone = "SELECT string_agg(r::text, ' ') FROM unnest($1::oid[]) r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE oid = r)";
         if let Some(gone) = one_text(client, gone, &[roles.clone().into()])? {
             return Err(Fault::unknown(format!("role {gone} does not exist")));

@@ -77,7 +77,7 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         }
         let decided = parallel::is_worker() && parallel::starts(query);
         let passes = decided || passes(query);
-        if passes && !is_minded(query) {
+        if passes && !is_minded(query, flags) {
             return match NEXT_START {
                 Some(next) => next(query, flags),
                 None => core_start(query, flags),
@@ -85,7 +85,7 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
         }
         let covered = armed::enter(query as usize);
         let writes = !passes && decide(query, flags);
-        if !decided && tripwire::may_concern(query) {
+        if !decided && tripwire::may_concern(query, flags) {
             tripwire::check(query, flags);
         }
         hidden_detail::writes(query);
@@ -153,7 +153,8 @@ unsafe extern "C-unwind" fn run(
         if is_listened_to() {
             pg_sys::error_context_stack = &raw mut context;
         }
-        if tripwire::is_for_a_role(query) && settings::deny_role_switch() && tripwire::may_concern(query) {
+        let flags = || (*(*query).estate).es_top_eflags;
+        if tripwire::is_for_a_role(query) && settings::deny_role_switch() && tripwire::may_concern(query, flags()) {
             tripwire::check_on(query);
         }
         let counts = reading::counts(query);
@@ -278,16 +279,25 @@ unsafe fn is_under_way(query: *mut pg_sys::QueryDesc) -> bool {
 }
 
 /// Whether more is to be done for a plan than was decided.
-unsafe fn is_minded(query: *mut pg_sys::QueryDesc) -> bool {
+unsafe fn is_minded(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
     // Safe: ExecutorStart gets a complete QueryDesc.
     unsafe {
         is_under_way(query)
             || parallel::is_worker()
-            || tripwire::may_concern(query)
+            || tripwire::may_concern(query, flags)
             || hidden_detail::concerns(query)
             || quiet::is_announced()
             || shared::mode() == Mode::Off
     }
+}
+
+/// Whether a query runs as those of the server for foreign keys do: into SPI, and with no triggers fired at its end. No
+/// procedural language can ask for that; a function in SQL may leave triggers alone, but does not answer to SPI. Only a
+/// library in C can do the same, and it needs nobody's leave for anything. The text is for the caller to see.
+pub unsafe fn asks_for_key(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
+    // Safe: ExecutorStart gets a complete QueryDesc.
+    flags & pg_sys::EXEC_FLAG_SKIP_TRIGGERS as c_int != 0
+        && unsafe { (*(*query).dest).mydest } == pg_sys::CommandDest::DestSPI
 }
 
 /// Decides a plan. True: it writes what is protected.
@@ -322,7 +332,7 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
             explain(&mut facts.deeds);
         }
-        if !facts.writes && source.is_key_check() && facts::is_owners_own(&facts.deeds) {
+        if !facts.writes && asks_for_key(query, flags) && source.is_key_check() && facts::is_owners_own(&facts.deeds) {
             return false;
         }
         let judgement = judge::judge_now(&policy, &facts.deeds);

@@ -497,7 +497,7 @@ pub fn resume(policy: &Policy, tier: Tier, tag: &str, source: &Source<'_>) {
 
 /// Own objects are changed by own functions alone, whoever asks (requirement 64).
 pub fn guard_own(kind: OwnKind, name: &str, tag: &str, source: &Source<'_>) {
-    if kind == OwnKind::Configuration && !crate::activation::settled(tag) {
+    if kind == OwnKind::Configuration && !answer(crate::activation::settled(tag)) {
         // A restore, or an administrator setting the policy up by hand: every session must see it.
         return answer(own::policy_changed());
     }

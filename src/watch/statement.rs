@@ -108,7 +108,8 @@ impl Source<'_> {
 
 /// Whether this is a query of the server's own for a foreign key: it looks a key up, or deletes or changes what refers to
 /// it, and gives no column's value to anybody. Triggers of what it changes run under the same flag, hence the text; and the
-/// server asks as the table's owner, whom nobody else's trigger is.
+/// server asks as the table's owner, whom nobody else's trigger is. The owner's own is told apart when the query runs
+/// (`executor::asks_for_key`).
 pub fn is_key_query(text: *const c_char) -> bool {
     // Safe: plain getter; the text of a query is a live C string or null.
     unsafe { raw::InNoForceRLSOperation() && !text.is_null() && is_owners_key_query(text) }

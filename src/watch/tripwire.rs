@@ -2,6 +2,7 @@
 //! that was not made for its role (or for masks that have changed, or by way of something that the planner's hook does not
 //! know) does not run.
 
+use super::executor::asks_for_key;
 use super::mask_level::marked;
 use super::planner::is_masked;
 use super::statement::{Source, is_key_query};
@@ -14,12 +15,15 @@ use pgrx::pg_sys::{self, RTEKind, RangeTblEntry};
 use std::ffi::{CStr, c_int};
 
 /// Whether a plan reads or writes anything of which some role does not see all, or may.
-pub unsafe fn may_concern(query: *mut pg_sys::QueryDesc) -> bool {
+pub unsafe fn may_concern(query: *mut pg_sys::QueryDesc, flags: c_int) -> bool {
     if cache::if_fresh(cache::Policy::is_masked) == Some(false) || standing_aside() {
         return false;
     }
     // Safe: ExecutorStart gets a complete QueryDesc; a plain getter.
-    unsafe { !is_key_query((*query).sourceText) && asked((*query).plannedstmt).any(|entry| is_masked((*entry).relid)) }
+    unsafe {
+        let for_key = asks_for_key(query, flags) && is_key_query((*query).sourceText);
+        !for_key && asked((*query).plannedstmt).any(|entry| is_masked((*entry).relid))
+    }
 }
 
 /// The tables that a plan's statement names itself, or through views; not the children that the planner adds.

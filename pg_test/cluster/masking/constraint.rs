@@ -2,6 +2,8 @@
 
 use super::{desk_with, shown, tells};
 use crate::expect::db_error;
+use crate::school::School;
+use postgres::error::DbError;
 
 tests! {
     a_new_foreign_key_compares_values,
@@ -95,11 +97,18 @@ fn the_query_of_a_foreign_key_is_nobody_else_s() {
     assert_eq!(error.message(), "found <NULL>");
 }
 
-/// The server looks keys up as the table's owner; a trigger under somebody's own foreign key does not.
+/// The server looks keys up as the table's owner; a trigger under somebody's own foreign key does not, nor the owner's.
 fn the_look_up_of_a_key_is_nobody_else_s() {
-    let school = desk_with("");
-    let mut clerk = school.session("cs");
-    clerk
+    let error = guess_in_a_trigger(&desk_with(""), "cs");
+    assert_eq!(error.message(), "told 01", "the value is not found, its mask is");
+    let error = guess_in_a_trigger(&desk_with("SELECT steward.set_mask('app_owner', '*')"), "app_owner");
+    assert_eq!(error.message(), "statement refused: its plan was not made for the masks of this role");
+}
+
+/// Asks in the words of the server whether a value is there, and what the answer was.
+fn guess_in_a_trigger(school: &School, login: &str) -> DbError {
+    let mut session = school.session(login);
+    session
         .batch_execute(
             r#"CREATE TABLE desk.p (i int PRIMARY KEY); CREATE TABLE desk.c (i int REFERENCES desk.p ON DELETE CASCADE);
             CREATE FUNCTION desk.guess() RETURNS trigger LANGUAGE plpgsql AS $f$ DECLARE hit int; told text = ''; guess text; BEGIN
@@ -113,8 +122,7 @@ fn the_look_up_of_a_key_is_nobody_else_s() {
             INSERT INTO desk.p VALUES (1); INSERT INTO desk.c VALUES (1)"#,
         )
         .expect("trigger");
-    let error = db_error(clerk.simple_query("DELETE FROM desk.p"));
-    assert_eq!(error.message(), "told 01", "the value is not found, its mask is");
+    db_error(session.simple_query("DELETE FROM desk.p"))
 }
 
 fn a_constraint_that_is_deferred() {

@@ -127,9 +127,14 @@ impl Field {
     }
 }
 
-/// Whether the bytes begin as those of a definition: the kind is the first field of every record.
+/// Whether the bytes begin as those of a definition.
 pub fn is_definition(record: &[u8]) -> bool {
-    record.starts_with(&[FORMAT, Field::Kind as u8, Kind::Definition as u8])
+    is_of_kind(record, Kind::Definition)
+}
+
+/// Whether the bytes begin as those of a record of this kind: it is the first field of every one.
+pub fn is_of_kind(record: &[u8], kind: Kind) -> bool {
+    record.starts_with(&[FORMAT, Field::Kind as u8, kind as u8])
 }
 
 /// Which fields a record has: bits by id.
