@@ -10,6 +10,7 @@ use crate::trail::{verify, work};
 
 tests! {
     a11_a_clock_that_is_set_is_on_record,
+    a11_a_clock_that_stands_still_stops_nothing,
 }
 
 /// Steps on record, told by which clock, and with this condition on the milliseconds.
@@ -72,5 +73,47 @@ fn a11_a_clock_that_is_set_is_on_record() {
     school.start();
     work(&school, 3);
     assert_eq!((steps(&school, "last sealed record", "BETWEEN -3605000 AND -3500000"), all_steps(&school)), (1, 3));
+    is_in_order(&school);
+
+    // What is sealed stands still until the clock is where it was; segments become full of age all the same.
+    let ahead = "SELECT sealed_at > clock_timestamp() + interval '50 minutes' FROM steward.ledger";
+    assert!(school.ask::<bool>(ahead), "the time of sealing waits for the clock");
+    let terms = "SELECT steward.set_retention(segment_age => '2 seconds')";
+    school.superuser().batch_execute(terms).expect("set_retention");
+    let closed: i64 = school.ask("SELECT count(*) FROM steward.segment");
+    let two = format!("SELECT count(*) >= {closed} + 2 FROM steward.segment");
+    crate::failover::wait_until(&school, &two);
+    is_in_order(&school);
+}
+
+/// The server's clock says the same second on and on, as on a machine whose clock somebody holds.
+fn a11_a_clock_that_stands_still_stops_nothing() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs() as i64;
+    let settings = settings("enforce");
+    let settings = [&settings.each_ref().map(String::as_str)[..], &["steward.heartbeat_interval = 1"]].concat();
+    let (cluster, clock) = Cluster::at(now, &settings);
+    let school = School::set_up(cluster);
+    school.flush_audit();
+    let (updates, beats) = ("operation_type = 'UPDATE' AND result = 'SUCCESS'", "operation_type = 'HEARTBEAT'");
+    let before = (school.records(updates), school.records(beats));
+    clock.stand_still(true);
+    sleep(Duration::from_secs(7));
+    work(&school, 3);
+    sleep(Duration::from_secs(3));
+    // Told again with each five seconds that it stays behind, never more often.
+    let told = school.records(
+        "operation_type = 'CLOCK STEP' AND details::jsonb ->> 'told_by' = 'monotonic clock'
+            AND (details::jsonb ->> 'by_ms')::bigint BETWEEN -9000 AND -5000",
+    );
+    assert!((1..=4).contains(&told), "{told} steps");
+    assert_eq!(all_steps(&school), told);
+    let after = (school.records(updates), school.records(beats));
+    assert!(after.0 >= before.0 + 3 && after.1 >= before.1 + 2, "{before:?} {after:?}");
+    is_in_order(&school);
+    // It goes on: one step to where it has to be.
+    clock.stand_still(false);
+    sleep(Duration::from_secs(2));
+    work(&school, 3);
+    assert_eq!(steps(&school, "monotonic clock", "> 5000"), 1);
     is_in_order(&school);
 }
