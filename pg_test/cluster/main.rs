@@ -58,6 +58,7 @@ mod history;
 mod idle;
 mod image_read;
 mod job;
+mod journal_count;
 mod last_person;
 mod leaver;
 mod leftover;
@@ -166,6 +167,7 @@ fn main() {
         idle::tests(),
         image_read::tests(),
         job::tests(),
+        journal_count::tests(),
         leftover::tests(),
         login::tests(),
         long_transaction::tests(),
