@@ -5,12 +5,14 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cluster::Cluster;
+use crate::journal_count::wait_for;
 use crate::school::{School, settings};
-use crate::trail::{verify, work};
+use crate::trail::{tamper, verify, work};
 
 tests! {
     a11_a_clock_that_is_set_is_on_record,
     a11_a_clock_that_stands_still_stops_nothing,
+    a11_an_infinite_time_of_sealing_is_not_believed,
 }
 
 /// Steps on record, told by which clock, and with this condition on the milliseconds.
@@ -42,8 +44,12 @@ fn a11_a_clock_that_is_set_is_on_record() {
     let settings = [&settings.each_ref().map(String::as_str)[..], &["steward.heartbeat_interval = 1"]].concat();
     let (cluster, clock) = Cluster::at(now, &settings);
     let mut school = School::set_up(cluster);
+    let terms = "SELECT steward.set_retention(segment_age => '2 seconds'); SELECT steward.activate()";
+    school.superuser().batch_execute(terms).expect("terms");
     work(&school, 3);
     assert_eq!(all_steps(&school), 0);
+    let logins = school.data().join("pg_steward/logins");
+    wait_for("the policy of logins", || logins.exists());
 
     // An hour back: told once, and the server goes on. A heartbeat that waited for the clock would not come.
     clock.advance(-3600);
@@ -53,6 +59,9 @@ fn a11_a_clock_that_is_set_is_on_record() {
     assert!(school.records("operation_type = 'HEARTBEAT'") > beats, "the heart stands still");
     assert_eq!((steps(&school, "monotonic clock", "BETWEEN -3605000 AND -3595000"), all_steps(&school)), (1, 1));
     is_in_order(&school);
+    // Nor do logins wait for it: the file that they are judged by is looked after.
+    std::fs::remove_file(&logins).expect("remove");
+    wait_for("the policy of logins is written again", || logins.exists());
 
     // Two hours forward, seen as well after the sequencer was killed meanwhile.
     let sequencer: i32 = school.ask("SELECT sequencer_pid FROM steward.audit_status");
@@ -78,8 +87,6 @@ fn a11_a_clock_that_is_set_is_on_record() {
     // What is sealed stands still until the clock is where it was; segments become full of age all the same.
     let ahead = "SELECT sealed_at > clock_timestamp() + interval '50 minutes' FROM steward.ledger";
     assert!(school.ask::<bool>(ahead), "the time of sealing waits for the clock");
-    let terms = "SELECT steward.set_retention(segment_age => '2 seconds')";
-    school.superuser().batch_execute(terms).expect("set_retention");
     let closed: i64 = school.ask("SELECT count(*) FROM steward.segment");
     let two = format!("SELECT count(*) >= {closed} + 2 FROM steward.segment");
     crate::failover::wait_until(&school, &two);
@@ -116,4 +123,17 @@ fn a11_a_clock_that_stands_still_stops_nothing() {
     work(&school, 3);
     assert_eq!(steps(&school, "monotonic clock", "> 5000"), 1);
     is_in_order(&school);
+}
+
+/// Written into the ledger's row while the library is away: what is sealed after that bears a time all the same.
+fn a11_an_infinite_time_of_sealing_is_not_believed() {
+    let mut school = School::inactive();
+    work(&school, 3);
+    for forged in ["infinity", "-infinity"] {
+        tamper(&mut school, &format!("UPDATE steward.ledger SET sealed_at = '{forged}'"));
+        work(&school, 3);
+        assert_eq!(school.records("NOT isfinite(operation_time)"), 0, "{forged}");
+        assert!(school.ask::<bool>("SELECT isfinite(sealed_at) FROM steward.ledger"), "{forged}");
+        is_in_order(&school);
+    }
 }
