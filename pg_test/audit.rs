@@ -272,7 +272,7 @@ mod tests {
             pg_sys::CommandCounterIncrement();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let taken = journal::take(usize::MAX);
+        let taken = journal::take(usize::MAX, |_, name| name.into());
         // Safe: pushed above.
         unsafe { pg_sys::PopActiveSnapshot() };
         taken
@@ -293,8 +293,8 @@ mod tests {
         written.push(vec![7; 300 << 10]);
         written.extend(records(500).iter().map(Record::encode));
         let slices: Vec<&[u8]> = written.iter().map(Vec::as_slice).collect();
-        journal::write(&slices[..700], false);
-        journal::write(&slices[700..], false);
+        journal::write(&slices[..700]);
+        journal::write(&slices[700..]);
         let taken = take();
         assert!(taken.records == written, "{} of {} records, in order", taken.records.len(), written.len());
         assert!(taken.damaged.is_empty() && !taken.more);

@@ -49,7 +49,7 @@ CREATE TABLE steward.journal_taken (
     rows  bigint NOT NULL
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE steward.journal_taken IS 'How many rows of the journal the sequencer has taken, compared with those that committed (files in pg_steward/journal of the data directory): a row that was deleted before it was taken leaves a record MISSING JOURNAL.';
-COMMENT ON COLUMN steward.journal_taken.start IS 'The name, in the journal, of the server start that wrote the rows.';
+COMMENT ON COLUMN steward.journal_taken.start IS 'The name, in the journal, of the server start that wrote the rows; below 0: minus the id of a prepared transaction whose rows they are.';
 
 CREATE TABLE steward.spool_offset (
     boot         uuid NOT NULL,

@@ -21,6 +21,8 @@ pub struct Lane {
     _pad: AtomicU32,
     /// Records that could not be written and are not yet chained as LOST(n).
     pub lost: AtomicU64,
+    /// Rows of the journal.
+    pub counted: crate::audit::journal_count::Slot,
 }
 
 /// A definition in the chain that backends may refer to.
@@ -81,6 +83,10 @@ pub struct Shared {
     pub ring: crate::login::ring::Ring,
     /// How this server start began.
     pub start: Start,
+    /// Under which name rows of the journal are counted.
+    pub journal_count: crate::audit::journal_count::Begun,
+    /// How often the file of their counts was written anew.
+    pub journal_count_file: AtomicU32,
     /// What reads may do on a standby; see `audit::standby`.
     pub standby_spool: AtomicU32,
     /// Used steps and wrong codes of the second factor.
@@ -135,7 +141,8 @@ unsafe extern "C-unwind" fn startup() {
             pg_sys::pg_strong_random((*shared).definitions.secret.as_mut_ptr().cast(), 16);
             (*shared).definitions.generation.store(1, SeqCst);
             (*shared).start = Start::look();
-            crate::audit::journal_count::begin(&(*shared).boot_id, &(*shared).start);
+            (*shared).journal_count =
+                crate::audit::journal_count::begin(&(*shared).boot_id, &(*shared).start, (*shared).lane_count);
             (*shared).chained.store(std::path::Path::new("pg_steward/head").exists(), SeqCst);
             crate::login::failures::restore(&mut (*shared).logins);
             (*shared).factors.init();

@@ -291,7 +291,7 @@ fn a12_an_edited_spool_file_leaves_a_record() {
 
 /// Does something to the journals of a server that crashed before what these statements recorded was chained, while the
 /// library is not loaded.
-fn attack_the_journal(school: &mut School, statements: &[&str], attack: &str) {
+pub fn attack_the_journal(school: &mut School, statements: &[&str], attack: &str) {
     crash_unchained(school, |school| {
         let mut teacher = school.session("teacher_wang");
         statements.iter().for_each(|statement| teacher.batch_execute(statement).expect(statement));
@@ -308,14 +308,14 @@ fn attack_the_journal(school: &mut School, statements: &[&str], attack: &str) {
 }
 
 /// What the trail says of journals, in the order it was said.
-fn said_of_journals(school: &School) -> Vec<String> {
+pub fn said_of_journals(school: &School) -> Vec<String> {
     school.flush_audit();
     let said = "SELECT concat_ws(' ', operation_type, details::jsonb ->> 'rows', details::jsonb ->> 'records')
         FROM steward.audit_log WHERE operation_type LIKE '% JOURNAL' AND result = 'FAILURE' ORDER BY id";
     school.superuser().query(said, &[]).expect("records").iter().map(|row| row.get(0)).collect()
 }
 
-const TOUCH: &str = "UPDATE app.student SET note = 'x' WHERE id = 1";
+pub const TOUCH: &str = "UPDATE app.student SET note = 'x' WHERE id = 1";
 
 /// An edit that does not put the row's checksum right shows. One that does, needs no more than that, and only a witness that
 /// has seen the row could tell: the window is the sequencer's interval.

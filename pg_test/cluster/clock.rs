@@ -28,7 +28,7 @@ impl Clock {
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(clock.library()).arg(source);
         succeed(compiler);
-        fs::write(clock.file(), 0_i64.to_ne_bytes()).expect("the clock");
+        fs::write(clock.file(), [0; 16]).expect("the clock");
         for part in [clock.library(), clock.file()] {
             fs::set_permissions(part, fs::Permissions::from_mode(0o755)).expect("permissions");
         }
@@ -49,6 +49,14 @@ impl Clock {
         let ahead = self.ahead.fetch_add(seconds, Ordering::Relaxed) + seconds;
         let file = File::options().write(true).open(self.file()).expect("the clock");
         file.write_all_at(&ahead.to_ne_bytes(), 0).expect("the clock");
+    }
+
+    /// Stands still from now on, a second later than it was at the most; or goes on where it would be.
+    pub fn stand_still(&self, still: bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs() as i64;
+        let second = if still { now + self.ahead.load(Ordering::Relaxed) + 1 } else { 0 };
+        let file = File::options().write(true).open(self.file()).expect("the clock");
+        file.write_all_at(&second.to_ne_bytes(), 8).expect("the clock");
     }
 
     /// How many steps of an authenticator it is ahead.

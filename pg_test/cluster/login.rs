@@ -48,6 +48,7 @@ tests! {
     the_policy_of_logins_is_there_before_the_sequencer_is,
     without_the_policy_of_logins_nobody_but_the_servers_user_comes_in,
     a_lost_policy_of_logins_is_written_again,
+    the_policy_of_logins_waits_for_no_standby,
     no_login_waits_for_a_sequencer_that_stands_still,
     what_protects_logins_is_policy,
 }
@@ -720,6 +721,9 @@ fn without_the_policy_of_logins_nobody_but_the_servers_user_comes_in() {
             assert_eq!(error.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION), "{how}: {error:?}");
         }
         succeed(owner(&gate.school));
+        // Nor does the server's own user come in as somebody else without the password.
+        let failed = owner(&gate.school).args(["-w", "-U", "teacher_wang"]).env("PGPASSWORD", "wrong").output();
+        assert!(!failed.expect("psql").status.success(), "{how}");
         if how == "a directory" {
             fs::remove_dir(policy_file(&gate.school)).expect("directory");
         }
@@ -740,6 +744,24 @@ fn without_the_policy_of_logins_nobody_but_the_servers_user_comes_in() {
     let answer = gate.psql("user=teacher_wang password=right");
     assert!(answer.status.success(), "{}", text(&answer));
     assert!(gate.school.records("operation_type = 'LOGIN WITHOUT POLICY' AND user_id = 'postgres'") > 0);
+    let failed = "operation_type = 'LOGIN WITHOUT POLICY' AND user_id <> 'postgres'";
+    assert_eq!(gate.school.records(failed), 0, "who did not come in was not let in");
+}
+
+/// The standby that a commit waits for logs in by the file: it is written before the sequencer's first commit.
+fn the_policy_of_logins_waits_for_no_standby() {
+    let mut school = School::active();
+    school.stop();
+    fs::remove_file(policy_file(&school)).expect("file");
+    school.configure(&["synchronous_standby_names = 'nowhere'"]);
+    school.start();
+    crate::journal_count::wait_for("the policy of logins is written", || policy_file(&school).exists());
+    // The round that came next waits.
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')";
+    wait_until(&school, waits);
+    school.configure(&["synchronous_standby_names = ''"]);
+    school.reload();
+    school.flush_audit();
 }
 
 /// Whether the tests run as another user than the server.

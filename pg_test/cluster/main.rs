@@ -58,6 +58,7 @@ mod history;
 mod idle;
 mod image_read;
 mod job;
+mod journal_count;
 mod last_person;
 mod leaver;
 mod leftover;
@@ -168,6 +169,7 @@ fn main() {
         idle::tests(),
         image_read::tests(),
         job::tests(),
+        journal_count::tests(),
         leftover::tests(),
         lock::tests(),
         login::tests(),

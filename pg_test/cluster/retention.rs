@@ -25,6 +25,7 @@ tests! {
     an_event_trigger_has_no_say_in_segments,
     kill_9_while_archiving_loses_no_record,
     a_file_is_purged_when_its_offline_term_is_over,
+    a_purged_file_that_is_put_back_is_known_by_its_digest,
     segments_are_dumped_and_dropped_with_the_extension,
 }
 
@@ -369,6 +370,31 @@ fn a_file_is_purged_when_its_offline_term_is_over() {
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 0);
     // Whoever makes a file look older than it is shows.
     assert_eq!(verdict(&school), ("catalog".to_owned(), 1));
+}
+
+/// From a backup of the archive, say: what was archived is told from what only has its name, and goes again in its time.
+fn a_purged_file_that_is_put_back_is_known_by_its_digest() {
+    let mut school = school_with_segments();
+    let files = archive(&school);
+    let content = std::fs::read(&files[0]).expect("archive file");
+    let older = "UPDATE steward.segment SET last_time = last_time - interval '366 days' WHERE number = 1";
+    tamper(&mut school, older);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 1);
+    std::fs::write(&files[0], &content).expect("put back");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 1);
+    assert!(!files[0].exists(), "purged again");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 0);
+    school.flush_audit();
+    std::fs::write(&files[0], &content).expect("put back");
+    tamper(&mut school, &older.replace(" - ", " + "));
+    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 0, "its term is not over");
+    let mut other = content;
+    *other.last_mut().expect("a byte") ^= 1;
+    std::fs::write(&files[0], other).expect("another");
+    assert_eq!(verdict(&school), ("catalog".to_owned(), 1));
+    std::fs::remove_file(&files[0]).expect("remove");
+    assert_eq!(verdict(&school), ("ok".to_owned(), 0));
 }
 
 fn segments_are_dumped_and_dropped_with_the_extension() {

@@ -115,6 +115,11 @@ pub(super) fn is_kept(file: &str, bytes: i64) -> bool {
     directory().and_then(|directory| directory.join(file).metadata()).is_ok_and(|kept| kept.len() == bytes as u64)
 }
 
+/// Whether there is a file of that name.
+pub(super) fn is_there(file: &str) -> bool {
+    directory().is_ok_and(|directory| directory.join(file).exists())
+}
+
 fn archive_one(client: &mut SpiClient<'_>, ledger: &Ledger, segment: &Segment) -> Outcome<Archived> {
     let (first, last) = (segment.first_id, segment.last.id);
     // With the hash: what another history of this chain has archived (a restored copy's, say) is not overwritten.
@@ -225,6 +230,12 @@ pub(super) fn directory() -> io::Result<PathBuf> {
 fn create(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// The SHA-256 of an archive file; None if it is not there, or cannot be read.
+pub(super) fn digest_of(file: &str) -> Option<Hash> {
+    let path = directory().ok()?.join(file);
+    digest(&path).ok().map(|(sha256, _)| sha256)
 }
 
 fn digest(path: &Path) -> io::Result<(Hash, i64)> {

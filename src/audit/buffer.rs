@@ -281,7 +281,7 @@ fn write_out() {
     let due = |entry: &Entry| journals && !entry.running && entry.subtransaction >= current && !entry.settled;
     let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| due(entry)), xid));
     // An error leaves everything where it is.
-    let Some(rows) = journal::write(&parcel.records(), true) else { return };
+    let Some(rows) = journal::write(&parcel.records()) else { return };
     let writes: Vec<Entry> = ENTRIES.with_borrow_mut(|entries| entries.extract_if(.., |entry| due(entry)).collect());
     let Some(first) = writes.first().map(|entry| entry.draft.clone()) else { return };
     let records = writes.iter().map(|entry| entry.draft.repeats.unwrap_or(1)).sum();
@@ -324,26 +324,31 @@ pub fn before_prepare() -> (i64, Vec<String>) {
 }
 
 /// PRE_COMMIT and PRE_PREPARE: the records ride with the transaction's own commit. May raise, and then nothing commits.
-/// What becomes of a prepared transaction nobody knows: its rows are not counted.
+/// What becomes of a prepared transaction nobody knows: its rows are counted by themselves.
 pub fn before_commit(prepares: bool) {
     // Safe: plain getter; zero means the transaction wrote nothing.
     let xid = unsafe { raw::GetTopFullTransactionIdIfAny().value };
     JOURNALLED.set(None);
-    if xid == 0 || !ENTRIES.with_borrow(|entries| entries.iter().any(|entry| !entry.waits())) || !journal::exists() {
-        return;
+    let due = || ENTRIES.with_borrow(|entries| entries.iter().any(|entry| !entry.waits()));
+    if xid != 0 && due() && journal::exists() {
+        let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| !entry.waits()), xid));
+        JOURNALLED.set(journal::write(&parcel.records()));
     }
-    let parcel = ENTRIES.with_borrow_mut(|entries| parcel(entries.iter_mut().filter(|entry| !entry.waits()), xid));
-    JOURNALLED.set(journal::write(&parcel.records(), !prepares));
+    if prepares {
+        journal_count::prepares(xid, journalled());
+    }
 }
 
-/// COMMIT, before `after_commit`: the sequencer can take what was journalled. What a crash may take back, as the setting is
-/// at this moment, is not counted. Must not raise.
-pub fn count_journalled() {
-    // Safe: a plain global.
-    let durable = unsafe { pg_sys::synchronous_commit } > pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32;
+/// Rows of the journal that this transaction has written and that are to be counted.
+fn journalled() -> u64 {
     let written_out: u64 = WRITTEN_OUT.with_borrow(|written| written.iter().map(|part| part.rows).sum());
-    let rows = written_out + JOURNALLED.get().unwrap_or_default();
-    if durable && rows > 0 {
+    written_out + JOURNALLED.get().unwrap_or_default()
+}
+
+/// COMMIT, before `after_commit`: the sequencer can take what was journalled. Must not raise.
+pub fn count_journalled() {
+    let rows = journalled();
+    if rows > 0 {
         journal_count::committed(rows);
     }
 }

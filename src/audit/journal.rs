@@ -94,12 +94,12 @@ fn look_up(which: usize) -> Option<pg_sys::Oid> {
 
 /// Adds encoded records to the journal in the current transaction, in order. For the pre-commit callback: no SPI, no
 /// snapshot, no user code. Raises what a heap insertion raises; None if the journal is not there. Otherwise how many rows
-/// are to be counted when the transaction commits: all, or none where it may not (`counted`).
-pub fn write(records: &[&[u8]], counted: bool) -> Option<u64> {
+/// are to be counted when the transaction commits: all, or none where nobody counts.
+pub fn write(records: &[&[u8]]) -> Option<u64> {
     if records.is_empty() {
         return None;
     }
-    let count = if counted { journal_count::name() } else { 0 };
+    let count = journal_count::name();
     let mut rows = 1;
     // Safe: inside a transaction that may write. The lock is kept to its end, so that an emptied journal has no writer.
     unsafe {
@@ -206,14 +206,15 @@ pub(crate) struct Taken {
     pub records: Vec<Vec<u8>>,
     /// Rows that are not as they were written: as they are, and what can be made of them.
     pub damaged: Vec<(Vec<u8>, Content)>,
-    /// Rows by the name of the count they are in.
-    pub counted: BTreeMap<u32, i64>,
+    /// Rows by whose count they are in.
+    pub counted: BTreeMap<i64, i64>,
     /// A limit was reached before the end of a journal.
     pub more: bool,
 }
 
-/// Deletes committed rows of the journals and returns their records: about `max_bytes`, never half a row.
-pub(crate) fn take(max_bytes: usize) -> Taken {
+/// Deletes committed rows of the journals and returns their records: about `max_bytes`, never half a row. `count` says, of a
+/// row's transaction and name, whose count it is in.
+pub(crate) fn take(max_bytes: usize, count: impl Fn(u64, u32) -> i64) -> Taken {
     let mut taken = Taken::default();
     let mut batches = Vec::new();
     let mut left = max_bytes;
@@ -223,7 +224,7 @@ pub(crate) fn take(max_bytes: usize) -> Taken {
             let size: usize = batch.records.iter().map(|record| record.len() + RECORD_BYTES).sum();
             left = left.saturating_sub(size.max(row.len()));
             if batch.count != 0 {
-                *taken.counted.entry(batch.count).or_default() += 1;
+                *taken.counted.entry(count(batch.xid, batch.count)).or_default() += 1;
             }
             if batch.intact {
                 batches.push(batch);

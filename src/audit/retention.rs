@@ -11,6 +11,9 @@ use pgrx::prelude::*;
 use serde_json::json;
 use std::io;
 
+/// The operation type of the record that says an archive file was removed.
+pub(super) const PURGE: &str = "PURGE";
+
 #[pg_extern(sql = false)]
 fn set_retention(
     online: Option<Interval>,
@@ -59,9 +62,10 @@ fn purge_archive() -> SetOfIterator<'static, String> {
 /// Removes the archive files whose term is over; their names.
 pub fn purge() -> Outcome<Vec<String>> {
     let files = own::run(|client| {
-        // Dropped already: a file that is the only copy of its records, and that is over.
-        let over = "SELECT file, encode(file_sha256, 'hex'), first_id, last_id FROM steward.segment s, steward.retention_policy p
-            WHERE prune_id IS NOT NULL AND to_regclass('steward.chain_' || number) IS NULL AND purged_at IS NULL
+        // Dropped already: a file that is the only copy of its records, and that is over. One that was put back, too.
+        let over = "SELECT file, encode(file_sha256, 'hex'), first_id, last_id, purged_at IS NOT NULL
+            FROM steward.segment s, steward.retention_policy p
+            WHERE prune_id IS NOT NULL AND to_regclass('steward.chain_' || number) IS NULL
                 AND coalesce(last_time, closed_at) < now() - offline ORDER BY number FOR UPDATE OF s";
         let mut files = Vec::new();
         for row in own::query(client, over, &[])? {
@@ -69,13 +73,15 @@ pub fn purge() -> Outcome<Vec<String>> {
                 "file": row.get::<String>(1)?, "sha256": row.get::<String>(2)?,
                 "from_id": row.get::<i64>(3)?, "to_id": row.get::<i64>(4)?,
             });
-            files.extend(row.get::<String>(1)?.map(|file| (file, details)));
+            let purged = row.get::<bool>(5)? == Some(true);
+            let file = row.get::<String>(1)?.filter(|file| !purged || archive::is_there(file));
+            files.extend(file.map(|file| (file, details)));
         }
         Ok(files)
     })?;
     for (file, details) in &files {
         // Stands whatever becomes of this transaction: a removed file does not come back.
-        let mut record = Record::new(Kind::Policy, "PURGE");
+        let mut record = Record::new(Kind::Policy, PURGE);
         record.tier = Some(Tier::Critical);
         record.details = Some(details.to_string());
         note::note(record, Durability::Flushed);

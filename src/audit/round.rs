@@ -7,7 +7,7 @@ use super::dictionary::Dictionary;
 use super::entry::{Entry, catch_up, raise_alerts, review_all};
 use super::epoch::Epochs;
 use super::heartbeat::Heartbeat;
-use super::journal_count::{self, JournalCount};
+use super::journal_count::{Counted, JournalCount};
 use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
@@ -111,8 +111,8 @@ impl Rounds {
         self.look_after_logins(shared);
         let ticket = shared.flush_requested.load(SeqCst);
         report(pg_sys::BackendState::STATE_RUNNING);
-        let counted = journal_count::so_far();
-        let done = transaction(|| self.chain_what_is_new(shared, counted));
+        let counted = Counted::so_far(shared);
+        let done = transaction(|| self.chain_what_is_new(shared, &counted));
         let more = match done {
             Some(done) => self.follow_up(shared, done, ticket),
             None => false,
@@ -151,7 +151,7 @@ impl Rounds {
         }
     }
 
-    fn chain_what_is_new(&mut self, shared: &Shared, counted: i64) -> Outcome<Option<Done>> {
+    fn chain_what_is_new(&mut self, shared: &Shared, counted: &Counted) -> Outcome<Option<Done>> {
         // Safe: a catalog look-up inside a transaction.
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
         if extension == pg_sys::InvalidOid || !journal::exists() {
@@ -178,7 +178,7 @@ impl Rounds {
             }
             let mut dictionary = self.dictionary(client, shared, &ledger)?;
             let Some(spool) = &self.spool else { return Err(Fault::internal("the spool is not open")) };
-            let taken = journal::take(ROUND_BYTES);
+            let taken = journal::take(ROUND_BYTES, |xid, name| counted.key(xid, name));
             let mut harvest = spool.harvest(shared, ROUND_BYTES).map_err(spool_fault)?;
             let mut head = ledger::head(client, &ledger)?;
             let mut clock = match self.clock {
@@ -198,7 +198,7 @@ impl Rounds {
             if let Some(mismatch) = self.moved(&head) {
                 first.push(mismatch);
             }
-            first.extend(self.journal_count.compare(client, &taken, counted)?);
+            first.extend(self.journal_count.compare(client, shared, &taken, counted)?);
             let idle = taken.records.is_empty() && taken.damaged.is_empty() && harvest.is_empty();
             let idle = idle && first.is_empty() && self.notes.is_empty();
             first.extend(self.heartbeat.due(client, &head, idle)?);
@@ -336,7 +336,7 @@ impl Rounds {
             self.heartbeat.chained();
         }
         self.head = Some(done.head);
-        self.journal_count.follow_up();
+        self.journal_count.follow_up(shared);
         shared.chained_id.store(done.head.id as u64, SeqCst);
         shared.chained.store(true, SeqCst);
         if let Some(dictionary) = &mut self.dictionary {

@@ -97,6 +97,8 @@ pub(super) struct Care {
     looked_id: i64,
     /// The segment that the planner knows of.
     sampled: i32,
+    /// The open segment, and when it was first seen with a record, by the steady clock.
+    filled: Option<(i32, i64)>,
     /// Every transaction before this one had ended at the last look, and the rounds since then have left nothing behind.
     taken_before: Option<String>,
 }
@@ -114,7 +116,7 @@ impl Care {
         }
         let busy = head.id - self.looked_id > BUSY;
         (self.looked_at, self.looked_id) = (now, head.id);
-        if transaction(|| own::run(close_if_due)) {
+        if transaction(|| own::run(|client| self.close_if_due(client, now))) {
             forget();
         } else if !transaction(|| own::run(|client| drop_archived(client, self.taken_before.as_deref()))) {
             if !busy {
@@ -123,6 +125,15 @@ impl Care {
             transaction(|| own::run(|client| self.sample(client, head)));
         }
         self.taken_before = if complete { transaction(|| own::run(oldest_transaction)) } else { None };
+    }
+
+    /// True if the open segment was closed.
+    fn close_if_due(&mut self, client: &mut SpiClient<'_>, now: i64) -> Outcome<bool> {
+        let Some(open) = open() else { return Ok(false) };
+        let since = self.filled.filter(|(number, _)| *number == open.number).map(|(_, since)| since);
+        let Some(due) = is_due(client, &open, now - since.unwrap_or(now))? else { return Ok(false) };
+        self.filled = Some((open.number, since.unwrap_or(now)));
+        if due { close(client, &open) } else { Ok(false) }
     }
 
     /// Tells the planner that ids are distinct, which no constraint says, as soon as there is something to sample: not
@@ -156,19 +167,26 @@ pub(super) fn definitions_renewed(client: &mut SpiClient<'_>) -> Outcome<()> {
     own::execute(client, renewed, &[next.into()]).map(drop)
 }
 
-/// True if the open segment was closed.
-fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
-    let Some(Open { number, table }) = open() else { return Ok(false) };
-    let closed = name(number);
+/// Whether the open segment is full or old; None while it is empty. Its first record tells when it began, except where the
+/// clock was set forward and back: until that time has come, what has `elapsed` by the steady clock tells.
+fn is_due(client: &mut SpiClient<'_>, open: &Open, elapsed: i64) -> Outcome<Option<bool>> {
+    let table = name(open.number);
     let due = format!(
         "SELECT coalesce(last.id - first.id + 1 >= p.segment_records, false)
             OR coalesce(steward._record_time(first.record) < now() - p.segment_age, false)
+            OR extract(epoch FROM p.segment_age) * 1000000 < $1
         FROM steward.retention_policy p,
-            LATERAL (SELECT id, record FROM {closed} ORDER BY id LIMIT 1) first,
-            LATERAL (SELECT id FROM {closed} ORDER BY id DESC LIMIT 1) last"
+            LATERAL (SELECT id, record FROM {table} ORDER BY id LIMIT 1) first,
+            LATERAL (SELECT id FROM {table} ORDER BY id DESC LIMIT 1) last"
     );
-    let due = own::query(client, &due, &[])?.first();
-    if due.is_empty() || due.get_one::<bool>()? != Some(true) || !lock(c"chain", pg_sys::ShareUpdateExclusiveLock) {
+    let due = own::query(client, &due, &[elapsed.into()])?.first();
+    if due.is_empty() { Ok(None) } else { Ok(due.get_one()?) }
+}
+
+/// True if nobody was in the way.
+fn close(client: &mut SpiClient<'_>, open: &Open) -> Outcome<bool> {
+    let (number, closed) = (open.number, name(open.number));
+    if !lock(c"chain", pg_sys::ShareUpdateExclusiveLock) {
         return Ok(false);
     }
     let row = format!(
@@ -185,7 +203,7 @@ fn close_if_due(client: &mut SpiClient<'_>) -> Outcome<bool> {
     create(client, number + 1)?;
     // Every session must know the new table before it decides again. The old one's cached shape changes as well.
     // Safe: queues a transactional invalidation message for an existing relation.
-    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table) };
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(open.table) };
     own::policy_changed().map(|()| true)
 }
 

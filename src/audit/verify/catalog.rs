@@ -8,7 +8,8 @@
 
 use super::definitions::Definitions;
 use super::{Task, disk, stored_hash};
-use crate::audit::archive::hex;
+use crate::audit::archive::{self, hex};
+use crate::audit::retention::PURGE;
 use crate::audit::segment;
 use crate::core::chain::{Hash, Head, Verdict};
 use crate::core::record::Record;
@@ -162,10 +163,11 @@ fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Op
         return Ok(Some("it is half archived"));
     }
     if row.purged {
-        let kept =
-            row.file.as_ref().zip(row.bytes).is_some_and(|(file, bytes)| crate::audit::archive::is_kept(file, bytes));
-        if row.online || kept {
-            return Ok(Some("the file is said to be removed, and is there"));
+        if row.online {
+            return Ok(Some("the file is said to be removed, and the table is there"));
+        }
+        if let Some(what) = put_back(client, row, oldest)? {
+            return Ok(Some(what));
         }
     }
     if !row.archived {
@@ -185,6 +187,35 @@ fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Op
         None if something_waits(client)? => Ok(None),
         None => Ok(Some("no PRUNE record says that it was archived")),
     }
+}
+
+/// What is wrong with a file that was purged and is there again. The one that was archived, put back from a backup, is as
+/// good as it was: its digest is in the PRUNE record.
+fn put_back(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Option<&'static str>> {
+    let Some(file) = &row.file else { return Ok(None) };
+    let Some(found) = archive::digest_of(file) else { return Ok(None) };
+    if row.sha256.as_deref() != Some(&found[..]) {
+        return Ok(Some("the file was purged, and another one has its name: move it out of pg_steward/archive"));
+    }
+    // Without its record it was never purged, if that would be online.
+    if row.prune_id.is_some_and(|id| id >= oldest) && !was_purged(client, row)? {
+        return Ok(Some("the file is said to be removed, and is there; no PURGE record says so"));
+    }
+    Fault::wrong_state(format!("the archive file \"{file}\" was purged and is there again"))
+        .detail("It is the one that was archived: its digest is that of the PRUNE record.")
+        .hint("SELECT * FROM steward.purge_archive(); removes it again if its offline term is over.")
+        .notice();
+    Ok(None)
+}
+
+fn was_purged(client: &mut SpiClient<'_>, row: &Closed) -> Outcome<bool> {
+    let sql = "SELECT record FROM steward.chain WHERE id > $1 AND steward._record_text(record, 9) = $2";
+    for found in own::select(client, sql, &[row.last_id.into(), PURGE.into()])? {
+        if details(&found.get::<Vec<u8>>(1)?.unwrap_or_default())["file"].as_str() == row.file.as_deref() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn record(client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<Vec<u8>>> {

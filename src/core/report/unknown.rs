@@ -4,7 +4,7 @@ use super::material::Material;
 use super::words::{Language, count};
 
 /// Records of the server's own life that mean that others are missing or in doubt.
-const FAULTS: [&str; 8] = [
+const FAULTS: [&str; 9] = [
     "LOST",
     "TORN SPOOL",
     "UNREADABLE",
@@ -13,6 +13,7 @@ const FAULTS: [&str; 8] = [
     "HEAD MISMATCH",
     "DAMAGED JOURNAL",
     "MISSING JOURNAL",
+    "DAMAGED COUNT",
 ];
 
 /// What the figures leave out, or what they are not proved by.
