@@ -123,6 +123,7 @@ fn main() {
         alert_query::tests(),
         altered::tests(),
         activation::tests(),
+        access::accepted::tests(),
         access::floor::tests(),
         access::lint::tests(),
         access::matrix::tests(),
