@@ -125,6 +125,9 @@ CREATE FUNCTION steward.accept_configuration() RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'accept_configuration_wrapper';
 COMMENT ON FUNCTION steward.accept_configuration() IS 'Takes the server''s settings, pg_hba.conf and the files of its preloaded libraries, as they are now, for right: from then on the check configuration_drift tells of every other. Returns how many settings and lines there are. Callers as steward.protect.';
 
+CREATE FUNCTION steward._preloaded_libraries() RETURNS SETOF text LANGUAGE c VOLATILE STRICT
+    AS 'MODULE_PATHNAME', '_preloaded_libraries_wrapper';
+COMMENT ON FUNCTION steward._preloaded_libraries() IS 'The files of shared_preload_libraries, found as the server found them when it started: by its dynamic_library_path and $libdir. For the check configuration_drift.';
 CREATE FUNCTION steward._matches(value text, pattern text) RETURNS boolean LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
     AS 'MODULE_PATHNAME', '_matches_wrapper';
 COMMENT ON FUNCTION steward._matches(text, text) IS 'Whether a value matches a regular expression (Rust crate regex). For the checks of kind format.';
@@ -152,5 +155,5 @@ REVOKE ALL ON steward.integrity_check, steward._check_run, steward._check_result
     steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress FROM PUBLIC;
 GRANT SELECT ON steward.integrity_check, steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_checks, steward.set_check, steward.drop_check, steward.daily_check, steward.close_issue,
-    steward.accept_configuration, steward._matches, steward._has_check_digit, steward._take_key FROM PUBLIC;
+    steward.accept_configuration, steward._preloaded_libraries, steward._matches, steward._has_check_digit, steward._take_key FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward._may_see_checks, steward._check_progress, steward.daily_check, steward.close_issue TO PUBLIC;

@@ -53,8 +53,8 @@ CREATE TABLE steward.job_login (
     role   regrole NOT NULL,
     until  timestamptz NOT NULL DEFAULT clock_timestamp() + interval '1 year' CHECK (isfinite(until))
 );
-COMMENT ON COLUMN steward.job_login.until IS 'The approval behind it stands until then, as that of a standing operation; steward.reminder tells 90, 30 and 7 days before.';
-COMMENT ON TABLE steward.job_login IS 'The login of the post service that runs the jobs, those that remove what is old without an approval of each run. No row, or one whose time is over: none does. Written by steward.set_job_login and steward.schedule_jobs only.';
+COMMENT ON COLUMN steward.job_login.until IS 'The approval behind it stands until then, as that of a standing operation; steward.reminder tells 90, 30 and 7 days before. Then jobs that remove or take back anything stand still, which the daily check tells (lapsed_right); the others go on.';
+COMMENT ON TABLE steward.job_login IS 'The login of the post service that runs the jobs, those that remove what is old without an approval of each run. No row: none does. Written by steward.set_job_login and steward.schedule_jobs only.';
 REVOKE ALL ON steward.job_login FROM PUBLIC;
 GRANT SELECT ON steward.job_login TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.job_login', '');
@@ -69,11 +69,11 @@ COMMENT ON FUNCTION steward.set_job IS 'Changes when a job is due, after how lon
 
 CREATE FUNCTION steward.set_job_login(login regrole, until timestamptz DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_job_login_wrapper';
-COMMENT ON FUNCTION steward.set_job_login IS 'Which login of the post service runs the jobs, from any scheduler; NULL = none. until: NULL = for a year, at most two; calling it again renews it. 22023 for another login or term. Callers as steward.set_job.';
+COMMENT ON FUNCTION steward.set_job_login IS 'Which login of the post service runs the jobs, from any scheduler; NULL = none. until: NULL = for a year, at most two; calling it again renews it, which steward.schedule_jobs does not. 22023 for another login or term. Callers as steward.set_job.';
 
 CREATE FUNCTION steward.schedule_jobs(login regrole DEFAULT NULL) RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'schedule_jobs_wrapper';
-COMMENT ON FUNCTION steward.schedule_jobs IS 'Makes a job of pg_cron of each enabled job, run by this login, appointed for a year (NULL: by that of steward.job_login, as long as that is), and removes those that are not wanted any more; how many there are. Called again it brings pg_cron up to date. 55000 with a HINT if pg_cron is not loaded, not installed, or works in another database; 22023 for a login of another post. What pg_cron demands of the caller it demands here too: a superuser. Otherwise callers as steward.set_job.';
+COMMENT ON FUNCTION steward.schedule_jobs IS 'Makes a job of pg_cron of each enabled job, run by this login (NULL: by that of steward.job_login), which is appointed until when that of steward.job_login was, the first one for a year, and removes those that are not wanted any more; how many there are. Called again it brings pg_cron up to date. 55000 with a HINT if pg_cron is not loaded, not installed, or works in another database; 22023 for a login of another post, and for one that is named after the term is over: steward.set_job_login sets a new one. What pg_cron demands of the caller it demands here too: a superuser. Otherwise callers as steward.set_job.';
 
 CREATE FUNCTION steward.unschedule_jobs() RETURNS bigint
     LANGUAGE c AS 'MODULE_PATHNAME', 'unschedule_jobs_wrapper';

@@ -222,9 +222,10 @@ CREATE FUNCTION steward.scope_commands(relation regclass DEFAULT NULL) RETURNS T
     LANGUAGE c AS 'MODULE_PATHNAME', 'scope_commands_wrapper';
 COMMENT ON FUNCTION steward.scope_commands(regclass) IS 'The commands that the scopes compile to, for one table with its partitions or for all, and whether the catalog has what each says; false is drift, which steward.set_scope repairs. May be called by logins of posts with the capability configure or audit and by superusers.';
 
-CREATE FUNCTION steward.scope_issues() RETURNS TABLE (issue text, object text, detail text)
+CREATE FUNCTION steward.scope_issues()
+    RETURNS TABLE (issue text, object text, detail text, accepted_by text, accepted_until timestamptz, accepted_reason text)
     LANGUAGE c AS 'MODULE_PATHNAME', 'scope_issues_wrapper';
-COMMENT ON FUNCTION steward.scope_issues() IS 'Ways around the scopes that exist now, scopes that are not in force, and persons who see nothing; no row is the good answer. May be called by logins of posts with the capability configure or audit and by superusers.';
+COMMENT ON FUNCTION steward.scope_issues() IS 'Ways around the scopes that exist now, scopes that are not in force, and persons who see nothing; no row is the good answer. accepted_by, accepted_until and accepted_reason: of those that steward.accept_way_around was called for. May be called by logins of posts with the capability configure or audit and by superusers.';
 
 REVOKE ALL ON FUNCTION steward.set_scope, steward.drop_scope, steward.set_attribute, steward.grant_temporarily,
     steward.end_temporary_grant, steward.set_temporary_grant_limit FROM PUBLIC;

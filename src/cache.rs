@@ -755,6 +755,7 @@ const PRIVILEGES: &[(&str, Command)] = {
         ("set_check", privilege("SET CHECK")),
         ("drop_check", privilege("REMOVE CHECK")),
         ("accept_configuration", privilege("ACCEPT CONFIGURATION")),
+        ("accept_way_around", privilege("ACCEPT WAY AROUND")),
         ("set_alert_rule", privilege("SET ALERT RULE")),
         ("drop_alert_rule", privilege("REMOVE ALERT RULE")),
         ("set_record_kind", privilege("SET RECORD KIND")),

@@ -22,7 +22,7 @@ const CONFIGURATION: &str = "protect unprotect set_rule drop_rule set_tier_polic
      deactivate set_retention archive_audit purge_archive purge_images reset_totp \
      set_form set_checklist set_login_limit set_login_policy block_address unblock_address unlock_login _login_state \
      set_approval drop_approval set_review_block set_window drop_window set_break_glass_limit \
-     set_check drop_check accept_configuration set_alert_rule drop_alert_rule set_mask drop_mask exempt_mask set_permission drop_permission apply set_export_limit drop_export_limit erase_images set_scope drop_scope set_attribute grant_temporarily end_temporary_grant set_temporary_grant_limit set_record_kind drop_alert_query set_alert_condition set_holiday drop_holiday set_job set_job_login schedule_jobs unschedule_jobs";
+     set_check drop_check accept_configuration accept_way_around set_alert_rule drop_alert_rule set_mask drop_mask exempt_mask set_permission drop_permission apply set_export_limit drop_export_limit erase_images set_scope drop_scope set_attribute grant_temporarily end_temporary_grant set_temporary_grant_limit set_record_kind drop_alert_query set_alert_condition set_holiday drop_holiday set_job set_job_login schedule_jobs unschedule_jobs";
 /// Views that only posts with the capability `audit` are granted.
 const TRAIL: &str = "audit_log audit_logs audit_status audit_archive privilege_drift metrics";
 /// Functions for posts with the capability `apply`: to be called by their operations.

@@ -61,6 +61,22 @@ pub fn require_privilege(function: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Whether a time is over, for what holds until then: a year at most, so that those decide anew who are there then.
+pub fn within_a_year(what: &str, until: Option<TimestampWithTimeZone>) -> Outcome<bool> {
+    let until = until.ok_or_else(|| Fault::bad_argument(format!("{what} ends")).hint("until => now() + '30 days'"))?;
+    let [over, too_long] = own::run(|client| {
+        let terms = "SELECT $1 <= clock_timestamp(), $1 > clock_timestamp() + interval '1 year'";
+        let row = own::query(client, terms, &[until.into()])?.first();
+        Ok([row.get::<bool>(1)?.unwrap_or(false), row.get::<bool>(2)?.unwrap_or(true)])
+    })?;
+    if too_long {
+        return Err(Fault::bad_argument(format!("{what} lasts a year at most"))
+            .detail("It is given anew by those who decide then.")
+            .hint("until => now() + '1 year'"));
+    }
+    Ok(over)
+}
+
 /// What the rules say to a command that has no statement of its own.
 pub fn require_command(command: Command) {
     let policy = cache::policy();

@@ -6,9 +6,10 @@
 
 use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// What the extension does with a statement that the policy does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -83,6 +84,35 @@ pub fn maintenance_memory() -> usize {
     unsafe { pg_sys::maintenance_work_mem.max(0) as usize * 1024 }
 }
 
+/// `dynamic_library_path` as it was when the server loaded its libraries: a session may set another one.
+static LIBRARY_PATH: OnceLock<String> = OnceLock::new();
+
+/// What the server was started with.
+pub struct Preloaded {
+    pub libraries: String,
+    /// Where they were looked for.
+    pub path: String,
+    /// What `$libdir` stands for.
+    pub home: String,
+}
+
+pub fn preloaded() -> Preloaded {
+    // Safe: strings of the server, which nobody changes while it runs.
+    unsafe {
+        Preloaded {
+            libraries: string(pg_sys::shared_preload_libraries_string),
+            path: LIBRARY_PATH.get().cloned().unwrap_or_default(),
+            home: string((&raw const pg_sys::pkglib_path).cast()),
+        }
+    }
+}
+
+/// A string of the server; empty for none.
+unsafe fn string(text: *const c_char) -> String {
+    // Safe: null, or a C string.
+    if text.is_null() { String::new() } else { unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned() }
+}
+
 /// The zone of operation numbers and of rules about hours; never the session's.
 pub fn time_zone() -> String {
     TIME_ZONE.get().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "UTC".into())
@@ -130,6 +160,8 @@ pub fn standby_spool_policy() -> StandbySpool {
 /// Defines the settings. Called once from `_PG_init`; outside preloading POSTMASTER settings cannot be defined,
 /// and nothing reads them then.
 pub fn register() {
+    // Safe: set by the server before it loads libraries.
+    LIBRARY_PATH.get_or_init(|| unsafe { string(pg_sys::Dynamic_library_path) });
     let sighup = || GucContext::Sighup;
     let none = GucFlags::default();
     GucRegistry::define_string_guc(

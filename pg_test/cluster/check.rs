@@ -4,6 +4,7 @@
 use postgres::Client;
 use postgres::error::SqlState;
 
+use crate::cluster::{extension_dir, library_dir};
 use crate::expect::db_error;
 use crate::school::{School, ask};
 use crate::trail::tamper;
@@ -37,6 +38,10 @@ tests! {
     columns_that_look_as_if_they_needed_a_class_are_found,
     ways_around_and_scopes_that_drift_are_found,
     what_an_intruder_changed_in_our_own_objects_is_found,
+    a_table_that_cannot_be_looked_at_costs_itself_only,
+    a_library_on_the_path_is_the_one_that_the_server_found,
+    an_update_is_listed_and_hides_no_change,
+    keys_in_many_pieces_are_found,
 }
 
 const BAD: &SqlState = &SqlState::INVALID_PARAMETER_VALUE;
@@ -771,4 +776,149 @@ fn what_an_intruder_changed_in_our_own_objects_is_found() {
     drop(officer);
     tamper(&mut school, "DELETE FROM steward._own_object WHERE identity LIKE '%_allowed%'");
     assert!(found(&mut school.superuser(), "own_object") > before);
+}
+
+fn a_table_that_cannot_be_looked_at_costs_itself_only() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    let before = found(&mut officer, "unlabelled_column");
+    officer
+        .batch_execute(
+            "CREATE TABLE app.aside (remark text); CREATE TABLE app.behind (remark text);
+            CREATE MATERIALIZED VIEW app.empty AS SELECT remark AS \"13812345678\" FROM app.aside WITH NO DATA;
+            INSERT INTO app.behind SELECT '1380000' || lpad(n::text, 4, '0') FROM generate_series(1, 20) n",
+        )
+        .expect("tables");
+    let mut holder = school.superuser();
+    holder.batch_execute("BEGIN; LOCK TABLE app.aside IN ACCESS EXCLUSIVE MODE").expect("lock");
+    // One that has no rows yet, one that is locked, and what lies behind them.
+    assert_eq!(found(&mut officer, "unlabelled_column"), before + 3);
+    let told: Vec<String> = officer
+        .query(
+            "SELECT concat_ws(' ', kind, object, why) FROM steward.lint(sample => true)
+            WHERE kind = 'not_looked_at' OR object LIKE 'app.behind%' ORDER BY 1",
+            &[],
+        )
+        .expect("lint")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "look_alike_values app.behind.remark has no class, but most of its values that were looked at are like phone",
+            "not_looked_at app.aside its values could not be looked at: canceling statement due to lock timeout",
+            "not_looked_at app.empty its values could not be looked at: materialized view \"…\" has not been populated",
+        ]
+    );
+    holder.batch_execute("ROLLBACK").expect("rollback");
+    assert_eq!(found(&mut officer, "unlabelled_column"), before + 2);
+}
+
+/// The path of the server's start counts, whatever a session says it is.
+fn a_library_on_the_path_is_the_one_that_the_server_found() {
+    let directory = std::env::temp_dir().join(format!("pg_steward_path_{}", std::process::id()));
+    let [real, pristine] = ["real", "pristine"].map(|name| directory.join(name));
+    for place in [&real, &pristine] {
+        std::fs::create_dir_all(place).expect("directory");
+        std::fs::copy(library_dir().join("auto_explain.so"), place.join("explain_apart.so")).expect("copy");
+    }
+    let school = School::with(
+        "enforce",
+        &[
+            "shared_preload_libraries = 'explain_apart, pg_steward'",
+            &format!("dynamic_library_path = '{}:$libdir'", real.display()),
+        ],
+    );
+    let mut officer = school.superuser();
+    officer.batch_execute("SELECT steward.accept_configuration()").expect("accepted");
+    let digests = "SELECT count(*) FROM steward._configuration WHERE kind = 'library' AND length(value) = 64";
+    let accepted: i64 = ask(&mut officer, digests);
+    let mut file = std::fs::OpenOptions::new().append(true).open(real.join("explain_apart.so")).expect("open");
+    std::io::Write::write_all(&mut file, b"x").expect("changed");
+    officer
+        .batch_execute(&format!("ALTER ROLE postgres SET dynamic_library_path = '{}'", pristine.display()))
+        .expect("a path of one's own");
+    let mut officer = school.superuser();
+    found(&mut officer, "configuration_drift");
+    let sample: Vec<String> = ask(
+        &mut officer,
+        "SELECT sample FROM steward.integrity_issues WHERE check_name = 'configuration_drift' AND status = 'open'",
+    );
+    drop((officer, school));
+    std::fs::remove_dir_all(&directory).expect("remove");
+    assert_eq!(accepted, 2);
+    let changed = format!("changed: library {}/explain_apart.so", real.display());
+    assert!(sample.contains(&changed), "{sample:?}");
+}
+
+/// A script beside the server's own, gone with this.
+struct Script(std::path::PathBuf);
+
+impl Script {
+    fn new(from: &str, to: &str, sql: &str) -> Script {
+        let file = extension_dir().join(format!("pg_steward--{from}--{to}.sql"));
+        std::fs::write(&file, sql).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        Script(file)
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn an_update_is_listed_and_hides_no_change() {
+    let mut school = School::inactive();
+    let mut officer = school.superuser();
+    let version: String = ask(&mut officer, "SELECT extversion FROM pg_extension WHERE extname = 'pg_steward'");
+    let pid = std::process::id();
+    let [next, last] = ["next", "last"].map(|name| format!("{name}{pid}"));
+    let changes = "CREATE FUNCTION steward._new() RETURNS int LANGUAGE sql AS 'SELECT 1';
+        REVOKE ALL ON FUNCTION steward._new() FROM PUBLIC;
+        CREATE OR REPLACE VIEW steward.verify_progress AS SELECT NULL::int AS pid, 0::bigint AS done, 0::bigint AS total, 0::numeric AS percent;";
+    let _scripts = [Script::new(&version, &next, changes), Script::new(&next, &last, "DROP FUNCTION steward._new();")];
+    let listed = "SELECT count(*) FROM steward._own_object WHERE identity = 'steward._new()'";
+    officer.batch_execute(&format!("ALTER EXTENSION pg_steward UPDATE TO '{next}'")).expect("update");
+    assert_eq!((found(&mut officer, "own_object"), ask::<i64>(&mut officer, listed)), (0, 1));
+    let recorded = format!(
+        "operation_type = 'UPDATE EXTENSION' AND details::jsonb @> '{{\"from\": \"{version}\", \"to\": \"{next}\"}}'"
+    );
+    assert_eq!(school.records(&recorded), 1);
+    drop(officer);
+    tamper(
+        &mut school,
+        "CREATE OR REPLACE FUNCTION steward._dense(expression text) RETURNS text LANGUAGE sql IMMUTABLE STRICT
+            SET search_path = pg_catalog, pg_temp AS $$ SELECT ''::text $$",
+    );
+    let mut officer = school.superuser();
+    for update in [format!("UPDATE TO '{last}'"), "UPDATE".to_owned(), format!("UPDATE TO '{next}'")] {
+        let error = db_error(officer.batch_execute(&format!("ALTER EXTENSION pg_steward {update}")));
+        assert_eq!(error.code(), &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{error:?}");
+        assert_eq!(error.detail(), Some("1: function steward._dense(text) was changed."));
+    }
+    assert_eq!(found(&mut officer, "own_object"), 1);
+}
+
+/// As little memory as the server allows, and more keys than a merge takes pieces.
+fn keys_in_many_pieces_are_found() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "SET maintenance_work_mem = '1MB'; CREATE TABLE app.many (a int, b int, c int, d int, e int, f int, g int, h int,
+                i int, j int, k int, l int, m int, n int, o int, p int);
+            INSERT INTO app.many SELECT n, n, n, n, n, n, n, n, n, n, n, n, n, n, n, n / 2 FROM generate_series(2, 150001) n",
+        )
+        .expect("table");
+    for column in "abcdefghijklmnop".chars() {
+        set(&mut officer, &format!("'many_{column}', 'app.many', 'unique', '{{{column}}}'"));
+    }
+    let wrong: String = ask(
+        &mut officer,
+        "SELECT string_agg(check_name || '=' || coalesce(issues, -1), ' ') FROM steward.daily_check()
+        WHERE check_name LIKE 'many\\__' AND issues IS DISTINCT FROM 0",
+    );
+    assert_eq!(wrong, "many_p=150000");
 }

@@ -445,6 +445,11 @@ pub fn library_dir() -> PathBuf {
     installed("--pkglibdir")
 }
 
+/// Where the scripts of its extensions are.
+pub fn extension_dir() -> PathBuf {
+    installed("--sharedir").join("extension")
+}
+
 fn installed(what: &str) -> PathBuf {
     let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin/pg_config".to_string());
     let output = Command::new(&pg_config).arg(what).output();

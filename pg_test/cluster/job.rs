@@ -250,10 +250,21 @@ fn the_approval_of_the_jobs_stands_for_a_time() {
     );
     assert!(run(&mut night, "purge_images").expect("while it stands"));
     sleep(Duration::from_millis(4100));
-    for job in ["purge_images", "verify_new"] {
-        expect_error(run(&mut night, job), REFUSED, "", "");
+    for job in ["archive_audit", "purge_archive", "purge_images", "revoke_lapsed"] {
+        expect_error(run(&mut night, job), REFUSED, "needs an approval that stands", "set_job_login('job_night')");
+    }
+    assert_eq!(school.records("operation_type = 'run_job' AND result = 'DENIED' AND user_id = 'job_night'"), 4);
+    // What looks and tells goes on, and tells of that too.
+    for job in ["verify_new", "verify_chain", "check_reviews", "check_records", "daily_check"] {
+        assert!(run(&mut night, job).expect(job), "{job}: {:?}", state(&school, job, "last_error"));
     }
     assert_eq!(school.ask::<Option<String>>(reminder).as_deref(), Some("job_night overdue"));
+    let found = "SELECT sample[1] FROM steward.integrity_issues WHERE check_name = 'lapsed_right' AND status = 'open'";
+    assert!(school.ask::<String>(found).starts_with("job login job_night: jobs that remove or take back anything"));
+    wait_for(&school, "the alert", || {
+        let told = "SELECT count(*) FROM steward.alert WHERE rule = 'record_overdue'";
+        (school.ask::<i64>(told) > 0).then_some(())
+    });
     expect_refused(superuser.batch_execute("SELECT steward.set_job_login('job_night')"));
     expect_refused(superuser.batch_execute("UPDATE steward.job_login SET until = '2999-01-01'"));
     school.operate("postgres", "SELECT steward.set_job_login('job_night')");
@@ -307,8 +318,21 @@ fn pg_cron_is_set_up_once_and_in_plain_sql_alike() {
     let all: i64 = school.ask("SELECT count(*) FROM steward.job WHERE enabled");
     assert_eq!((school.ask::<i64>(schedule), all >= 8), (all, true));
     let made = jobs(&school, what);
+    // Again, which makes no term longer, by whatever login; and after somebody meddled.
+    let left = "SELECT until < now() + interval '6 days' FROM steward.job_login";
+    set_up(&school, "SELECT steward.set_job_login('job_night', now() + interval '5 days')");
+    assert_eq!(school.ask::<i64>("SELECT steward.schedule_jobs()"), all);
+    assert_eq!((school.ask::<i64>(schedule), school.ask::<bool>(left)), (all, true));
+    let another =
+        "CREATE ROLE job_day LOGIN; SELECT steward.register_person('Day jobs', 'service', roles => '{job_day}')";
+    set_up(&school, &format!("{another}; SELECT steward.schedule_jobs('job_day')"));
+    assert!(school.ask::<bool>(left));
+    assert_eq!((school.ask::<i64>(schedule), school.ask::<bool>(left)), (all, true));
+    set_up(&school, "UPDATE steward.job_login SET until = clock_timestamp()");
+    expect_error(school.superuser().batch_execute(schedule), BAD, "stands for a time", "set_job_login('job_night'");
+    set_up(&school, "SELECT steward.set_job_login('job_night')");
+    assert_eq!(school.ask::<i64>("SELECT steward.schedule_jobs()"), all);
     let numbered = jobs(&school, "jobid, jobname");
-    // Again, and after somebody meddled.
     assert_eq!(school.ask::<i64>("SELECT steward.schedule_jobs()"), all);
     assert_eq!(jobs(&school, "jobid, jobname"), numbered);
     set_up(

@@ -126,6 +126,7 @@ fn main() {
         alert_query::tests(),
         altered::tests(),
         activation::tests(),
+        access::accepted::tests(),
         access::floor::tests(),
         access::lint::tests(),
         access::matrix::tests(),

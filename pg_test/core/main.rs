@@ -27,6 +27,7 @@ mod function;
 mod gate;
 mod injection;
 mod job;
+mod library;
 mod login;
 mod mask;
 mod mask_rule;

@@ -1,11 +1,15 @@
 //! Ways around masks, scopes and privileges, as the catalog stands now. The questions are in `lint.sql`; values of
 //! columns without a class are looked at here, since each table is a query of its own.
 
+use super::accepted::{self, Acceptance, Way};
 use super::{Texts, require_insight, texts};
+use crate::check::attempt::look;
+use crate::core::job::without_quoted;
 use crate::error::{Outcome, answer};
 use crate::own;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use std::ffi::CStr;
 
 /// Values of a column that are looked at.
 const VALUES: i32 = 1000;
@@ -19,6 +23,10 @@ const LOOKS: [(&str, &str); 4] = [
     ("bank_card", r"^\s*(62|4\d|5[1-5])\d{2}([ -]?\d{4}){2,3}([ -]?\d{1,3})?\s*$"),
 ];
 
+/// How long a table may hold up the others, in milliseconds: by its lock, and by what it takes to read it.
+const LOCK: &CStr = c"1s";
+const READING: i32 = 60_000;
+
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn lint(
@@ -26,46 +34,50 @@ fn lint(
 ) -> TableIterator<
     'static,
     (
-        name!(kind, Option<String>),
-        name!(object, Option<String>),
+        name!(kind, String),
+        name!(object, String),
         name!(role_id, Option<String>),
-        name!(why, Option<String>),
+        name!(why, String),
         name!(command, Option<String>),
+        name!(accepted_by, Option<String>),
+        name!(accepted_until, Option<TimestampWithTimeZone>),
+        name!(accepted_reason, Option<String>),
     ),
 > {
     let found = answer(findings(sample == Some(true)));
-    TableIterator::new(found.into_iter().map(|[kind, object, role, why, command]| (kind, object, role, why, command)))
+    TableIterator::new(found.into_iter().map(|Way { kind, object, role, why, command, accepted }| {
+        let (by, until, reason) = Acceptance::columns(accepted);
+        (kind, object, role, why, command, by, until, reason)
+    }))
 }
 
-fn findings(sample: bool) -> Outcome<Vec<Texts<5>>> {
+fn findings(sample: bool) -> Outcome<Vec<Way>> {
     require_insight("lint")?;
-    own::run(|client| every(client, sample))
+    own::run(|client| {
+        let found = every(client, sample)?;
+        accepted::mark(client, found)
+    })
 }
 
-fn every(client: &mut SpiClient<'_>, sample: bool) -> Outcome<Vec<Texts<5>>> {
+/// Every way around, by the catalog and, if asked for, by values.
+pub fn every(client: &mut SpiClient<'_>, sample: bool) -> Outcome<Vec<Way>> {
     let mut found = texts(client, include_str!("lint.sql"), &[])?;
     if sample {
         found.extend(look_alike_values(client)?);
     }
-    Ok(found)
+    Ok(found.into_iter().map(Way::of_texts).collect())
 }
 
 /// Kinds that are about columns which look as if they needed a class.
-const UNLABELLED: [&str; 4] = ["look_alike", "look_alike_values", "copy", "foreign_table"];
+const UNLABELLED: [&str; 5] = ["look_alike", "look_alike_values", "not_looked_at", "copy", "foreign_table"];
 
-/// For the daily check, whoever may call it: columns that look as if they needed a class, by name or by values, or all
-/// other ways around.
+/// For the daily check, whoever may call it, what nobody has accepted: columns that look as if they needed a class, by
+/// name or by values, or all other ways around.
 pub fn ways_around(client: &mut SpiClient<'_>, unlabelled: bool) -> Outcome<Vec<String>> {
-    let of_columns = |kind: &Option<String>| UNLABELLED.contains(&kind.as_deref().unwrap_or_default());
-    // The login of a superuser or a standby is somebody's, or the check of logins tells of it.
-    let known = |kind: &Option<String>| matches!(kind.as_deref(), Some("superuser" | "replication"));
     let found = every(client, unlabelled)?.into_iter();
-    let found = found.filter(|[kind, ..]| of_columns(kind) == unlabelled && !known(kind));
-    let told = |[kind, object, role, why, _]: Texts<5>| {
-        let who = role.map(|role| format!(" ({role})")).unwrap_or_default();
-        format!("{} {}{who}: {}", kind.unwrap_or_default(), object.unwrap_or_default(), why.unwrap_or_default())
-    };
-    Ok(found.map(told).collect())
+    let found = found.filter(|way| UNLABELLED.contains(&way.kind.as_str()) == unlabelled).collect();
+    let ways = accepted::mark(client, found)?;
+    Ok(ways.iter().filter(|way| way.accepted.is_none()).map(Way::told).collect())
 }
 
 /// Table and column, quoted, of what has no class and may hold any: tables of users, types of the server alone, whose
@@ -78,32 +90,56 @@ const COLUMNS: &str = "SELECT a.attrelid::regclass::text, quote_ident(a.attname)
         AND NOT EXISTS (SELECT FROM steward._class k WHERE (k.relation, k.attnum) = (a.attrelid, a.attnum))
     ORDER BY 1, a.attnum";
 
+/// A table that is locked or cannot be read costs itself only.
 fn look_alike_values(client: &mut SpiClient<'_>) -> Outcome<Vec<Texts<5>>> {
     let mut found = Vec::new();
-    let (classes, patterns): (Vec<_>, Vec<_>) = LOOKS.into_iter().unzip();
-    let columns: Vec<Texts<2>> = texts(client, COLUMNS, &[])?;
-    for [table, column] in columns {
-        let (table, column) = (table.unwrap_or_default(), column.unwrap_or_default());
-        // Both names were quoted by the server.
-        let values = format!(
-            "SELECT l.class, count(*)::text FROM (SELECT {column}::text AS value FROM {table} WHERE {column} IS NOT NULL LIMIT {VALUES}) v,
-                unnest($1, $2) l(class, pattern)
-             GROUP BY 1 HAVING count(*) FILTER (WHERE v.value ~ l.pattern) * 100 >= count(*) * {SHARE}"
-        );
-        let looks: Vec<Texts<2>> = texts(client, &values, &[classes.clone().into(), patterns.clone().into()])?;
-        for [class, count] in looks {
-            let class = class.unwrap_or_default();
-            found.push([
-                Some("look_alike_values".to_owned()),
-                Some(format!("{table}.{column}")),
-                None,
-                Some(format!(
-                    "has no class, but most of {} values that were looked at are like {class}",
-                    count.unwrap_or_default()
-                )),
-                Some(format!("SECURITY LABEL FOR pg_steward ON COLUMN {table}.{column} IS '{class}'")),
-            ]);
-        }
+    let columns: Vec<(String, String)> = texts(client, COLUMNS, &[])?
+        .into_iter()
+        .map(|[table, column]| (table.unwrap_or_default(), column.unwrap_or_default()))
+        .collect();
+    for of_one_table in columns.chunk_by(|(one, _), (other, _)| one == other) {
+        let looked = look(READING, || {
+            own::run(|client| {
+                own::pin(&[(c"lock_timeout", LOCK)]);
+                of_one_table.iter().map(|(table, column)| looks_like(client, table, column)).collect()
+            })
+        });
+        let table = &of_one_table[0].0;
+        found
+            .extend(looked.map_or_else(|failure| vec![not_looked_at(table, &failure)], |looks: Vec<_>| looks.concat()));
     }
     Ok(found)
+}
+
+/// The classes that values of a column look like. Both names were quoted by the server.
+fn looks_like(client: &mut SpiClient<'_>, table: &str, column: &str) -> Outcome<Vec<Texts<5>>> {
+    let (classes, patterns): (Vec<_>, Vec<_>) = LOOKS.into_iter().unzip();
+    let values = format!(
+        "SELECT l.class FROM (SELECT {column}::text AS value FROM {table} WHERE {column} IS NOT NULL LIMIT {VALUES}) v,
+            unnest($1, $2) l(class, pattern)
+         GROUP BY 1 HAVING count(*) FILTER (WHERE v.value ~ l.pattern) * 100 >= count(*) * {SHARE}"
+    );
+    let looks: Vec<Texts<1>> = texts(client, &values, &[classes.into(), patterns.into()])?;
+    let told = |[class]: Texts<1>| {
+        let class = class.unwrap_or_default();
+        [
+            Some("look_alike_values".to_owned()),
+            Some(format!("{table}.{column}")),
+            None,
+            Some(format!("has no class, but most of its values that were looked at are like {class}")),
+            Some(format!("SECURITY LABEL FOR pg_steward ON COLUMN {table}.{column} IS '{class}'")),
+        ]
+    };
+    Ok(looks.into_iter().map(told).collect())
+}
+
+fn not_looked_at(table: &str, failure: &str) -> Texts<5> {
+    [
+        Some("not_looked_at".to_owned()),
+        Some(table.to_owned()),
+        None,
+        // A message may quote a value of the table.
+        Some(format!("its values could not be looked at: {}", without_quoted(failure))),
+        Some("SELECT * FROM steward.lint(sample => true)".to_owned()),
+    ]
 }

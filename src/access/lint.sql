@@ -8,6 +8,10 @@ hidden AS (
 member(role, reached) AS (
     SELECT member, roleid FROM pg_auth_members
     UNION SELECT m.role, a.roleid FROM member m JOIN pg_auth_members a ON a.member = m.reached),
+-- Types whose masks are values of theirs, domains over them of any depth included.
+number_or_date(type) AS (
+    SELECT unnest('{int2,int4,int8,numeric,float8,date,timestamp,timestamptz,uuid}'::regtype[]::oid[])
+    UNION SELECT d.oid FROM number_or_date n JOIN pg_type d ON d.typtype = 'd' AND d.typbasetype = n.type),
 -- Who sees a column with a class as it is.
 clear AS (
     SELECT k.relation, k.attnum, r.oid AS role, r.rolname FROM steward._class k JOIN pg_roles r ON NOT r.rolsuper
@@ -131,7 +135,7 @@ found(kind, object, role, why, command) AS (
         FROM steward._hidden h JOIN pg_attribute a ON (a.attrelid, a.attnum) = (h.relation, h.attnum) JOIN pg_roles r ON r.oid = h.role
             JOIN steward.mask_rule m ON m.role = h.role AND m.write = 'allow' AND (m.class = h.class OR m.class = '*' AND h.class <> '-')
         WHERE NOT EXISTS (SELECT FROM steward._hidden o WHERE (o.relation, o.attnum, o.role) = (h.relation, h.attnum, h.role) AND o.write <> 'allow')
-            AND a.atttypid = ANY ('{int2,int4,int8,numeric,float8,date,timestamp,timestamptz,uuid}'::regtype[])
+            AND a.atttypid IN (SELECT type FROM number_or_date)
             AND (has_column_privilege(h.role, h.relation, h.attnum, 'INSERT') OR has_column_privilege(h.role, h.relation, h.attnum, 'UPDATE'))
     UNION ALL SELECT DISTINCT 'publication', r.name, pg_get_userbyid(p.pubowner)::text,
         format('publication %I hands columns with a class to subscribers', p.pubname),

@@ -3,6 +3,7 @@
 //! Masks themselves are put into plans elsewhere; what is here works where no hook does. The views of
 //! `sql/permission.sql` say what the catalog and the matrix differ in. Never here: a decision about a statement.
 
+pub mod accepted;
 mod lint;
 mod permission;
 mod plan;

@@ -1,15 +1,24 @@
-//! One check must neither end the run nor hold it up: it has a subtransaction of its own and a time limit.
+//! One check must neither end the run nor hold it up: it has a subtransaction of its own and a time limit. So has a part of
+//! a check, inside the limit of the whole.
 
+use crate::backend::backend_local;
 use crate::error::Outcome;
 use crate::own::{self, Undone};
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 /// Set by the timer, so that its cancellation is told from a user's.
 static TIMED_OUT: AtomicBool = AtomicBool::new(false);
 /// Number of our timer in this backend, or -1. A child process of the postmaster inherits -1: timers are a backend's own.
 static TIMER: AtomicI32 = AtomicI32::new(-1);
+
+backend_local! {
+    /// When the body that runs now is given up.
+    static ENDS: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// Beyond the numbers that the server uses itself in any version (utils/timeout.h): it then finds a free one.
 const ANY_FREE: c_int = 16;
@@ -57,7 +66,17 @@ fn timed<T>(milliseconds: i32, body: impl FnOnce() -> Result<T, Undone>) -> Resu
     })
 }
 
-struct Timer(c_int);
+/// When it was to end, of the body around it if there is one: that limit goes on when this one ends.
+struct Timer {
+    id: c_int,
+    around: Option<Instant>,
+}
+
+/// Milliseconds from now on, at least one: the server takes no timer that is over.
+fn left(end: Instant) -> c_int {
+    let left = end.saturating_duration_since(Instant::now()).as_millis();
+    c_int::try_from(left).unwrap_or(c_int::MAX).max(1)
+}
 
 impl Timer {
     unsafe fn start(milliseconds: i32) -> Timer {
@@ -67,9 +86,13 @@ impl Timer {
                 TIMER.store(RegisterTimeout(ANY_FREE, Some(time_is_up)), SeqCst);
             }
             TIMED_OUT.store(false, SeqCst);
-            let timer = TIMER.load(SeqCst);
-            enable_timeout_after(timer, milliseconds);
-            Timer(timer)
+            let id = TIMER.load(SeqCst);
+            let wanted = Instant::now() + Duration::from_millis(milliseconds.max(1) as u64);
+            let around = ENDS.get();
+            let end = around.map_or(wanted, |around| around.min(wanted));
+            ENDS.set(Some(end));
+            enable_timeout_after(id, left(end));
+            Timer { id, around }
         }
     }
 }
@@ -78,9 +101,13 @@ impl Drop for Timer {
     fn drop(&mut self) {
         // Safe: a registered timer. A cancellation that came too late to be noticed must not reach the next check.
         unsafe {
-            disable_timeout(self.0, false);
-            if TIMED_OUT.load(SeqCst) {
+            disable_timeout(self.id, false);
+            if TIMED_OUT.swap(false, SeqCst) {
                 pg_sys::QueryCancelPending = 0;
+            }
+            ENDS.set(self.around);
+            if let Some(end) = self.around {
+                enable_timeout_after(self.id, left(end));
             }
         }
     }

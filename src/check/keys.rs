@@ -1,8 +1,9 @@
-//! The hashes of a pass's keys: taken one by one as the rows are read, in memory up to `maintenance_work_mem`, beyond that
-//! in sorted pieces in temporary files, which PostgreSQL removes however the pass ends.
+//! The hashes of a pass's keys: taken one by one as the rows are read, in memory up to `maintenance_work_mem` (64 kB for each
+//! check at least), beyond that in sorted pieces in temporary files, which PostgreSQL removes however the pass ends. Pieces
+//! are merged as they become many: each open one costs memory and a file.
 
 use crate::backend::backend_local;
-use crate::core::repeats::repeated;
+use crate::core::repeats::{MERGED, Merged, due, kept, repeated};
 use crate::error::{Fault, Outcome, answer};
 use crate::settings;
 use pgrx::PgMemoryContexts;
@@ -31,6 +32,8 @@ struct Keys {
 /// Sorted hashes in a temporary file.
 struct Piece {
     file: *mut pg_sys::BufFile,
+    /// How often they were merged.
+    level: u32,
     unread: usize,
     buffer: std::vec::IntoIter<i64>,
 }
@@ -42,7 +45,7 @@ pub struct Taking {
 
 impl Taking {
     pub fn begin(places: usize) -> Taking {
-        let limit = settings::maintenance_memory() / SIZE / places.max(1);
+        let limit = kept(settings::maintenance_memory(), places);
         let keys = || Keys { hashes: Vec::new(), limit, pieces: Vec::new() };
         TAKEN.with(|taken| taken.replace(std::iter::repeat_with(keys).take(places).collect()));
         Taking { next: 0 }
@@ -70,10 +73,33 @@ impl Keys {
     fn push(&mut self, hash: i64) {
         if self.hashes.len() >= self.limit {
             self.hashes.sort_unstable();
-            self.pieces.push(Piece::write(&self.hashes));
+            let mut piece = Piece::create(0);
+            piece.append(&self.hashes);
+            piece.rewind();
+            self.pieces.push(piece);
             self.hashes.clear();
+            self.merge();
         }
         self.hashes.push(hash);
+    }
+
+    fn merge(&mut self) {
+        loop {
+            let levels: Vec<u32> = self.pieces.iter().map(|piece| piece.level).collect();
+            let Some(count) = due(&levels) else { return };
+            let parts = self.pieces.split_off(self.pieces.len() - count);
+            let mut whole = Piece::create(parts[0].level + 1);
+            let files: Vec<_> = parts.iter().map(|piece| piece.file).collect();
+            let mut numbers = Merged::of(parts).peekable();
+            while numbers.peek().is_some() {
+                let some: Vec<i64> = numbers.by_ref().take(READ * MERGED).collect();
+                whole.append(&some);
+            }
+            whole.rewind();
+            // Safe: open files, which nobody reads any more.
+            files.into_iter().for_each(|file| unsafe { pg_sys::BufFileClose(file) });
+            self.pieces.push(whole);
+        }
     }
 
     fn repeated(mut self) -> Option<Vec<i64>> {
@@ -82,7 +108,7 @@ impl Keys {
             return repeated(vec![self.hashes.into_iter()], MOST);
         }
         let files: Vec<_> = self.pieces.iter().map(|piece| piece.file).collect();
-        self.pieces.push(Piece { file: std::ptr::null_mut(), unread: 0, buffer: self.hashes.into_iter() });
+        self.pieces.push(Piece { file: std::ptr::null_mut(), level: 0, unread: 0, buffer: self.hashes.into_iter() });
         let found = repeated(self.pieces, MOST);
         // Safe: open files, which nobody reads any more.
         files.into_iter().for_each(|file| unsafe { pg_sys::BufFileClose(file) });
@@ -91,19 +117,28 @@ impl Keys {
 }
 
 impl Piece {
-    fn write(hashes: &[i64]) -> Piece {
-        // Safe: the file's memory is the subtransaction's, like the file itself; the pointer is that of the slice.
-        let file = unsafe {
+    fn create(level: u32) -> Piece {
+        // Safe: the file's memory is the subtransaction's, like the file itself.
+        let file = unsafe { PgMemoryContexts::CurTransactionContext.switch_to(|_| pg_sys::BufFileCreateTemp(false)) };
+        Piece { file, level, unread: 0, buffer: Vec::new().into_iter() }
+    }
+
+    fn append(&mut self, hashes: &[i64]) {
+        let bytes = std::mem::size_of_val(hashes);
+        // Safe: the pointer is that of the slice; the file may take memory of its own for each GB.
+        unsafe {
             PgMemoryContexts::CurTransactionContext.switch_to(|_| {
-                let file = pg_sys::BufFileCreateTemp(false);
-                pg_sys::BufFileWrite(file, hashes.as_ptr().cast_mut().cast::<c_void>(), std::mem::size_of_val(hashes));
-                if pg_sys::BufFileSeek(file, 0, 0, libc::SEEK_SET) != 0 {
-                    Fault::io("a temporary file of a check cannot be rewound").raise();
-                }
-                file
-            })
-        };
-        Piece { file, unread: hashes.len(), buffer: Vec::new().into_iter() }
+                pg_sys::BufFileWrite(self.file, hashes.as_ptr().cast_mut().cast::<c_void>(), bytes);
+            });
+        }
+        self.unread += hashes.len();
+    }
+
+    fn rewind(&mut self) {
+        // Safe: an open file.
+        if unsafe { pg_sys::BufFileSeek(self.file, 0, 0, libc::SEEK_SET) } != 0 {
+            Fault::io("a temporary file of a check cannot be rewound").raise();
+        }
     }
 
     fn read(&mut self) {

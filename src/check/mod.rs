@@ -4,6 +4,8 @@
 
 pub mod attempt;
 mod keys;
+mod library;
+pub mod own_object;
 mod pass;
 mod progress;
 mod question;

@@ -1,12 +1,13 @@
 //! What the policy asks of the server and of itself every day, beside the checks that users set. Each is a query whose
 //! rows are issues, told by their first column. Nothing here may show a secret: settings are compared by digest.
 
+use crate::access::accepted::{self, Way};
 use crate::access::ways_around;
 use crate::error::{Outcome, answer};
 use crate::own;
 use crate::person::{self, one_text, texts};
 use crate::policy::{changed, require_privilege};
-use crate::scope::lint::{self, Finding};
+use crate::scope::lint;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
@@ -29,12 +30,9 @@ macro_rules! configuration {
                 address, netmask, auth_method, array_to_string(options, ' ')),
                 string_agg((row_number - 1)::text, ' ' ORDER BY row_number)
             FROM (SELECT *, row_number() OVER (ORDER BY line_number) FROM pg_hba_file_rules) h GROUP BY 2
-        UNION ALL SELECT 'library', f.path,
-                coalesce(encode(sha256(pg_read_binary_file(f.path, 0, (pg_stat_file(f.path, true)).size, true)), 'hex'), 'not found')
-            FROM (SELECT DISTINCT CASE WHEN l ~ '^/' THEN l ELSE format('%s/%s', c.setting, regexp_replace(l, '^\\$libdir/', '')) END
-                    || CASE WHEN l ~ '\\.so$' THEN '' ELSE '.so' END AS path
-                FROM pg_config c, regexp_split_to_table(btrim(current_setting('shared_preload_libraries')), '[\"\\s]*,[\"\\s]*') l
-                WHERE c.name = 'PKGLIBDIR' AND l <> '') f"
+        UNION ALL SELECT 'library', path,
+                coalesce(encode(sha256(pg_read_binary_file(path, 0, (pg_stat_file(path, true)).size, true)), 'hex'), 'not found')
+            FROM steward._preloaded_libraries() path"
     };
 }
 
@@ -66,7 +64,9 @@ const CHECKS: [(&str, &str); 13] = [
     (
         "lapsed_right",
         "SELECT format('%s: %s', op_no, grantee) FROM steward.role_term
-            WHERE ended_at IS NULL AND until <= clock_timestamp() ORDER BY 1",
+            WHERE ended_at IS NULL AND until <= clock_timestamp()
+        UNION ALL SELECT format('job login %s: jobs that remove or take back anything stand still since %s', role, until)
+            FROM steward.job_login WHERE until <= clock_timestamp() ORDER BY 1",
     ),
     (
         "overdue_review",
@@ -96,7 +96,7 @@ const CHECKS: [(&str, &str); 13] = [
             "SELECT CASE WHEN kept.name IS NULL THEN 'not accepted: ' ELSE 'changed: ' END || coalesce(kept.kind, now.kind)
                 || ' ' || coalesce(kept.name, now.name)
             FROM steward._configuration kept FULL JOIN (", configuration!(), ") now USING (kind, name)
-            WHERE kept.value IS DISTINCT FROM now.value ORDER BY 1"
+            WHERE kept.value IS DISTINCT FROM now.value OR now.value = 'not found' AND now.kind = 'library' ORDER BY 1"
         ),
     ),
 ];
@@ -111,15 +111,11 @@ const LOOKS: [(&str, Look); 5] = [
 ];
 type Look = fn(&mut SpiClient<'_>) -> Outcome<Vec<String>>;
 
-/// Scopes that are not what was set (`drift`), or what is wrong with them as they are.
+/// Scopes that are not what was set (`drift`), or what is wrong with them as they are and nobody has accepted.
 fn scope_issues(client: &mut SpiClient<'_>, drift: bool) -> Outcome<Vec<String>> {
-    let drifted = |found: &Finding| matches!(found.issue, "not_in_force" | "column_gone" | "role_gone");
-    // A superuser's login is somebody's, or the check of logins tells of it; an index that is missing hides no row.
-    let known = |found: &Finding| {
-        found.issue == "no_index" || found.issue == "bypasses_rls" && found.detail.starts_with("superuser")
-    };
-    let found = lint::findings(client)?.into_iter().filter(|found| drifted(found) == drift && !known(found));
-    Ok(found.map(|found| format!("{} {}: {}", found.issue, found.object, found.detail)).collect())
+    let found = lint::findings(client)?.into_iter().filter(|found| lint::is_drift(found.issue) == drift);
+    let ways = accepted::mark(client, found.map(Way::of_scope).collect())?;
+    Ok(ways.iter().filter(|way| way.accepted.is_none()).map(Way::told).collect())
 }
 
 pub fn is_built_in(name: &str) -> bool {

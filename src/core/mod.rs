@@ -20,6 +20,7 @@ pub mod function;
 pub mod gate;
 pub mod injection;
 pub mod job;
+pub mod library;
 pub mod login;
 pub mod mask;
 pub mod mask_rule;

@@ -1,7 +1,7 @@
 //! The jobs in pg_cron. Its functions are somebody else's code, so they run with the caller's own rights, watched as
 //! whatever the caller does: never as own SQL.
 
-use super::set::appoint;
+use super::set::{appoint, approved_until};
 use crate::error::{Fault, Outcome, answer};
 use crate::own;
 use crate::person::{one_text, texts};
@@ -15,7 +15,7 @@ fn schedule_jobs(login: Option<pg_sys::Oid>) -> i64 {
         require_privilege("schedule_jobs")?;
         require_pg_cron()?;
         let login = match login {
-            Some(login) => appoint(Some(login), None)?,
+            Some(login) => appoint(Some(login), approved_until()?)?,
             None => own::run(|client| one_text(client, APPOINTED, &[]))?,
         };
         let login = login.ok_or_else(|| {

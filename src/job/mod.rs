@@ -28,7 +28,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use std::time::Instant;
-use task::Task;
+use task::{Task, Work};
 
 /// The steps of a run in the records.
 const BEGIN: &str = "BEGIN JOB";
@@ -65,8 +65,9 @@ fn run(name: Option<&str>, call: pg_sys::FunctionCallInfo) -> Outcome<bool> {
 }
 
 const ENABLED: &str = "SELECT EXISTS (SELECT FROM steward.job WHERE name = $1 AND enabled)";
-const APPOINTED: &str =
-    "SELECT EXISTS (SELECT FROM steward.job_login WHERE role::oid = $1 AND until > clock_timestamp())";
+const APPOINTED: &str = "SELECT EXISTS (SELECT FROM steward.job_login WHERE role::oid = $1)";
+const LAPSED: &str =
+    "SELECT EXISTS (SELECT FROM steward.job_login WHERE role::oid = $1 AND until <= clock_timestamp())";
 
 /// What is asked before the job only reads: a transaction that has an id keeps no verification.
 fn holds(question: &str, subject: DatumWithOid<'static>) -> Outcome<bool> {
@@ -75,12 +76,16 @@ fn holds(question: &str, subject: DatumWithOid<'static>) -> Outcome<bool> {
 
 /// Who may run it. What removes something is critical work, but for the login that `set_job_login` was approved for:
 /// that approval is the standing one, for as long as it stands, and the job does no more than the terms of retention say.
+/// What only looks needs no standing approval: a term that is forgotten must not end the checks as well.
 fn admit(task: &Task) -> Outcome<()> {
     let person = session::person().filter(|person| person.usable());
     if person.as_ref().is_some_and(|person| person.post == "service") && holds(APPOINTED, session::login().into())? {
+        if task.work != Work::Looks && holds(LAPSED, session::login().into())? {
+            refuse_lapsed(task);
+        }
         return Ok(());
     }
-    if task.removes {
+    if task.work == Work::Removes {
         return policy::require_configuration("run_job");
     }
     // Safe: looks up the role that authenticated.
@@ -95,6 +100,18 @@ fn admit(task: &Task) -> Outcome<()> {
         Fault::refused("steward.run_job is not yours to call")
             .detail("It is for the login of steward.job_login, for persons of the post ops or with the capability configure, and for superusers.")
             .hint("SELECT * FROM steward.job_login;"),
+    )
+}
+
+fn refuse_lapsed(task: &Task) -> ! {
+    // Safe: the client's own message, or null.
+    let source = unsafe { Source::new(pg_sys::debug_query_string, -1, 0) };
+    let login = session::login_name();
+    judge::deny(
+        judge::record("run_job", Vec::new(), Tier::Critical, "job", &source),
+        Fault::refused(format!("job {} stands still: the term of the jobs' login is over", task.name))
+            .detail("Only jobs that look and tell go on; what removes or takes back anything needs an approval that stands.")
+            .hint(format!("SELECT steward.request($s$SELECT steward.set_job_login('{login}')$s$, purpose => '…');")),
     )
 }
 

@@ -53,6 +53,15 @@ pub fn misplaced(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
     texts(client, wrong, &[])
 }
 
+/// Until when jobs may be run by the login that is appointed, if there is one: who hands the jobs to a scheduler makes no
+/// term longer.
+pub fn approved_until() -> Outcome<Option<TimestampWithTimeZone>> {
+    own::run(|client| {
+        let term = own::select(client, "SELECT until FROM steward.job_login", &[])?.next();
+        Ok(term.map(|row| row.get::<TimestampWithTimeZone>(1)).transpose()?.flatten())
+    })
+}
+
 /// From now on the jobs may be run by this login, and by no other service, for a year if nothing else is said. Returns its
 /// name.
 pub fn appoint(login: Option<pg_sys::Oid>, until: Option<TimestampWithTimeZone>) -> Outcome<Option<String>> {
@@ -73,6 +82,7 @@ pub fn appoint(login: Option<pg_sys::Oid>, until: Option<TimestampWithTimeZone>)
         one_text(client, insert, &[login.into(), until.into()])?.ok_or_else(|| {
             Fault::bad_argument("until must lie ahead, two years at most")
                 .detail("The approval of the jobs stands for a time, as that of a standing operation.")
+                .hint(format!("SELECT steward.set_job_login('{name}', until => now() + interval '1 year');"))
         })?;
         Ok(Some(name))
     })

@@ -11,25 +11,35 @@ use crate::person::term;
 use crate::register::reminder;
 use serde_json::{Value, json};
 
+/// What a job does to what there is, which decides who may run it and for how long.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// It looks, and tells: that goes on when the term of the jobs' login is over.
+    Looks,
+    /// It takes back what has lapsed.
+    TakesBack,
+    /// It takes records, images or files away, as old as the policy lets them become.
+    Removes,
+}
+
 pub struct Task {
     pub name: &'static str,
-    /// It takes records, images or files away, as old as the policy lets them become.
-    pub removes: bool,
+    pub work: Work,
     /// Returns what is told in the record of the run.
     pub run: fn() -> Outcome<Value>,
 }
 
 /// In the order of their names, as in steward.job.
 const TASKS: [Task; 9] = [
-    Task { name: "archive_audit", removes: true, run: archive_audit },
-    Task { name: "check_records", removes: false, run: || Ok(json!({ "told": reminder::tell()? })) },
-    Task { name: "check_reviews", removes: false, run: || Ok(json!({ "told": review_queue::tell_overdue()? })) },
-    Task { name: "daily_check", removes: false, run: daily_check },
-    Task { name: "purge_archive", removes: true, run: || Ok(json!({ "files": retention::purge()? })) },
-    Task { name: "purge_images", removes: true, run: || Ok(json!({ "images": image::purge()? })) },
-    Task { name: "revoke_lapsed", removes: false, run: || Ok(json!({ "revoked": term::revoke()? })) },
-    Task { name: "verify_chain", removes: false, run: || verified(verify::verify(None, None, None)?) },
-    Task { name: "verify_new", removes: false, run: || verified(verify::verify_since_last()?) },
+    Task { name: "archive_audit", work: Work::Removes, run: archive_audit },
+    Task { name: "check_records", work: Work::Looks, run: || Ok(json!({ "told": reminder::tell()? })) },
+    Task { name: "check_reviews", work: Work::Looks, run: || Ok(json!({ "told": review_queue::tell_overdue()? })) },
+    Task { name: "daily_check", work: Work::Looks, run: daily_check },
+    Task { name: "purge_archive", work: Work::Removes, run: || Ok(json!({ "files": retention::purge()? })) },
+    Task { name: "purge_images", work: Work::Removes, run: || Ok(json!({ "images": image::purge()? })) },
+    Task { name: "revoke_lapsed", work: Work::TakesBack, run: || Ok(json!({ "revoked": term::revoke()? })) },
+    Task { name: "verify_chain", work: Work::Looks, run: || verified(verify::verify(None, None, None)?) },
+    Task { name: "verify_new", work: Work::Looks, run: || verified(verify::verify_since_last()?) },
 ];
 
 /// The job of this name, exactly.

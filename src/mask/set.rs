@@ -9,7 +9,7 @@ use crate::core::rule::{Command, Group};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::person::required;
-use crate::policy::{require_command, require_configuration, require_privilege};
+use crate::policy::{require_command, require_configuration, require_privilege, within_a_year};
 use crate::{own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -82,18 +82,7 @@ fn exempt_mask(
         let role = existing_role(role)?;
         let class = known_class(required("class", class)?)?;
         let reason = required("reason", reason)?;
-        let until = until.ok_or_else(|| Fault::bad_argument("an exemption ends").hint("until => now() + '30 days'"))?;
-        let [over, too_long] = own::run(|client| {
-            let terms = "SELECT $1 <= clock_timestamp(), $1 > clock_timestamp() + interval '1 year'";
-            let row = own::query(client, terms, &[until.into()])?.first();
-            Ok([row.get::<bool>(1)?.unwrap_or(false), row.get::<bool>(2)?.unwrap_or(true)])
-        })?;
-        if too_long {
-            return Err(Fault::bad_argument("an exemption lasts a year at most")
-                .detail("It is given anew by those who decide then.")
-                .hint("until => now() + '1 year'"));
-        }
-        if !over {
+        if !within_a_year("an exemption", until)? {
             require_privilege("exempt_mask")?;
         }
         own::run(|client| {
@@ -104,7 +93,12 @@ fn exempt_mask(
             let arguments = [regrole(role), class.into(), until.into(), reason.into(), login.into()];
             own::execute(client, row, &arguments).map(drop)
         })?;
-        changed("exempt_mask", role, class, json!({ "until": until.to_iso_string(), "reason": reason }))
+        changed(
+            "exempt_mask",
+            role,
+            class,
+            json!({ "until": until.map(|until| until.to_iso_string()), "reason": reason }),
+        )
     })())
 }
 

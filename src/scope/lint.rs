@@ -1,6 +1,7 @@
 //! What is wrong with the scopes as they stand: ways around them, policies that are not in the catalog, persons who see
 //! nothing. Each is a query over the catalog, so that it says what is, not what was set.
 
+use crate::access::accepted::{self, Acceptance, Way};
 use crate::error::{Outcome, answer};
 use crate::own;
 use crate::person::texts;
@@ -144,9 +145,31 @@ pub fn drift(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
     texts(client, sentences, &[])
 }
 
+/// Scopes that are not what was set: nobody accepts them.
+pub fn is_drift(issue: &str) -> bool {
+    matches!(issue, "not_in_force" | "column_gone" | "role_gone")
+}
+
 #[pg_extern(sql = false)]
-fn scope_issues() -> TableIterator<'static, (name!(issue, String), name!(object, String), name!(detail, String))> {
+#[allow(clippy::type_complexity)]
+fn scope_issues() -> TableIterator<
+    'static,
+    (
+        name!(issue, String),
+        name!(object, String),
+        name!(detail, String),
+        name!(accepted_by, Option<String>),
+        name!(accepted_until, Option<TimestampWithTimeZone>),
+        name!(accepted_reason, Option<String>),
+    ),
+> {
     answer(super::require_reader("scope_issues"));
-    let found = answer(own::run(findings));
-    TableIterator::new(found.into_iter().map(|found| (found.issue.to_owned(), found.object, found.detail)))
+    let ways = answer(own::run(|client| {
+        let found = findings(client)?.into_iter().map(Way::of_scope).collect();
+        accepted::mark(client, found)
+    }));
+    TableIterator::new(ways.into_iter().map(|Way { kind, object, why, accepted, .. }| {
+        let (by, until, reason) = Acceptance::columns(accepted);
+        (kind, object, why, by, until, reason)
+    }))
 }

@@ -17,6 +17,7 @@ use super::{
 use crate::audit::buffer;
 use crate::backend::backend_local;
 use crate::break_glass::window;
+use crate::check::own_object;
 use crate::core::rule::Group;
 use crate::core::tier::Tier;
 use crate::error::{Fault, answer};
@@ -60,6 +61,8 @@ struct Allowed {
     met: Option<Vec<String>>,
     /// What it gives to roles for a time.
     coming: Vec<Coming>,
+    /// An update of the extension itself: the version that it was.
+    updates: Option<String>,
     kind: Kind,
 }
 
@@ -245,7 +248,13 @@ unsafe fn begin(
     let limits = if facts.loads { judgement.limits } else { Vec::new() };
     // Safe: reads the tag.
     let met = unsafe { joins_roles((*(*statement).utilityStmt).type_) }.then(separation::before_command).flatten();
-    allow(statement, Allowed { roots, limits, met, coming, keeps_rows: facts.keeps_rows, ..Allowed::default() });
+    // Safe: the statement is complete.
+    let updates =
+        unsafe { updates_own_extension((*statement).utilityStmt) }.then(|| answer(own_object::before_update()));
+    allow(
+        statement,
+        Allowed { roots, limits, met, coming, updates, keeps_rows: facts.keeps_rows, ..Allowed::default() },
+    );
 }
 
 /// The command begins, also one that is nobody's business: what runs inside it is not its doing.
@@ -271,7 +280,7 @@ unsafe extern "C-unwind" fn complete(
         let rows = if completion.is_null() { 0 } else { (*completion).nprocessed };
         ((*statement).utilityStmt, Source::new(source, (*statement).stmt_location, (*statement).stmt_len), rows as i64)
     };
-    let Allowed { roots, limits, met, coming, .. } = ALLOWED.with_borrow_mut(|all| {
+    let Allowed { roots, limits, met, coming, updates, .. } = ALLOWED.with_borrow_mut(|all| {
         let position = all.iter().rposition(|allowed| allowed.statement == statement as usize);
         position.map(|position| all.remove(position)).unwrap_or_default()
     });
@@ -287,6 +296,9 @@ unsafe extern "C-unwind" fn complete(
         separation::deny(&added, unsafe { tag_of(node) }, &source);
     }
     role_form::keep_terms(&coming);
+    if let Some(former) = updates {
+        answer(own_object::after_update(&former));
+    }
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()
@@ -374,6 +386,14 @@ unsafe fn forget_step_up(node: *mut pg_sys::Node) {
             crate::break_glass::forget();
             crate::factor::step_up::forget();
         }
+    }
+}
+
+unsafe fn updates_own_extension(node: *mut pg_sys::Node) -> bool {
+    // Safe: cast after the tag.
+    unsafe {
+        (*node).type_ == NodeTag::T_AlterExtensionStmt
+            && text((*node.cast::<pg_sys::AlterExtensionStmt>()).extname) == "pg_steward"
     }
 }
 

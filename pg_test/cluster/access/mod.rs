@@ -1,5 +1,6 @@
 //! Privileges: the matrix, the floor beneath the masks, what a role sees, ways around that exist.
 
+pub mod accepted;
 pub mod floor;
 pub mod lint;
 pub mod matrix;

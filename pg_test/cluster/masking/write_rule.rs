@@ -189,6 +189,17 @@ fn a_denied_column_is_shown_and_an_allowed_one_is_found() {
     let found = "SELECT object, role_id, command FROM steward.lint() WHERE kind = 'masked_write'";
     let line = shown(&mut superuser, found);
     assert!(line.starts_with("desk.student.score|cs|SELECT steward.set_mask('cs', 'score', 'partial'"), "{line}");
+    // A domain over a domain is what they are made of.
+    superuser
+        .batch_execute(
+            "CREATE DOMAIN desk.mark AS int; CREATE DOMAIN desk.grade AS desk.mark CHECK (value < 1000); CREATE DOMAIN desk.word AS text;
+             ALTER TABLE desk.student ADD grade desk.grade, ADD word desk.word; GRANT INSERT (grade, word) ON desk.student TO cs;
+             SECURITY LABEL FOR pg_steward ON COLUMN desk.student.grade IS 'score';
+             SECURITY LABEL FOR pg_steward ON COLUMN desk.student.word IS 'score'",
+        )
+        .expect("domains");
+    let objects = "SELECT string_agg(object, ' ' ORDER BY object) FROM steward.lint() WHERE kind = 'masked_write'";
+    assert_eq!(shown(&mut superuser, objects), "desk.student.grade desk.student.score");
     superuser.batch_execute(line.rsplit('|').next().expect("a command")).expect("the command");
     assert_eq!(shown(&mut superuser, found), "");
     for (call, words) in [

@@ -1,0 +1,51 @@
+//! Which file the server loads for the name of a library: what `shared_preload_libraries` and `dynamic_library_path` say, as
+//! dfmgr.c reads them. Pure: whether there is a file is asked of the caller.
+
+const SUFFIX: &str = ".so";
+const HOME: &str = "$libdir";
+
+/// The names in a list like that of `shared_preload_libraries`, each once, in their order: separated by commas, without
+/// the blanks and quotes around them.
+pub fn listed(list: &str) -> Vec<String> {
+    let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = list.chars().peekable();
+    let mut end = |name: &mut String| {
+        let found = std::mem::take(name).trim().to_owned();
+        if !found.is_empty() && !names.contains(&found) {
+            names.push(found);
+        }
+    };
+    while let Some(character) = characters.next() {
+        match character {
+            '"' if quoted && characters.peek() == Some(&'"') => name.extend(characters.next()),
+            '"' => quoted = !quoted,
+            ',' if !quoted => end(&mut name),
+            _ => name.push(character),
+        }
+    }
+    end(&mut name);
+    names
+}
+
+/// The file behind a name, given the path on which names without a directory are looked for, and the server's own
+/// directory; None if there is none.
+pub fn resolve(name: &str, path: &str, home: &str, is_file: impl Fn(&str) -> bool) -> Option<String> {
+    let with_suffix = format!("{name}{SUFFIX}");
+    [name, &with_suffix].into_iter().find_map(|name| {
+        if name.contains('/') {
+            return expand(name, home).filter(|file| is_file(file));
+        }
+        let directories = path.split(':').filter_map(|directory| expand(directory, home));
+        let absolute = directories.filter(|directory| directory.starts_with('/'));
+        absolute.map(|directory| format!("{}/{name}", directory.trim_end_matches('/'))).find(|file| is_file(file))
+    })
+}
+
+/// With the server's own directory in the place of its name, which is the only one that begins with a dollar.
+fn expand(name: &str, home: &str) -> Option<String> {
+    if !name.starts_with('$') {
+        return Some(name.to_owned());
+    }
+    let rest = name.strip_prefix(HOME)?;
+    (rest.is_empty() || rest.starts_with('/')).then(|| format!("{home}{rest}"))
+}
