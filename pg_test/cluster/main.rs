@@ -247,6 +247,7 @@ fn main() {
         way_around::held::tests(),
         way_around::loopback::tests(),
         way_around::plan::tests(),
+        way_around::planning::tests(),
         way_around::role::tests(),
         way_around::session::tests(),
         way_around::setting::tests(),

@@ -11,6 +11,7 @@ pub mod function;
 pub mod held;
 pub mod loopback;
 pub mod plan;
+pub mod planning;
 pub mod role;
 pub mod session;
 pub mod setting;

@@ -79,6 +79,7 @@ const COLUMNS: &str = "SELECT a.attrelid::regclass::text, quote_ident(a.attname)
     ORDER BY 1, a.attnum";
 
 fn look_alike_values(client: &mut SpiClient<'_>) -> Outcome<Vec<Texts<5>>> {
+    own::require_hooks()?;
     let mut found = Vec::new();
     let (classes, patterns): (Vec<_>, Vec<_>) = LOOKS.into_iter().unzip();
     let columns: Vec<Texts<2>> = texts(client, COLUMNS, &[])?;
@@ -90,19 +91,31 @@ fn look_alike_values(client: &mut SpiClient<'_>) -> Outcome<Vec<Texts<5>>> {
                 unnest($1, $2) l(class, pattern)
              GROUP BY 1 HAVING count(*) FILTER (WHERE v.value ~ l.pattern) * 100 >= count(*) * {SHARE}"
         );
-        let looks: Vec<Texts<2>> = texts(client, &values, &[classes.clone().into(), patterns.clone().into()])?;
-        for [class, count] in looks {
-            let class = class.unwrap_or_default();
+        let mut tell = |why, command| {
             found.push([
                 Some("look_alike_values".to_owned()),
                 Some(format!("{table}.{column}")),
                 None,
-                Some(format!(
-                    "has no class, but most of {} values that were looked at are like {class}",
-                    count.unwrap_or_default()
-                )),
-                Some(format!("SECURITY LABEL FOR pg_steward ON COLUMN {table}.{column} IS '{class}'")),
+                Some(why),
+                command,
             ]);
+        };
+        // One table that cannot be looked into hides nothing of the others.
+        let looks = own::look(|| {
+            own::run(|client| texts::<2>(client, &values, &[classes.clone().into(), patterns.clone().into()]))
+        });
+        match looks {
+            Err(undone) => {
+                undone.pass_on_cancellation();
+                tell(format!("cannot be looked into: {}", undone.message), None);
+            }
+            Ok(looks) => looks.into_iter().for_each(|[class, count]| {
+                let (class, count) = (class.unwrap_or_default(), count.unwrap_or_default());
+                tell(
+                    format!("has no class, but most of {count} values that were looked at are like {class}"),
+                    Some(format!("SECURITY LABEL FOR pg_steward ON COLUMN {table}.{column} IS '{class}'")),
+                );
+            }),
         }
     }
     Ok(found)
