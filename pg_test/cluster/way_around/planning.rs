@@ -1,8 +1,10 @@
 //! To plan is to run code: what a table's owner has put into an index runs whenever anybody's statement on the table is
 //! planned. Own SQL on such a table, and the look at somebody's script, must lend it no rights.
 
+use crate::expect::expect_error;
 use crate::school::{School, ask};
 use postgres::Client;
+use postgres::error::SqlState;
 
 tests! {
     an_owners_code_gets_no_rights_of_own_sql,
@@ -10,6 +12,7 @@ tests! {
     code_of_two_owners_gets_the_rights_of_neither,
     a_mapping_table_that_became_something_else_allows_nothing,
     an_examined_script_gets_no_rights_of_who_looks,
+    a_partition_key_of_somebodys_code_is_not_protected,
     expressions_of_ordinary_indexes_disturb_nothing,
 }
 
@@ -191,6 +194,25 @@ fn an_examined_script_gets_no_rights_of_who_looks() {
         assert_eq!(tiers[4..], ["normal", "normal"], "{login}");
         assert_eq!(who_ran(&school), "", "{login}");
     }
+    nothing_taken(&school);
+}
+
+fn a_partition_key_of_somebodys_code_is_not_protected() {
+    let school = School::inactive();
+    let mut superuser = school.superuser();
+    superuser.batch_execute(OWNER).expect("a school with an owner");
+    let parted = "CREATE TABLE o.parted (id int) PARTITION BY RANGE ((id + o.f(1)));
+        CREATE TABLE o.part PARTITION OF o.parted FOR VALUES FROM (0) TO (9);
+        CREATE TABLE o.plain (id int) PARTITION BY RANGE (abs(id));
+        CREATE TABLE o.part_of_plain PARTITION OF o.plain FOR VALUES FROM (0) TO (9) PARTITION BY RANGE ((id + o.f(1)))";
+    school.session("owner_o").batch_execute(parted).expect("partitioned tables");
+    forget(&school);
+    for table in ["o.parted", "o.plain"] {
+        let protect = format!("SELECT steward.protect('{table}')");
+        expect_error(superuser.batch_execute(&protect), &SqlState::FEATURE_NOT_SUPPORTED, "", "");
+        assert_eq!(who_ran(&school), "", "{table}");
+    }
+    superuser.batch_execute("DROP TABLE o.part_of_plain; SELECT steward.protect('o.plain')").expect("built in");
     nothing_taken(&school);
 }
 
