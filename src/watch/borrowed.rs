@@ -80,6 +80,9 @@ pub unsafe extern "C-unwind" fn plan(
         let own = own::running();
         if own {
             require_nobodys_code(query);
+        } else {
+            let mut asker = raw::GetUserId();
+            pg_sys::ffi::pg_guard_ffi_boundary(|| keep_asker(query.cast(), (&raw mut asker).cast()));
         }
         let rights = Rights::borrow(role);
         let plan = pg_sys::ffi::pg_guard_ffi_boundary(|| planner(query, text, options, parameters));
@@ -88,6 +91,26 @@ pub unsafe extern "C-unwind" fn plan(
             require_no_other_server(plan);
         }
         plan
+    }
+}
+
+/// The planner asks for the right to views, which is the asker's: it runs nothing. Tables stay nobody's, so that no
+/// operator of somebody's is shown values of their statistics.
+unsafe extern "C-unwind" fn keep_asker(node: *mut Node, asker: *mut c_void) -> bool {
+    // Safe: a node of the query, cast after its tag, and the asker's number.
+    unsafe {
+        if node.is_null() {
+            return false;
+        }
+        if (*node).type_ != NodeTag::T_Query {
+            return node::expression_tree_walker(node, keep_asker, asker);
+        }
+        for entry in list::<pg_sys::RangeTblEntry>((*node.cast::<Query>()).rtable) {
+            if (*entry).relkind as u8 == pg_sys::RELKIND_VIEW && (*entry).checkAsUser == pg_sys::InvalidOid {
+                (*entry).checkAsUser = *asker.cast::<Oid>();
+            }
+        }
+        node::query_tree_walker(node.cast(), keep_asker, asker, 0)
     }
 }
 
