@@ -154,7 +154,7 @@ CREATE FUNCTION steward.classify(script text, OUT step int, OUT statement text, 
     OUT relations text[], OUT decision text, OUT reason text) RETURNS SETOF record
     LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'classify_wrapper';
 COMMENT ON FUNCTION steward.classify(text) IS
-    'Dry run: tier and decision of each statement of a script in this session. Executes nothing. Everybody may call it.';
+    'Dry run: tier and decision of each statement of a script in this session. Executes nothing; what planning evaluates runs as nobody, with the rights of PUBLIC. Everybody may call it.';
 
 REVOKE ALL ON FUNCTION steward.protect(regclass, boolean), steward.unprotect(regclass),
     steward.set_rule(text, steward.tier, text[], text, text[], name[], bigint, regrole[], regrole[], text, text, int),

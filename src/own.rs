@@ -2,6 +2,8 @@
 //!
 //! Public functions are SECURITY INVOKER, so that they can tell who calls; only what is inside `run` has the owner's
 //! rights. Never pass user text in the query string: arguments go through parameters.
+//!
+//! Own SQL on tables of others is planned as their owner and runs no code but the server's and ours (`watch::borrowed`).
 
 use crate::backend::backend_local;
 use crate::error::{self, Fault, Outcome};
@@ -22,6 +24,21 @@ backend_local! {
 /// True while own SQL runs: the hooks let it pass unrecorded.
 pub fn running() -> bool {
     DEPTH.with(|depth| depth.get() > 0)
+}
+
+/// What runs until this is dropped is no own SQL, though own SQL led to it.
+pub struct Aside(u32);
+
+impl Aside {
+    pub fn step() -> Aside {
+        Aside(DEPTH.with(|depth| depth.replace(0)))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(self.0));
+    }
 }
 
 /// Restores depth and identity however the body ends. An SQL error travels through Rust frames as a panic, so Drop
@@ -100,6 +117,15 @@ pub fn pin(settings: &[(&CStr, &CStr)]) {
 pub fn run<T>(body: impl FnOnce(&mut SpiClient<'_>) -> Outcome<T>) -> Outcome<T> {
     let _privilege = Privilege::take();
     Spi::connect_mut(body)
+}
+
+/// Before own SQL on tables of others: only the hooks keep its rights from the code of their owners.
+pub fn require_hooks() -> Outcome<()> {
+    match crate::shared::get() {
+        Some(_) => Ok(()),
+        None => Err(Fault::wrong_state("pg_steward must be loaded via shared_preload_libraries")
+            .detail("Without its hooks it looks into no table.")),
+    }
 }
 
 /// Why a piece of own SQL failed and was undone.

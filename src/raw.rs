@@ -3,8 +3,10 @@
 
 #![allow(non_snake_case)] // the server's own names
 
-use pgrx::pg_sys::{Bitmapset, FullTransactionId, Oid, PgStat_TableStatus, SubTransactionId, TimestampTz};
-use std::ffi::c_int;
+use pgrx::pg_sys::{
+    Bitmapset, Datum, FullTransactionId, HeapTuple, List, Oid, PgStat_TableStatus, SubTransactionId, TimestampTz,
+};
+use std::ffi::{c_char, c_int};
 
 unsafe extern "C-unwind" {
     pub fn GetAuthenticatedUserId() -> Oid;
@@ -24,4 +26,12 @@ unsafe extern "C-unwind" {
     pub fn SPI_inside_nonatomic_context() -> bool;
     pub fn bms_next_member(set: *const Bitmapset, before: c_int) -> c_int;
     pub fn find_tabstat_entry(relation: Oid) -> *mut PgStat_TableStatus;
+    // Look-ups, whose errors (no memory) pass the frames of callers untouched: these hold nothing to drop.
+    pub fn ReleaseSysCache(row: HeapTuple);
+    pub fn SearchSysCache1(cache: c_int, key: Datum) -> HeapTuple;
+    pub fn find_all_inheritors(relation: Oid, lock: c_int, parents: *mut *mut List) -> *mut List;
+    pub fn get_func_namespace(function: Oid) -> Oid;
+    pub fn get_namespace_oid(name: *const c_char, missing_ok: bool) -> Oid;
+    pub fn get_rel_relkind(relation: Oid) -> c_char;
+    pub fn has_subclass(relation: Oid) -> bool;
 }

@@ -256,6 +256,7 @@ fn main() {
         way_around::loopback::tests(),
         way_around::named::tests(),
         way_around::plan::tests(),
+        way_around::planning::tests(),
         way_around::replication::tests(),
         way_around::role::tests(),
         way_around::session::tests(),

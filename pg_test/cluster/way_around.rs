@@ -12,6 +12,7 @@ pub mod held;
 pub mod loopback;
 pub mod named;
 pub mod plan;
+pub mod planning;
 pub mod replication;
 pub mod role;
 pub mod session;

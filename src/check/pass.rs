@@ -27,6 +27,7 @@ pub type Found = (i64, Vec<String>);
 
 /// Reads the table of these checks once. All are of one table and of kinds that share a pass.
 pub fn make(checks: &[&Check]) -> Outcome<Vec<Counted>> {
+    own::require_hooks()?;
     let unique = |check: &Check| check.kind == Kind::Unique;
     let places = checks.iter().filter(|check| unique(check)).count();
     own::run(|client| {
@@ -82,6 +83,7 @@ impl Counted {
 }
 
 fn doubles(check: &Check, hashes: Option<&[i64]>) -> Outcome<Found> {
+    own::require_hooks()?;
     own::run(|client| {
         let shape = shape(client, check.relation, &check.columns)?;
         let arguments: Vec<DatumWithOid<'_>> = hashes.map(|hashes| hashes.to_vec().into()).into_iter().collect();

@@ -130,7 +130,10 @@ impl Question {
     fn ask<T>(&self, query: &str, read: impl FnOnce(pgrx::spi::SpiTupleTable<'_>) -> Outcome<T>) -> Outcome<T> {
         let arguments: Vec<DatumWithOid<'_>> = self.arguments.iter().map(|text| text.as_str().into()).collect();
         match self.asker {
-            None => own::run(|client| read(own::select(client, query, &arguments)?)),
+            None => {
+                own::require_hooks()?;
+                own::run(|client| read(own::select(client, query, &arguments)?))
+            }
             Some(asker) => {
                 let _environment = Environment::enter(asker);
                 // Ends with the environment's own settings.

@@ -48,12 +48,36 @@ pub fn install(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
             return Err(Fault::wrong_state(format!("{table} has a trigger \"{TRIGGER}\" that is not pg_steward's"))
                 .hint(format!("DROP TRIGGER \"{TRIGGER}\" ON {table};")));
         }
+        refuse_computed_keys(client, &table)?;
         if !exists {
             create(client, &table)?;
         }
         own::execute(client, &format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER \"{TRIGGER}\""), &[])?;
     }
     Ok(())
+}
+
+/// A command on a partitioned table evaluates what is constant in its keys, and no plan lends that its owner's rights.
+fn refuse_computed_keys(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {
+    let partitioned = "SELECT EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = to_regclass($1))";
+    if own::select(client, partitioned, &[table.into()])?.first().get_one::<bool>()? != Some(true) {
+        return Ok(());
+    }
+    // As CREATE TRIGGER locks it, with all that is below: no other key comes to it meanwhile.
+    own::execute(client, &format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE"), &[])?;
+    // Nothing that the server was born with is in pg_depend. 16384: FirstNormalObjectId.
+    let computed = "WITH RECURSIVE tree AS (SELECT to_regclass($1)::oid AS relation
+            UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.relation)
+        SELECT max(t.relation::regclass::text) FROM tree t JOIN pg_partitioned_table p ON p.partrelid = t.relation
+            JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = t.relation
+                AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass) AND d.refobjid >= 16384
+        WHERE p.partexprs IS NOT NULL";
+    match own::select(client, computed, &[table.into()])?.first().get_one::<String>()? {
+        None => Ok(()),
+        Some(table) => Err(Fault::unsupported(format!("{table} has a partition key that is somebody's code"))
+            .detail("It would run with the extension's rights.")
+            .hint("A partition key may be of columns and of the server's own functions.")),
+    }
 }
 
 fn create(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {

@@ -150,6 +150,7 @@ fn holds_rows(relation: Oid, threat: &Threat, table: &str) -> Outcome<bool> {
 
 /// A table of the extension's own with all rows of this one, and how many there are.
 fn copy(client: &mut SpiClient<'_>, id: i64, relation: Oid, quoted: &str) -> Outcome<(String, i64)> {
+    own::require_hooks()?;
     // Safe: backend state.
     if unsafe { pg_sys::XactIsoLevel } > pg_sys::XACT_READ_COMMITTED as i32 {
         return Err(Fault::wrong_state("a pre-image needs a transaction that is READ COMMITTED")

@@ -50,6 +50,7 @@ pub fn refill(table: &Table, copy: &str) -> Outcome<i64> {
 
 /// RESTART IDENTITY: what is counted goes on behind the highest number there is. Nothing is ever counted backwards.
 fn count_on(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {
+    own::require_hooks()?;
     let sequences = "SELECT format('SELECT setval(%L, m) FROM (SELECT max(%I)::int8 FROM %s) t(m) WHERE m > coalesce(pg_sequence_last_value(%L), 0)',
             d.objid::regclass, a.attname, $1, d.objid::regclass)
         FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_sequence q ON q.seqrelid = s.oid

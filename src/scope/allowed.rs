@@ -5,7 +5,7 @@ use super::{EVERYTHING, Scope, Scopes};
 use crate::cache::{self, Policy};
 use crate::core::array;
 use crate::error::{Outcome, answer};
-use crate::{own, shared};
+use crate::shared;
 use pgrx::Uuid;
 use pgrx::prelude::*;
 use std::str::FromStr;
@@ -45,9 +45,7 @@ fn find(policy: &Policy, scopes: &Scopes, scope: &Scope, depth: u32) -> Outcome<
     let Some(mapping) = &scope.mapping else { return arguments.into_iter().next().map_or_else(none, Ok) };
     let literals: Vec<String> = arguments.iter().map(literal).collect();
     let literals: Vec<&str> = literals.iter().map(String::as_str).collect();
-    // With the newest snapshot: what was taken from the person since an old one must not be seen by it.
-    let rows = own::latest_rows_of(mapping, &literals);
-    Ok(Allowed::Values(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect()))
+    mapping.of(scope.id, &literals).map(Allowed::Values)
 }
 
 fn allowed(values: Vec<String>) -> Allowed {

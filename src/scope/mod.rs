@@ -11,6 +11,7 @@ pub mod command;
 pub mod held;
 pub mod hidden;
 pub mod lint;
+mod mapping;
 mod set;
 mod temporary;
 
@@ -22,10 +23,11 @@ use crate::error::{Fault, Outcome};
 use crate::raw;
 use crate::{own, session};
 use held::Held;
+use mapping::Mapping;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::rc::Rc;
 
 /// The value that stands for all.
@@ -41,8 +43,8 @@ pub struct Scope {
     /// None: what the scopes in `sources` let the role see decides.
     pub attribute: Option<String>,
     pub sources: Vec<i32>,
-    /// The query that maps allowed values to values of the column; None: they are values of the column.
-    pub mapping: Option<CString>,
+    /// How allowed values are mapped to values of the column; None: they are values of the column.
+    pub mapping: Option<Mapping>,
 }
 
 impl Scope {
@@ -89,8 +91,9 @@ impl Scopes {
     }
 }
 
-const SCOPES: &CStr = c"SELECT id::text, role::oid::text, relation::oid::text, column_name::text, attribute, coalesce(sources::text, '[]'),
-    mapping FROM steward._scope_mapping ORDER BY id";
+const SCOPES: &CStr = c"SELECT m.id::text, m.role::oid::text, m.relation::oid::text, m.column_name::text, m.attribute,
+        coalesce(m.sources::text, '[]'), m.mapping, s.via::oid::text, s.via::text
+    FROM steward._scope_mapping m JOIN steward.scope s ON s.id = m.id ORDER BY m.id";
 
 /// The scopes, for the policy.
 pub fn load() -> Outcome<Scopes> {
@@ -101,7 +104,10 @@ pub fn load() -> Outcome<Scopes> {
 fn read(row: &[Option<String>]) -> Outcome<Scope> {
     let text = |column: usize| row.get(column).and_then(Option::as_deref).ok_or_else(odd);
     let oid = |column: usize| text(column)?.parse::<u32>().map(Oid::from).map_err(|_| odd());
-    let mapping = row[6].as_deref().map(CString::new).transpose().map_err(|_| odd())?;
+    let mapping = match row[6].as_deref() {
+        Some(query) => Some(Mapping::new(oid(7)?, text(8)?, query)?),
+        None => None,
+    };
     Ok(Scope {
         id: text(0)?.parse().map_err(|_| odd())?,
         role: oid(1)?,

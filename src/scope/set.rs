@@ -225,6 +225,7 @@ fn check_values(client: &mut SpiClient<'_>, attribute: &str, relation: Oid) -> O
 /// The mapping queries must be able to run, so that no reader is the first to find out: a condition's value may be none of
 /// its column's type.
 fn check_query(client: &mut SpiClient<'_>, relation: Oid) -> Outcome<()> {
+    own::require_hooks()?;
     let queries = "SELECT mapping FROM steward._scope_mapping WHERE mapping IS NOT NULL AND relation::oid = $1";
     for query in texts(client, queries, &[relation.into()])? {
         // Every argument is an array without elements.

@@ -1,4 +1,5 @@
-//! Judges a script without running it: what `classify` shows and what `request` files.
+//! Judges a script without running it: what `classify` shows and what `request` files. Planning evaluates what is constant,
+//! so whose script it is and who looks are no matter: it is planned as nobody (`borrowed`).
 
 use super::facts::{self, Deed};
 use super::granted::{self, Given};
@@ -7,7 +8,7 @@ use super::judge::{self, Judgement};
 use super::named_rule::{self, Named};
 use super::utility_facts::of_utility;
 use super::utility_names::text;
-use super::{called, exported, function};
+use super::{borrowed, called, exported, function};
 use super::{list, utility};
 use crate::cache;
 use crate::core::gate::Decision;
@@ -273,12 +274,8 @@ unsafe fn plan_first(raw: *mut pg_sys::RawStmt, script: &CStr) -> Planned {
         let mut plans = list::<pg_sys::Query>(queries)
             .filter(|query| (**query).commandType != pg_sys::CmdType::CMD_UTILITY)
             .map(|query| {
-                pg_sys::pg_plan_query(
-                    query,
-                    script.as_ptr(),
-                    pg_sys::CURSOR_OPT_PARALLEL_OK as i32,
-                    std::ptr::null_mut(),
-                )
+                let options = pg_sys::CURSOR_OPT_PARALLEL_OK as i32;
+                borrowed::examining(|| pg_sys::pg_plan_query(query, script.as_ptr(), options, std::ptr::null_mut()))
             })
             .collect::<Vec<_>>()
             .into_iter();

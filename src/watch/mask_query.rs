@@ -7,7 +7,7 @@
 use super::mask_level::{Eyes, Level};
 use super::node::{self, Mutator};
 use super::statement::Source;
-use super::{facts, judge, list, mask_check, mask_denied, mask_expression, mask_write, planner, utility};
+use super::{borrowed, facts, judge, list, mask_check, mask_denied, mask_expression, mask_write, planner, utility};
 use crate::core::mask_rule::Predicate;
 use crate::core::tier::Tier;
 use crate::error::Fault;
@@ -354,6 +354,23 @@ unsafe fn column(var: *mut Var, job: &Job) -> *mut Node {
     }
 }
 
+/// The body of an entry, by nobody's rights if the statement is only examined.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn examined_body(root: *mut pg_sys::PlannerInfo, entry: *mut RangeTblEntry) -> *mut Query {
+    let _rights = borrowed::Rights::none();
+    // Safe: as `body`; the boundary turns an error into one that may cross this frame.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| body(root, entry)) }
+}
+
+unsafe fn body(root: *mut pg_sys::PlannerInfo, entry: *mut RangeTblEntry) -> *mut Query {
+    // Safe: as the planner would call them.
+    unsafe {
+        // With the arguments that are left out.
+        (*entry).functions = node::eval_const_expressions(root, (*entry).functions.cast()).cast();
+        node::inline_set_returning_function(root, entry)
+    }
+}
+
 /// The planner puts the bodies of some SQL functions in FROM into the place of their calls, after this hook. It is done
 /// here by the same function of the server, so that the body is masked as well.
 unsafe fn put_functions_in_place(query: *mut Query, job: &mut Job) {
@@ -370,9 +387,7 @@ unsafe fn put_functions_in_place(query: *mut Query, job: &mut Job) {
             (*root).glob = job.global;
             (*root).parse = query;
             (*root).query_level = 1;
-            // With the arguments that are left out.
-            (*entry).functions = node::eval_const_expressions(root, (*entry).functions.cast()).cast();
-            let body = node::inline_set_returning_function(root, entry);
+            let body = if borrowed::is_examined() { examined_body(root, entry) } else { body(root, entry) };
             if !body.is_null() {
                 (*entry).rtekind = RTEKind::RTE_SUBQUERY;
                 (*entry).subquery = body;

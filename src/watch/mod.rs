@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod armed;
+mod borrowed;
 pub mod called;
 pub mod catalog;
 pub mod code;

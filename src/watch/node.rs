@@ -16,6 +16,8 @@ unsafe extern "C-unwind" {
     pub fn expression_tree_walker(node: *mut Node, walker: Walker, context: *mut c_void) -> bool;
     pub fn query_tree_walker(query: *mut Query, walker: Walker, context: *mut c_void, flags: c_int) -> bool;
     pub fn raw_expression_tree_walker(node: *mut Node, walker: Walker, context: *mut c_void) -> bool;
+    pub fn check_functions_in_node(node: *mut Node, checker: unsafe extern "C-unwind" fn(Oid, *mut c_void) -> bool,
+        context: *mut c_void) -> bool;
     pub fn check_stack_depth();
     pub fn copyObjectImpl(node: *const c_void) -> *mut c_void;
     pub fn lappend(list: *mut List, item: *mut c_void) -> *mut List;

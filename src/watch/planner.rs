@@ -5,10 +5,10 @@
 //! A statement on nothing that is masked leaves at once. Checks of foreign keys compare real values. Frames are plain and
 //! hold nothing to drop, so that errors of the server pass untouched.
 
-use super::key_validation;
 use super::mask_query::{self, Job};
 use super::node::{self, Walker};
 use super::statement::is_key_query;
+use super::{borrowed, key_validation};
 use super::{list, standing_aside};
 use crate::cache;
 use pgrx::pg_sys::{self, Node, NodeTag, Query, RTEKind};
@@ -41,22 +41,33 @@ unsafe extern "C-unwind" fn plan(
 ) -> *mut pg_sys::PlannedStmt {
     unsafe {
         if cache::if_fresh(cache::Policy::is_masked) == Some(false) {
-            return match NEXT {
-                Some(next) => next(query, text, options, parameters),
-                None => core_planner(query, text, options, parameters),
-            };
+            return make(query, text, options, parameters);
         }
         let mut job = Job::new(text, query);
         if !standing_aside() && !is_key_query(text) && may_concern(query) {
             job.validates = key_validation::is_running(text);
             mask_query::mask(query, &mut job);
         }
-        let plan = match NEXT {
-            Some(next) => next(query, text, options, parameters),
-            None => core_planner(query, text, options, parameters),
-        };
+        let plan = make(query, text, options, parameters);
         job.finish(plan);
         plan
+    }
+}
+
+/// The server's plan, made with the rights of whom the code in it belongs to.
+unsafe fn make(
+    query: *mut Query,
+    text: *const c_char,
+    options: c_int,
+    parameters: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // Safe: what the hook was given.
+    unsafe {
+        let planner = NEXT.unwrap_or(core_planner);
+        match borrowed::rights_for(query) {
+            None => planner(query, text, options, parameters),
+            Some(role) => borrowed::plan(query, text, options, parameters, role, planner),
+        }
     }
 }
 
