@@ -71,6 +71,15 @@ pub struct Question {
 }
 
 impl Judgement<'_> {
+    /// Adds a limit; of one table and rule there is one, however many deeds it is about.
+    fn limit(&mut self, limit: RelationLimit) {
+        let same = |known: &&mut RelationLimit| known.root.oid == limit.root.oid && known.rule == limit.rule;
+        match self.limits.iter_mut().find(same) {
+            Some(known) => known.approvals = known.approvals.max(limit.approvals),
+            None => self.limits.push(limit),
+        }
+    }
+
     pub fn question(&self) -> Question {
         let Judgement { tier, approvals, changes, reached, gives, .. } = *self;
         Question { tier, approvals, changes, reached, gives }
@@ -118,9 +127,11 @@ pub fn judge<'p>(policy: &'p Policy, deeds: &[Deed]) -> Judgement<'p> {
                 rule: policy.rules.name(Some(limit.rule)).to_owned(),
                 approvals: limit.approvals.max(verdict.approvals),
             };
-            judgement.limits.extend(
-                policy.rules.row_limits(rules, &question, verdict.tier, verdict.approvals).into_iter().map(name),
-            );
+            for limit in
+                policy.rules.row_limits(rules, &question, verdict.tier, verdict.approvals).into_iter().map(name)
+            {
+                judgement.limit(limit);
+            }
         }
         if first || verdict.tier > judgement.tier {
             first = false;
