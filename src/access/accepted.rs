@@ -1,6 +1,6 @@
 //! Ways around the policy that somebody looked at and took for known: one finding about one object, for a time. The daily
-//! check is silent about these. What was found, and the definition of the view or function it is about, are kept as a
-//! digest, so that another finding of the same name is told again. Never here: a kind that is left out as a whole.
+//! check is silent about these. What was found, which role it is about, and the definition of the view or function and who
+//! may call it, are kept as a digest, so that another finding of the same name is told again. Never here: a kind that is left out as a whole.
 
 use super::Texts;
 use super::lint::every;
@@ -64,7 +64,8 @@ impl Way {
 macro_rules! digested {
     () => {
         "SELECT f.kind, f.object, coalesce(f.role_id, '') AS role_id, f.place, encode(sha256(convert_to(concat_ws(E'\\n', f.why,
-                CASE WHEN f.kind = 'definer_function' THEN (SELECT ROW(p.prosrc, p.probin, p.prosqlbody, p.proconfig)::text
+                to_regrole(quote_ident(f.role_id))::oid, to_regrole(quote_ident(f.object))::oid,
+                CASE WHEN f.kind = 'definer_function' THEN (SELECT ROW(p.oid, p.proacl, p.prosrc, p.probin, p.prosqlbody, p.proconfig)::text
                         FROM pg_proc p WHERE p.oid = to_regprocedure(f.object))
                     WHEN f.kind IN ('owner_view', 'owner_rights_view', 'materialized_view') THEN
                         (SELECT string_agg(w.ev_action::text, ' ' ORDER BY w.rulename) FROM pg_rewrite w WHERE w.ev_class = to_regclass(f.object))

@@ -10,6 +10,7 @@ use crate::own;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::ffi::CStr;
+use std::time::{Duration, Instant};
 
 /// Values of a column that are looked at.
 const VALUES: i32 = 1000;
@@ -26,6 +27,10 @@ const LOOKS: [(&str, &str); 4] = [
 /// How long a table may hold up the others, in milliseconds: by its lock, and by what it takes to read it.
 const LOCK: &CStr = c"1s";
 const READING: i32 = 60_000;
+/// For all tables: what is left then is told too, within the time of the check.
+const ALL: Duration = Duration::from_secs(8 * 60);
+/// The kind of a table that could not be looked into.
+const NOT_LOOKED_AT: &str = "not_looked_at";
 
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
@@ -69,13 +74,15 @@ pub fn every(client: &mut SpiClient<'_>, sample: bool) -> Outcome<Vec<Way>> {
 }
 
 /// Kinds that are about columns which look as if they needed a class.
-const UNLABELLED: [&str; 5] = ["look_alike", "look_alike_values", "not_looked_at", "copy", "foreign_table"];
+const UNLABELLED: [&str; 5] = ["look_alike", "look_alike_values", NOT_LOOKED_AT, "copy", "foreign_table"];
 
 /// For the daily check, whoever may call it, what nobody has accepted: columns that look as if they needed a class, by
 /// name or by values, or all other ways around.
 pub fn ways_around(client: &mut SpiClient<'_>, unlabelled: bool) -> Outcome<Vec<String>> {
     let found = every(client, unlabelled)?.into_iter();
-    let found = found.filter(|way| UNLABELLED.contains(&way.kind.as_str()) == unlabelled).collect();
+    let mut found: Vec<Way> = found.filter(|way| UNLABELLED.contains(&way.kind.as_str()) == unlabelled).collect();
+    // A case keeps a few only: what nobody could look at first.
+    found.sort_by_key(|way| way.kind != NOT_LOOKED_AT);
     let ways = accepted::mark(client, found)?;
     Ok(ways.iter().filter(|way| way.accepted.is_none()).map(Way::told).collect())
 }
@@ -93,19 +100,23 @@ const COLUMNS: &str = "SELECT a.attrelid::regclass::text, quote_ident(a.attname)
 /// A table that is locked or cannot be read costs itself only.
 fn look_alike_values(client: &mut SpiClient<'_>) -> Outcome<Vec<Texts<5>>> {
     own::require_hooks()?;
-    let mut found = Vec::new();
+    let (mut found, began) = (Vec::new(), Instant::now());
     let columns: Vec<(String, String)> = texts(client, COLUMNS, &[])?
         .into_iter()
         .map(|[table, column]| (table.unwrap_or_default(), column.unwrap_or_default()))
         .collect();
     for of_one_table in columns.chunk_by(|(one, _), (other, _)| one == other) {
+        let table = &of_one_table[0].0;
+        if began.elapsed() > ALL {
+            found.push(not_looked_at(table, "no time was left"));
+            continue;
+        }
         let looked = look(READING, || {
             own::run(|client| {
                 own::pin(&[(c"lock_timeout", LOCK)]);
                 of_one_table.iter().map(|(table, column)| looks_like(client, table, column)).collect()
             })
         });
-        let table = &of_one_table[0].0;
         found
             .extend(looked.map_or_else(|failure| vec![not_looked_at(table, &failure)], |looks: Vec<_>| looks.concat()));
     }
@@ -136,7 +147,7 @@ fn looks_like(client: &mut SpiClient<'_>, table: &str, column: &str) -> Outcome<
 
 fn not_looked_at(table: &str, failure: &str) -> Texts<5> {
     [
-        Some("not_looked_at".to_owned()),
+        Some(NOT_LOOKED_AT.to_owned()),
         Some(table.to_owned()),
         None,
         // A message may quote a value of the table.

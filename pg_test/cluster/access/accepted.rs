@@ -50,6 +50,14 @@ fn what_is_accepted_is_one_finding_for_a_time() {
     // A superuser's login is no exception of its own any more.
     set_up(&school, &accept("superuser", "role postgres", "postgres"));
     assert_eq!(daily(&mut officer, "way_around"), before - 2 + 4);
+    // Nor is another role of the same name the one that was looked at.
+    set_up(&school, "CREATE ROLE boss LOGIN SUPERUSER");
+    let with_boss = daily(&mut officer, "way_around");
+    set_up(&school, &accept("superuser", "role boss", "boss"));
+    assert_eq!(daily(&mut officer, "way_around"), with_boss - 1);
+    set_up(&school, "DROP ROLE boss; CREATE ROLE boss LOGIN SUPERUSER");
+    assert_eq!(daily(&mut officer, "way_around"), with_boss);
+    set_up(&school, "DROP ROLE boss");
     for (call, state, detail) in [
         (accept("owner_login", "app.guardian", "nobody"), UNKNOWN, "named by its kind"),
         (accept("owner_login", "app.guardian", ""), UNKNOWN, "named by its kind"),
@@ -80,6 +88,7 @@ fn a_finding_that_becomes_another_is_told_again() {
         CREATE VIEW app.seen AS SELECT id, phone FROM app.student WHERE id < 3; GRANT SELECT ON app.seen TO clerk_zhao;
         CREATE VIEW app.other AS SELECT id, phone FROM app.student WHERE id < 3; GRANT SELECT ON app.other TO clerk_zhao;
         CREATE FUNCTION app.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.student';
+        CREATE FUNCTION app.narrow() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.student';
         CREATE ROLE teacher; GRANT SELECT ON app.student TO teacher; GRANT teacher TO teacher_wang;
         SELECT steward.set_scope('teacher', 'app.student', 'school_id', 'school')",
     );
@@ -89,23 +98,25 @@ fn a_finding_that_becomes_another_is_told_again() {
         ("owner_view", "app.seen", "postgres"),
         ("owner_view", "app.other", "postgres"),
         ("definer_function", "app.f()", "postgres"),
+        ("definer_function", "app.narrow()", "postgres"),
         ("bypasses_rls", "postgres", ""),
     ] {
         set_up(&school, &accept(kind, object, role));
     }
-    assert_eq!((daily(&mut officer, "way_around"), daily(&mut officer, "scope_issue")), (ways - 3, scopes - 1));
+    assert_eq!((daily(&mut officer, "way_around"), daily(&mut officer, "scope_issue")), (ways - 4, scopes - 1));
     let marked = "SELECT concat_ws(' ', issue, object, accepted_by, accepted_reason) FROM steward.scope_issues() WHERE accepted_until > now()";
     assert_eq!(school.ask::<String>(marked), "bypasses_rls postgres Wu known");
     for (n, change) in [
         "CREATE OR REPLACE FUNCTION app.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT max(phone)::bigint FROM app.student'",
         "CREATE OR REPLACE VIEW app.seen AS SELECT id, phone FROM app.student",
         "GRANT SELECT ON app.other TO teacher",
+        "REVOKE EXECUTE ON FUNCTION app.narrow() FROM PUBLIC; GRANT EXECUTE ON FUNCTION app.narrow() TO teacher",
     ]
     .into_iter()
     .enumerate()
     {
         set_up(&school, change);
-        assert_eq!(daily(&mut officer, "way_around"), ways - 2 + n as i64, "{change}");
+        assert_eq!(daily(&mut officer, "way_around"), ways - 3 + n as i64, "{change}");
     }
 }
 
