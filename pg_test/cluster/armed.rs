@@ -665,7 +665,7 @@ fn functions_are_part_of_their_statement_only() {
             "CREATE FUNCTION app.sixty() RETURNS int LANGUAGE plpgsql AS $$ BEGIN {BULK}; RETURN 1; END $$;
              CREATE FUNCTION app.while_planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
                 IF EXISTS (SELECT FROM app.scratch) THEN PERFORM app.sixty(); END IF; RETURN 1; END $$;
-             SELECT steward.activate()"
+             GRANT SELECT ON app.scratch TO PUBLIC; SELECT steward.activate()"
         ))
         .expect("set-up");
     let (mut session, op_no) = armed(&school, "region_chen", "SELECT app.sixty()", ", expected_rows => 60");

@@ -370,7 +370,7 @@ fn a14_a_restored_backup_is_found_by_the_anchor_and_says_so_itself() {
     school.start();
     work(&school, 10);
     let line: String = school.ask("SELECT steward.chain_head()");
-    let last: i64 = school.ask("SELECT max(id) FROM steward.chain");
+    let last: i64 = line.split(' ').nth(2).and_then(|id| id.parse().ok()).expect("the head's id");
     assert!(verify(&school, "").ok);
     school.stop();
     let (data, backup) = (school.file("data"), school.file("backup"));
@@ -385,7 +385,9 @@ fn a14_a_restored_backup_is_found_by_the_anchor_and_says_so_itself() {
     school.flush_audit();
     let restored: i64 = school.ask("SELECT max(id) FROM steward.chain");
     let cut = verify(&school, &anchor(&line));
-    assert_eq!((cut.ok, cut.kind.as_str(), cut.first_bad_id), (false, "truncated", Some(restored + 1)), "{cut:?}");
+    // Looking adds records of its own.
+    assert!(cut.checked >= restored, "{cut:?}");
+    assert_eq!((cut.ok, cut.kind.as_str(), cut.first_bad_id), (false, "truncated", Some(cut.checked + 1)), "{cut:?}");
     assert_eq!(verdict(&mut school.superuser(), "verify_new()").kind, "truncated");
     let says = "operation_type = 'HEAD MISMATCH' AND details LIKE '%shorter than the head file%'";
     assert_eq!(school.records(says), 1);
