@@ -25,7 +25,8 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use prepared::Prepared;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -139,6 +140,8 @@ pub(super) struct Counted {
     /// In this server start.
     rows: i64,
     prepared: BTreeMap<u64, Prepared>,
+    /// All that were prepared when rows were taken: some are prepared and committed between the two.
+    files: OnceCell<BTreeSet<u64>>,
 }
 
 impl Counted {
@@ -149,12 +152,17 @@ impl Counted {
         let rows: u64 = entries(shared).iter().filter(|entry| own(entry)).map(|entry| entry.rows).sum();
         let waits = fs::read_dir("pg_steward/journal/prepared").is_ok_and(|mut files| files.next().is_some());
         let prepared = if waits { transaction(prepared::read) } else { BTreeMap::new() };
-        Counted { rows: rows as i64, prepared }
+        Counted { rows: rows as i64, prepared, files: OnceCell::new() }
+    }
+
+    /// To be asked once there is a snapshot: a transaction that is seen in it had its file before.
+    fn was_prepared(&self, xid: u64) -> bool {
+        self.prepared.contains_key(&xid) || self.files.get_or_init(prepared::files).contains(&xid)
     }
 
     /// Whose count a row is in: a start's name, or minus a prepared transaction's id; 0 for none.
     pub fn key(&self, xid: u64, name: u32) -> i64 {
-        if self.prepared.contains_key(&xid) { -(xid as i64) } else { i64::from(name) }
+        if self.was_prepared(xid) { -(xid as i64) } else { i64::from(name) }
     }
 }
 
@@ -366,7 +374,7 @@ fn settle_prepared(
     over: &mut Vec<PathBuf>,
 ) -> Vec<Record> {
     let mut said = Vec::new();
-    taken.retain(|key, _| *key >= 0 || counted.prepared.contains_key(&key.unsigned_abs()));
+    taken.retain(|key, _| *key >= 0 || counted.was_prepared(key.unsigned_abs()));
     for (xid, prepared) in &counted.prepared {
         let Some(committed) = prepared.committed else { continue };
         let count = taken.entry(-(*xid as i64)).or_default();

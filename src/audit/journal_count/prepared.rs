@@ -6,7 +6,7 @@ use super::file::{self, Entry};
 use crate::error::{Fault, Outcome};
 use crate::own;
 use pgrx::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,14 +23,24 @@ pub struct Prepared {
     pub flaw: Option<file::Flaw>,
 }
 
+/// The transactions of the files that are there.
+pub fn files() -> BTreeSet<u64> {
+    let name = |entry: fs::DirEntry| u64::from_str_radix(entry.file_name().to_str()?, 16).ok();
+    fs::read_dir(directory()).into_iter().flatten().flatten().filter_map(name).collect()
+}
+
 fn directory() -> PathBuf {
     PathBuf::from("pg_steward/journal/prepared")
 }
 
 /// PRE_PREPARE: counts the rows of this transaction. A fault, and nothing is prepared.
 pub fn write(xid: u64, rows: u64) -> Outcome<()> {
-    // Safe: a plain global, and the clock.
-    let (database, now) = unsafe { (pg_sys::MyDatabaseId.to_u32(), pg_sys::GetCurrentTimestamp()) };
+    // Safe: plain globals, and the clock. What this transaction has written goes to disk first: after a crash a number that
+    // no WAL knows is given to another transaction, whose commit would be taken for this one's.
+    let (database, now) = unsafe {
+        pg_sys::XLogFlush(pg_sys::XactLastRecEnd);
+        (pg_sys::MyDatabaseId.to_u32(), pg_sys::GetCurrentTimestamp())
+    };
     let entry = Entry { database, certain: rows, rows, position: now as u64 };
     let written = || -> io::Result<()> {
         DirBuilder::new().mode(0o700).recursive(true).create(directory())?;
