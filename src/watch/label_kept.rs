@@ -11,9 +11,9 @@ use crate::own;
 use pgrx::pg_sys::{self, AlterTableStmt, AlterTableType, Node, NodeTag, Oid};
 use std::ffi::{CStr, CString};
 
-/// Of several classes that a column has from elsewhere the first by name: a label is one.
+/// Of several classes that a column has from above the first by name: a label is one. What it has from below stays below.
 const INHERITED: &CStr = c"SELECT l.relation::text, l.attnum::text, min(l.class) FROM steward._labelled l
-    WHERE l.relation::pg_catalog.oid = ANY ($1::pg_catalog.oid[]) AND NOT EXISTS (SELECT FROM pg_catalog.pg_seclabel s
+    WHERE l.relation::pg_catalog.oid = ANY ($1::pg_catalog.oid[]) AND NOT l.up AND NOT EXISTS (SELECT FROM pg_catalog.pg_seclabel s
         WHERE s.provider = 'pg_steward' AND s.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass
             AND (s.objoid, s.objsubid) = (l.relation, l.attnum)) GROUP BY 1, 2";
 
