@@ -19,6 +19,7 @@ tests! {
     a_label_on_a_child_that_is_read_through_its_parent,
     a_schema_with_a_dot_in_its_name,
     an_index_of_the_catalog_made_anew,
+    a_query_that_is_nested_deeply_is_planned_at_once,
 }
 
 fn school_with(set_up: &str) -> School {
@@ -265,4 +266,22 @@ fn an_index_of_the_catalog_made_anew() {
     let hangs = r#"ALTER TRIGGER "RI_steward_row_image" ON app.student NO DEPENDS ON EXTENSION pg_steward"#;
     expect_refused(session.batch_execute(hangs));
     expect_error(session.batch_execute("REINDEX TABLE app.nothing"), &SqlState::UNDEFINED_TABLE, "", "");
+}
+
+/// Each sub-query is looked at once: else every level would double the time, and WITH the memory.
+fn a_query_that_is_nested_deeply_is_planned_at_once() {
+    let school = school_with("SELECT steward.set_mask('clerk_zhao', 'id_card')");
+    let nested = (0..40).fold("SELECT 1 AS a".to_owned(), |query, level| {
+        format!("SELECT (SELECT 1) AS a FROM ({query}) x{level} OFFSET 0")
+    });
+    let doubled: String = (1..40)
+        .map(|n| format!(", c{n} AS MATERIALIZED (SELECT a.p || b.p AS p FROM c{0} a, c{0} b)", n - 1))
+        .collect();
+    let first = "c0 AS MATERIALIZED (SELECT name AS p FROM app.student LIMIT 1)";
+    let write = format!("EXPLAIN INSERT INTO kept (p) WITH {first}{doubled} SELECT p FROM c39");
+    let mut session = school.session("clerk_zhao");
+    session.batch_execute("SET statement_timeout = '20s'; CREATE TEMP TABLE kept (p text)").expect("set");
+    for query in [nested, write] {
+        session.batch_execute(&query).expect("planned");
+    }
 }
