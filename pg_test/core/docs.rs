@@ -60,3 +60,42 @@ fn every_attack_names_a_test() {
         assert!(whose.iter().any(|role| cells[2].starts_with(role)), "{line}: as whom");
     }
 }
+
+/// Links of one document to another, and to a heading of it.
+fn links(document: &str) -> impl Iterator<Item = &str> {
+    document.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"))
+}
+
+/// A heading as a link names it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase().replace(' ', "-");
+    kept.chars().filter(|c| c.is_alphanumeric() || *c == '-' || *c == '_').collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("an entry").path());
+    let documents: Vec<_> = ["README.md", "README.zh-CN.md"]
+        .map(|name| root.join(name))
+        .into_iter()
+        .chain(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")))
+        .collect();
+    let mut followed = 0;
+    for path in &documents {
+        let document = fs::read_to_string(path).expect("a document");
+        for link in links(&document) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name("").join(file) };
+            assert!(target.exists(), "{}: {link}", path.display());
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).expect("a document");
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                let known = headings.map(|line| anchor(line.trim_start_matches('#').trim())).any(|it| it == heading);
+                assert!(known, "{}: {link}", path.display());
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed >= 25, "{followed} links");
+}
