@@ -47,8 +47,8 @@ INSERT INTO steward.rule (name, tier, commands, min_rows, classes, note, install
     ('server_control',   'important',
         '{FUNCTION pg_create_physical_replication_slot,FUNCTION pg_copy_physical_replication_slot*,'
         'FUNCTION pg_drop_replication_slot,FUNCTION pg_replication_slot_advance,'
-        'FUNCTION pg_replication_origin_advance,FUNCTION pg_replication_origin_session_setup,'
-        'FUNCTION pg_replication_origin_xact_setup,FUNCTION pg_terminate_backend,FUNCTION pg_promote,'
+        'FUNCTION pg_replication_origin_advance,FUNCTION pg_replication_origin_create,FUNCTION pg_replication_origin_drop,'
+        'FUNCTION pg_replication_origin_session_setup,FUNCTION pg_replication_origin_xact_setup,FUNCTION pg_terminate_backend,FUNCTION pg_promote,'
         'FUNCTION pg_wal_replay_pause,FUNCTION pg_wal_replay_resume}', NULL, NULL,
         'Ending sessions, promotion, replication slots and origins.', true),
     ('server_access',    'critical',

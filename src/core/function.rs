@@ -17,7 +17,7 @@ pub enum Reach {
 use Reach::{Cluster, Database};
 
 /// C symbols; a `*` at the end stands for any ending.
-const WATCHED: [(&str, Reach); 49] = [
+const WATCHED: [(&str, Reach); 51] = [
     // Files of the server.
     ("pg_read_file*", Cluster),
     ("pg_read_binary_file*", Cluster),
@@ -46,6 +46,8 @@ const WATCHED: [(&str, Reach); 49] = [
     ("pg_replication_slot_advance", Cluster),
     ("pg_logical_slot_*", Cluster),
     ("pg_replication_origin_advance", Database),
+    ("pg_replication_origin_create", Database),
+    ("pg_replication_origin_drop", Database),
     ("pg_replication_origin_session_setup", Database),
     ("pg_replication_origin_xact_setup", Database),
     ("pg_logical_emit_message*", Database),
