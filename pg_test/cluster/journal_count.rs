@@ -72,9 +72,12 @@ fn a12_a_deleted_row_of_a_prepared_transaction_is_missed() {
     ends.iter().for_each(|end| school.session("teacher_wang").batch_execute(end).expect(end));
     assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1"]);
     assert_eq!(school.records(updates), before + 2);
+    // Who is struck down while it writes leaves a part of a file and has prepared nothing.
+    let files = school.data().join("pg_steward/journal/prepared");
+    fs::write(files.join("0000000000000333.new"), [0; 5]).expect("a part of a file");
     school.restart();
     assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1"]);
-    let left = fs::read_dir(school.data().join("pg_steward/journal/prepared")).expect("directory").count();
+    let left = fs::read_dir(files).expect("directory").count();
     assert_eq!(left, 0, "files of prepared transactions that have ended");
 }
 

@@ -85,6 +85,7 @@ pub fn begin(boot: &[u8; 16], start: &Start, slots: u32) -> Begun {
     let name = u32::from_be_bytes([boot[0], boot[1], boot[2], boot[3]]).max(1);
     // Safe: reads the clock.
     let begun = Begun { name, began: unsafe { pg_sys::GetCurrentTimestamp() } };
+    prepared::clean_up();
     let written = || -> io::Result<()> {
         if start.took_over() {
             fs::remove_dir_all(file::directory()?)?;

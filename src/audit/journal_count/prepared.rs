@@ -12,6 +12,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
+/// What a file is called while it is written.
+const ASIDE: &str = "new";
+
 /// A transaction of this database that was prepared, or was about to be.
 pub struct Prepared {
     pub rows: i64,
@@ -33,6 +36,16 @@ fn directory() -> PathBuf {
     PathBuf::from("pg_steward/journal/prepared")
 }
 
+/// Removes what was never written to its end. At a start, when nobody writes.
+pub fn clean_up() {
+    let paths = fs::read_dir(directory()).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in paths.filter(|path| path.extension().is_some_and(|extension| extension == ASIDE)) {
+        if let Err(error) = fs::remove_file(&path) {
+            warning!("pg_steward: the file \"{}\" could not be removed: {error}", path.display());
+        }
+    }
+}
+
 /// PRE_PREPARE: counts the rows of this transaction. A fault, and nothing is prepared.
 pub fn write(xid: u64, rows: u64) -> Outcome<()> {
     // Safe: plain globals, and the clock. What this transaction has written goes to disk first: after a crash a number that
@@ -42,12 +55,15 @@ pub fn write(xid: u64, rows: u64) -> Outcome<()> {
         (pg_sys::MyDatabaseId.to_u32(), pg_sys::GetCurrentTimestamp())
     };
     let entry = Entry { database, certain: rows, rows, position: now as u64 };
+    // Whole or not at all: who is struck down in between prepares nothing, and a part would look like a damaged file.
     let written = || -> io::Result<()> {
         DirBuilder::new().mode(0o700).recursive(true).create(directory())?;
         let path = directory().join(format!("{xid:016x}"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let aside = path.with_extension(ASIDE);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         file.write_all(&entry.encode(xid))?;
         file.sync_all()?;
+        fs::rename(&aside, &path)?;
         File::open(directory())?.sync_all()
     };
     written().map_err(|error| {
