@@ -33,7 +33,8 @@ test-long: tools
 bench: tools
 	@benches/overhead/run
 
-install: tools
+install:
+	@pg_test/tools build
 	@. pg_test/server.sh && install_extension
 	@echo
 	@echo 'Installed. Put these lines into postgresql.conf (keep other preloaded libraries, pg_steward last),'
@@ -45,7 +46,8 @@ install: tools
 	@echo
 	@echo 'Nothing is refused until SELECT steward.activate().'
 
-witness: tools
+witness:
+	@pg_test/tools build
 	cargo build --release --locked --features witness --bin steward-witness
 	@echo "$${CARGO_TARGET_DIR:-target}/release/steward-witness"
 
