@@ -43,6 +43,9 @@ install:
 	@echo "    shared_preload_libraries = 'pg_steward'"
 	@echo "    steward.database = 'school'"
 	@echo "    steward.mode = 'enforce'"
+	@echo "    steward.key_file = '/var/lib/postgresql/steward.key'"
+	@echo
+	@echo 'The key is made once, by the user of the server: (umask 077; openssl rand -hex 32 > /var/lib/postgresql/steward.key)'
 	@echo
 	@echo 'Nothing is refused until SELECT steward.activate().'
 
