@@ -42,7 +42,7 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('login_policy_lost', 'major', '{}', '{LOGIN POLICY LOST,LOGIN WITHOUT POLICY}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('records_lost', 'major', '{server}', '{LOST}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL,DAMAGED JOURNAL,MISSING JOURNAL,DAMAGED COUNT}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
-    ('chain_changed', 'major', '{server}', '{HEAD MISMATCH}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('chain_changed', 'major', '{server}', '{HEAD MISMATCH,VERIFICATION FAILED}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('daily_check', 'important', '{policy}', '{daily_check}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('slow_statement', 'minor', '{statement}', '{}', '{}', NULL, '1 second', NULL, NULL, '{}', 0, '1 hour'),
     ('very_slow_statement', 'important', '{statement}', '{}', '{}', NULL, '2 seconds', NULL, NULL, '{}', 0, '1 hour'),

@@ -247,7 +247,8 @@ COMMENT ON COLUMN steward.audit_logs.prev_hash IS 'Hash of the record before, 64
 CREATE FUNCTION steward._audit_status(
     OUT sequencer_alive boolean, OUT sequencer_pid int, OUT lag interval, OUT last_id bigint, OUT last_chained_at timestamptz,
     OUT journal_bytes bigint, OUT spool_files int, OUT spool_bytes bigint, OUT spool_pending_bytes bigint, OUT lost bigint,
-    OUT last_verified_id bigint, OUT last_verified_at timestamptz)
+    OUT last_verified_id bigint, OUT last_verified_at timestamptz,
+    OUT failed_verification text)
     RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_audit_status_wrapper';
 COMMENT ON FUNCTION steward._audit_status() IS 'The state of the audit trail. For steward.audit_status.';
 
@@ -258,6 +259,7 @@ COMMENT ON COLUMN steward.audit_status.journal_bytes IS 'Size of the journals, t
 COMMENT ON COLUMN steward.audit_status.spool_pending_bytes IS 'Bytes of spool files that are not chained.';
 COMMENT ON COLUMN steward.audit_status.lost IS 'Records that could not be written and are not yet chained as LOST.';
 COMMENT ON COLUMN steward.audit_status.last_verified_id IS 'Last record that a good verify_chain() from the oldest record on, or verify_new() after it, has reached.';
+COMMENT ON COLUMN steward.audit_status.failed_verification IS 'What the last verification found that was not good: its kind and first record. Until a verify_chain() of everything is good again; NULL: nothing.';
 
 REVOKE ALL ON steward._definition, steward.audit_log, steward.audit_logs, steward.audit_status FROM PUBLIC;
 -- The views call these with the rights of whoever reads them. None shows anything that its caller does not already hold.

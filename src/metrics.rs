@@ -45,7 +45,7 @@ fn plain(name: &str, value: f64) -> Metric {
 
 /// The audit trail: is it alive, how far is it. Returns the id of the last record.
 fn trail(metrics: &mut Vec<Metric>) -> Outcome<i64> {
-    let (alive, _, lag, last_id, chained_at, journal, files, bytes, pending, lost, verified, verified_at) =
+    let (alive, _, lag, last_id, chained_at, journal, files, bytes, pending, lost, verified, verified_at, _) =
         status::measure()?;
     // Safe: reads the clock.
     let now = unsafe { raw::GetCurrentTimestamp() };

@@ -19,6 +19,7 @@ tests! {
     records_in_tables_that_inherit_are_part_of_the_chain,
     verify_new_goes_on_where_the_last_verification_ended,
     verify_new_misses_what_was_verified,
+    what_a_verification_found_stands_until_all_verifies_again,
     verify_new_does_not_believe_its_file,
     a_long_verification_can_be_watched_and_stopped,
 }
@@ -168,6 +169,44 @@ fn verify_new_misses_what_was_verified() {
     session.batch_execute(&cut).expect("cut");
     assert!(verdict(&mut session, "verify_chain()").ok);
     assert_eq!(verdict(&mut session, "verify_new()").kind, "truncated");
+}
+
+fn what_a_verification_found_stands_until_all_verifies_again() {
+    let mut school = school_with_history();
+    assert!(verify(&school, "").ok);
+    let whole: String = school.ask("SELECT encode(record, 'hex') FROM steward.chain WHERE id = 20");
+    tamper(&mut school, "UPDATE steward.chain SET record = pg_temp.other(record) WHERE id = 20");
+    // Behind what was verified nobody looks for it; once it was found it is not forgotten over whole records.
+    assert!(verify_new(&school).ok);
+    let damaged = |found: Verdict| (found.ok, found.kind, found.first_bad_id) == (false, "edited".into(), Some(20));
+    assert!(damaged(verify(&school, "from_id => 10, to_id => 30")));
+    work(&school, 5);
+    assert!(damaged(verify_new(&school)));
+    let found = "SELECT failed_verification FROM steward.audit_status";
+    assert_eq!(school.ask::<Option<String>>(found).as_deref(), Some("edited at record 20"));
+    let verdict = |code: &str| -> String {
+        school.ask(&format!("SELECT verdict FROM steward.mlps_report() WHERE code = '{code}'"))
+    };
+    assert_eq!([verdict("L3-CES1-14"), verdict("L3-CES1-26")], ["fails", "fails"]);
+    let report = "SELECT steward.security_report(now() - interval '1 day', now(), 'markdown', 'en')";
+    assert!(school.ask::<String>(report).contains("The audit chain did not verify: edited at record 20."));
+    school.superuser().batch_execute("SELECT steward.daily_check()").expect("daily_check");
+    let case = "SELECT issues FROM steward.check_result WHERE check_name = 'audit_chain' ORDER BY run_id DESC LIMIT 1";
+    assert_eq!(school.ask::<i64>(case), 1);
+    // It is on record once, however often it is found, and a major alert.
+    assert_eq!(school.records("operation_type = 'VERIFICATION FAILED'"), 1);
+    let alerts = "SELECT count(*) FROM steward.alert WHERE rule = 'chain_changed' AND level = 'major'";
+    assert_eq!(school.ask::<i64>(alerts), 1);
+    // Who asks with a wrong anchor has found nothing.
+    tamper(&mut school, &format!("UPDATE steward.chain SET record = decode('{whole}', 'hex') WHERE id = 20"));
+    let good = verify_new(&school);
+    assert!(good.ok && good.checked > 60, "{good:?}");
+    assert_eq!(school.ask::<Option<String>>(found), None);
+    let line: String = school.ask("SELECT steward.chain_head()");
+    let words: Vec<&str> = line.split(' ').collect();
+    let other = line.replace(words[3], &"ab".repeat(32));
+    assert!(!verify(&school, &anchor(&other)).ok);
+    assert_eq!(school.ask::<Option<String>>(found), None);
 }
 
 fn verify_new_does_not_believe_its_file() {

@@ -262,6 +262,7 @@ fn material() -> Material {
             last_id: 500,
             read_from: 1,
             verified: Some((500, Some(39 * DAY))),
+            failed: Some("edited at record 420".into()),
             archived: Vec::new(),
             began: Some(-DAY),
             complete: true,

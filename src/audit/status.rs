@@ -201,6 +201,7 @@ pub type StatusRow = (
     i64,
     Option<i64>,
     Option<TimestampWithTimeZone>,
+    Option<String>,
 );
 
 const STATUS: &str = "SELECT
@@ -227,6 +228,7 @@ fn _audit_status() -> TableIterator<
         name!(lost, i64),
         name!(last_verified_id, Option<i64>),
         name!(last_verified_at, Option<TimestampWithTimeZone>),
+        name!(failed_verification, Option<String>),
     ),
 > {
     TableIterator::once(error::answer(require_view("audit_status").and_then(|()| measure())))
@@ -271,6 +273,7 @@ pub fn measure() -> Fallible<StatusRow> {
             lost as i64,
             verified.as_ref().map(|(id, _)| *id),
             verified.and_then(|(_, time)| time),
+            verify::found(),
         ))
     })
 }

@@ -9,10 +9,12 @@ mod altered;
 mod catalog;
 mod definitions;
 mod disk;
+mod failed;
 mod progress;
 mod query;
 mod verified;
 
+pub(crate) use failed::kept as found;
 pub(crate) use verified::kept;
 
 use super::ledger::{self, Ledger};
@@ -97,6 +99,13 @@ impl Task {
         self.from_oldest && self.last.is_none()
     }
 
+    /// Keeps a verdict that is not good, unless what it found can still be rolled back.
+    fn keep(&self, verdict: &Verdict) {
+        if !self.tables.iter().any(disk::Table::may_be_changed_here) {
+            failed::keep(verdict);
+        }
+    }
+
     fn verifier(&self) -> Verifier {
         Verifier::new(self.ledger.id, self.ledger.genesis_prev(), self.first, self.start, self.anchor)
     }
@@ -117,6 +126,7 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
     own::run(|client| {
         let altered = Altered::look();
         if let Some(verdict) = altered.unreadable() {
+            failed::keep(&verdict);
             return Ok(verdict);
         }
         let tables = disk::tables()?;
@@ -133,19 +143,31 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
         let (verdict, head) = run(client, &task)?;
         let verdict = altered.judge(client, verdict)?;
         if let (true, true, Some(head)) = (verdict.ok, from_oldest, head) {
-            verified::replace(client, &task.tables, &head, to_id.is_none(), anchor.filter(|_| verdict.anchored))?;
+            let anchor = anchor.filter(|_| verdict.anchored);
+            if verified::replace(client, &task.tables, &head, to_id.is_none(), anchor)? && to_id.is_none() {
+                failed::forget();
+            }
+        } else if anchor.is_none() {
+            task.keep(&verdict);
         }
         Ok(verdict)
     })
 }
 
 /// `verify_new`: from the record that was verified last, which must still be there, to the end. Its checkpoint lies with
-/// the database and is no anchor: a good verdict never says that it was one.
+/// the database and is no anchor: a good verdict never says that it was one. After one that was not good, new records that
+/// are whole prove nothing: then all are verified.
 pub fn verify_since_last() -> Outcome<Verdict> {
     let Some(last) = verified::head()? else { return verify(None, None, None) };
+    let verdict = verify_since(last)?;
+    if verdict.ok && failed::kept().is_some() { verify(None, None, None) } else { Ok(verdict) }
+}
+
+fn verify_since(last: Head) -> Outcome<Verdict> {
     own::run(|client| {
         let altered = Altered::look();
         if let Some(verdict) = altered.unreadable() {
+            failed::keep(&verdict);
             return Ok(verdict);
         }
         let tables = disk::tables()?;
@@ -153,17 +175,18 @@ pub fn verify_since_last() -> Outcome<Verdict> {
         let start = stored_hash(client, last.id - 1)?;
         let (first, anchor) = (last.id, Some(last));
         let task = Task { tables, ledger, first, last: None, start, anchor, from_oldest: false };
-        let (verdict, head) = run(client, &task)?;
+        let (mut verdict, head) = run(client, &task)?;
         if verdict.kind == Kind::Empty {
             // Nothing is left from there on: what was verified is gone.
             let newest = ledger::head(client, &task.ledger)?.id;
             let kind = if task.ledger.id == last.ledger { Kind::Truncated } else { Kind::Forked };
-            return altered.judge(client, Verdict { kind, first_bad_id: Some(newest + 1), ..verdict });
+            verdict = Verdict { kind, first_bad_id: Some(newest + 1), ..verdict };
         }
         let verdict = altered.judge(client, verdict)?;
         if let (true, Some(head)) = (verdict.ok, head) {
             verified::replace(client, &task.tables, &head, false, None)?;
         }
+        task.keep(&verdict);
         let kind = if verdict.kind == Kind::Ok { Kind::NotAnchored } else { verdict.kind };
         Ok(Verdict { kind, anchored: false, ..verdict })
     })

@@ -157,6 +157,7 @@ pub fn chain(period: Period, complete: bool, head: Option<(i64, String)>, read_f
         head: head.map(|(_, line)| line),
         read_from,
         verified: verified.map(|(id, time)| (id, time.map(Into::into))),
+        failed: audit::verify::found(),
         archived,
         began: began.map(Into::into),
         complete,

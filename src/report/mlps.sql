@@ -161,10 +161,10 @@ FROM (SELECT count(*) AS records,
 -- zh: 审计记录保护与定期备份
 -- en: records are protected and backed up
 -- high risk
-SELECT CASE WHEN last_verified_at IS NULL OR lost > 0 OR offline < interval '6 months' THEN 'fails'
+SELECT CASE WHEN last_verified_at IS NULL OR failed_verification IS NOT NULL OR lost > 0 OR offline < interval '6 months' THEN 'fails'
         WHEN last_verified_at < now() - interval '7 days' OR backup IS NULL OR backup < now() THEN 'partly' ELSE 'conforms' END,
-    format('Chain verified up to record %s at %s. Records lost and not yet told: %s. Kept for %s. A backup on record is valid until: %s.',
-        coalesce(last_verified_id, 0), coalesce(last_verified_at::timestamptz(0)::text, 'never'), lost, offline,
+    format('Chain verified up to record %s at %s; found since: %s. Records lost and not yet told: %s. Kept for %s. A backup on record is valid until: %s.',
+        coalesce(last_verified_id, 0), coalesce(last_verified_at::timestamptz(0)::text, 'never'), coalesce(failed_verification, 'nothing'), lost, offline,
         coalesce(backup::timestamptz(0)::text, 'there is none'))
 FROM steward._audit_status(), steward.retention_policy,
     (SELECT max(valid_until) AS backup FROM steward._record_last WHERE kind = 'backup' AND good) b;
@@ -281,10 +281,10 @@ FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_add
 -- zh: 存储完整性(鉴别、业务、审计、配置、个人信息)
 -- en: integrity in storage
 -- high risk
-SELECT CASE WHEN NOT checksums AND last_verified_at IS NULL THEN 'fails'
+SELECT CASE WHEN NOT checksums AND last_verified_at IS NULL OR failed_verification IS NOT NULL THEN 'fails'
         WHEN NOT checksums OR last_verified_at IS NULL OR last_verified_at < now() - interval '7 days' OR kept = 0 THEN 'partly' ELSE 'conforms' END,
-    format('Data checksums: %s. Audit chain verified at: %s. Accepted settings that are compared daily: %s. Rows of the business carry no hash of their own.',
-        checksums, coalesce(last_verified_at::timestamptz(0)::text, 'never'), kept)
+    format('Data checksums: %s. Audit chain verified at: %s; found since: %s. Accepted settings that are compared daily: %s. Rows of the business carry no hash of their own.',
+        checksums, coalesce(last_verified_at::timestamptz(0)::text, 'never'), coalesce(failed_verification, 'nothing'), kept)
 FROM (SELECT current_setting('data_checksums')::boolean AS checksums, (SELECT count(*) FROM steward._configuration) AS kept) f, steward._audit_status();
 
 -- code: L3-CES1-27

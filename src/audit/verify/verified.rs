@@ -40,17 +40,17 @@ pub(crate) fn kept() -> Option<(i64, Option<TimestampWithTimeZone>)> {
 
 /// Keeps `reached`, the end of a good verification (`to_end`: there is nothing after it). A record that was verified
 /// before and is not in the chain any more is not forgotten over that, unless an anchor from outside vouches for the
-/// chain as far as that, or the chain is another one.
+/// chain as far as that, or the chain is another one. Whether the chain holds what was verified before.
 pub(super) fn replace(
     client: &mut SpiClient<'_>,
     tables: &[Table],
     reached: &Head,
     to_end: bool,
     anchor: Option<Head>,
-) -> Outcome<()> {
+) -> Outcome<bool> {
     // What this transaction itself has changed in the chain is not there if it rolls back.
     if tables.iter().any(Table::may_be_changed_here) {
-        return Ok(());
+        return Ok(false);
     }
     // An unreadable file is replaced: `verify_new` refuses it until then.
     let before = head().ok().flatten().filter(|before| before.ledger == reached.ledger);
@@ -61,11 +61,11 @@ pub(super) fn replace(
             warning!("pg_steward: the chain does not hold the record {} that was verified last", before.id);
         }
         if gone || before.id > reached.id {
-            return Ok(());
+            return Ok(!gone);
         }
     }
     write(reached);
-    Ok(())
+    Ok(true)
 }
 
 /// A server that cannot write (its disk is full, say) has verified all the same.

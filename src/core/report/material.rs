@@ -65,6 +65,8 @@ pub struct Chain {
     pub read_from: i64,
     /// Up to which record, and when, a verification came without finding anything.
     pub verified: Option<(i64, Option<i64>)>,
+    /// What the last verification found that was not good.
+    pub failed: Option<String>,
     /// Archived segments that overlap the period: first and last id.
     pub archived: Vec<(i64, i64)>,
     /// Time of the first record of all, archived ones included; None if it is not known.

@@ -324,10 +324,12 @@ fn chain(material: &Material) -> Vec<Block> {
             format!("{}{time}", count(id.max(0) as u64))
         }
     };
+    let failed = chain.failed.clone().unwrap_or_else(|| say("无", "nothing"));
     let mut rows = vec![
         vec![say("本期记录", "records of the period"), count(figures.records)],
         vec![say("链尾记录", "last record of the chain"), count(chain.last_id.max(0) as u64)],
         vec![say("已验证至", "verified up to"), verified],
+        vec![say("验证发现", "found by verification"), failed],
         vec![say("登录", "logins"), count(figures.logins)],
     ];
     rows.extend(figures.server.iter().map(|(name, times)| vec![name.clone(), count(*times)]));

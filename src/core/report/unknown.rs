@@ -4,13 +4,14 @@ use super::material::Material;
 use super::words::{Language, count};
 
 /// Records of the server's own life that mean that others are missing or in doubt.
-const FAULTS: [&str; 9] = [
+const FAULTS: [&str; 10] = [
     "LOST",
     "TORN SPOOL",
     "UNREADABLE",
     "COPIED SPOOL",
     "CRASH BOUNDARY",
     "HEAD MISMATCH",
+    "VERIFICATION FAILED",
     "DAMAGED JOURNAL",
     "MISSING JOURNAL",
     "DAMAGED COUNT",
@@ -25,6 +26,14 @@ pub fn unknown(material: &Material) -> Vec<String> {
     };
     let mut items = Vec::new();
     let last = count(chain.last_id.max(0) as u64);
+    if let Some(found) = &chain.failed {
+        items.push(say(
+            format!("审计链验证未通过：{found}。以下数字不可信，先查明原因。"),
+            format!(
+                "The audit chain did not verify: {found}. No figure below can be relied on before that is explained."
+            ),
+        ));
+    }
     match chain.verified {
         _ if chain.last_id <= 0 => items.push(say(
             "尚无审计链，本期没有任何记录。".into(),
