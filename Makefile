@@ -36,12 +36,14 @@ bench: tools
 install: tools
 	@. pg_test/server.sh && install_extension
 	@echo
-	@echo 'Installed. Put these lines into postgresql.conf (keep other preloaded libraries, pg_steward last),'
-	@echo 'restart the server, and run CREATE EXTENSION pg_steward in the database that you name:'
+	@echo "Installed. Make a key as the server's user (docs/administration.md) and put these lines into postgresql.conf (keep"
+	@echo 'other preloaded libraries, pg_steward last), restart the server, and run CREATE EXTENSION pg_steward in the database'
+	@echo 'that you name:'
 	@echo
 	@echo "    shared_preload_libraries = 'pg_steward'"
 	@echo "    steward.database = 'school'"
 	@echo "    steward.mode = 'enforce'"
+	@echo "    steward.key_file = '/var/lib/postgresql/steward.key'"
 	@echo
 	@echo 'Nothing is refused until SELECT steward.activate().'
 
