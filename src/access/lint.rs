@@ -67,7 +67,7 @@ fn findings(sample: bool) -> Outcome<Vec<Way>> {
 /// Every way around, by the catalog and, if asked for, by values.
 pub fn every(client: &mut SpiClient<'_>, sample: bool) -> Outcome<Vec<Way>> {
     let mut found = texts(client, include_str!("lint.sql"), &[])?;
-    found.extend(preload::later().iter().map(preloaded_later));
+    found.extend(preload::later().iter().map(|library| preloaded_later(library)));
     if sample {
         found.extend(look_alike_values(client)?);
     }
@@ -146,7 +146,7 @@ fn looks_like(client: &mut SpiClient<'_>, table: &str, column: &str) -> Outcome<
     Ok(looks.into_iter().map(told).collect())
 }
 
-fn preloaded_later(library: &String) -> Texts<5> {
+fn preloaded_later(library: &str) -> Texts<5> {
     [
         Some("preload_order".to_owned()),
         Some(format!("library {library}")),
