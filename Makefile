@@ -33,21 +33,24 @@ test-long: tools
 bench: tools
 	@benches/overhead/run
 
-install: tools
+install:
+	@pg_test/tools build
 	@. pg_test/server.sh && install_extension
 	@echo
-	@echo "Installed. Make a key as the server's user (docs/administration.md) and put these lines into postgresql.conf (keep"
-	@echo 'other preloaded libraries, pg_steward last), restart the server, and run CREATE EXTENSION pg_steward in the database'
-	@echo 'that you name:'
+	@echo 'Installed. Put these lines into postgresql.conf (keep other preloaded libraries, pg_steward last),'
+	@echo 'restart the server, and run CREATE EXTENSION pg_steward in the database that you name:'
 	@echo
 	@echo "    shared_preload_libraries = 'pg_steward'"
 	@echo "    steward.database = 'school'"
 	@echo "    steward.mode = 'enforce'"
 	@echo "    steward.key_file = '/var/lib/postgresql/steward.key'"
 	@echo
+	@echo 'The key is made once, by the user of the server: (umask 077; openssl rand -hex 32 > /var/lib/postgresql/steward.key)'
+	@echo
 	@echo 'Nothing is refused until SELECT steward.activate().'
 
-witness: tools
+witness:
+	@pg_test/tools build
 	cargo build --release --locked --features witness --bin steward-witness
 	@echo "$${CARGO_TARGET_DIR:-target}/release/steward-witness"
 

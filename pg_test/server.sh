@@ -47,15 +47,16 @@ pg_program() {
     printf '%s/%s' "$("$PG_CONFIG" --bindir)" "$1"
 }
 
-# install_extension: builds the release library and puts it into the server's directories.
-# The old library is unlinked, not overwritten: a running server has it mapped.
+# install_extension: builds the release library and puts it into the server's directories. What is there stays until all is
+# built, and a file takes another's place at once: a running server has the old library mapped, and one that starts while
+# nothing is there does not come up.
 install_extension() {
-    as_root rm -f "$("$PG_CONFIG" --pkglibdir)/pg_steward.so" || return
-    if [ "$(id -u)" -eq 0 ]; then
-        cargo pgrx install --release --pg-config "$PG_CONFIG"
-    else
-        cargo pgrx install --release --pg-config "$PG_CONFIG" --sudo
-    fi
+    local built=${CARGO_TARGET_DIR:-target}/package file
+    rm -rf "$built" && cargo pgrx package --pg-config "$PG_CONFIG" --out-dir "$built" || return
+    while IFS= read -r -d '' file; do
+        as_root install -D -m "$(stat -c %a "$built/$file")" "$built/$file" "/$file.new" &&
+            as_root mv -f "/$file.new" "/$file" || return
+    done < <(find "$built" -type f -printf '%P\0')
 }
 
 # cluster_create DIR [LINE...]: a fresh cluster with these lines in postgresql.conf; not started.
