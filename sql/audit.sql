@@ -252,14 +252,21 @@ CREATE FUNCTION steward._audit_status(
     RETURNS SETOF record LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_audit_status_wrapper';
 COMMENT ON FUNCTION steward._audit_status() IS 'The state of the audit trail. For steward.audit_status.';
 
-CREATE VIEW steward.audit_status AS SELECT * FROM steward._audit_status();
-COMMENT ON VIEW steward.audit_status IS 'One row: is the audit trail alive. For auditors (capability audit).';
+CREATE FUNCTION steward._mode() RETURNS text STABLE PARALLEL RESTRICTED LANGUAGE c AS 'MODULE_PATHNAME', '_mode_wrapper';
+COMMENT ON FUNCTION steward._mode() IS 'The mode that holds: enforce, once this life of the server has seen it, whatever steward.mode says since. off where the library is not preloaded.';
+CREATE FUNCTION steward._active() RETURNS boolean STABLE PARALLEL RESTRICTED LANGUAGE c AS 'MODULE_PATHNAME', '_active_wrapper';
+COMMENT ON FUNCTION steward._active() IS 'Whether the policy is active, as every session knows it.';
+
+CREATE VIEW steward.audit_status AS SELECT *, steward._mode() AS mode, steward._active() AS active FROM steward._audit_status();
+COMMENT ON VIEW steward.audit_status IS 'One row: is the audit trail alive, and does the policy hold. For auditors (capability audit).';
 COMMENT ON COLUMN steward.audit_status.lag IS 'Since the sequencer last came to rest: everything recorded before that is chained. NULL while it does not run.';
 COMMENT ON COLUMN steward.audit_status.journal_bytes IS 'Size of the journals, taken rows included that are not emptied yet.';
 COMMENT ON COLUMN steward.audit_status.spool_pending_bytes IS 'Bytes of spool files that are not chained.';
 COMMENT ON COLUMN steward.audit_status.lost IS 'Records that could not be written and are not yet chained as LOST.';
 COMMENT ON COLUMN steward.audit_status.last_verified_id IS 'Last record that a good verify_chain() from the oldest record on, or verify_new() after it, has reached.';
 COMMENT ON COLUMN steward.audit_status.failed_verification IS 'What the last verification found that was not good: its kind and first record. Until a verify_chain() of everything is good again; NULL: nothing.';
+COMMENT ON COLUMN steward.audit_status.mode IS 'The mode that holds; SHOW steward.mode is what is configured, and leaving enforce takes a restart.';
+COMMENT ON COLUMN steward.audit_status.active IS 'After steward.activate(): with mode enforce, what is not allowed is refused.';
 
 REVOKE ALL ON steward._definition, steward.audit_log, steward.audit_logs, steward.audit_status FROM PUBLIC;
 -- The views call these with the rights of whoever reads them. None shows anything that its caller does not already hold.
@@ -267,4 +274,4 @@ GRANT EXECUTE ON FUNCTION steward._record_text(bytea, int), steward._record_bigi
     steward._record_inet(bytea), steward._record_texts(bytea, int), steward._record_table(bytea), steward._record_details(bytea, bytea, bytea),
     steward._record_reference(bytea, int), steward._undefined(bytea, int), steward._defined_text(bytea, int), steward._defined_inet(bytea),
     steward._defined_texts(bytea, int), steward._defined_table(bytea),
-    steward._audit_status() TO PUBLIC;
+    steward._audit_status(), steward._mode(), steward._active() TO PUBLIC;

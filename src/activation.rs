@@ -11,7 +11,7 @@ use crate::operation::{requirement, seal};
 use crate::person::{separation, texts};
 use crate::policy::checklist;
 use crate::register::kind;
-use crate::{audit::buffer, factor, job, login, own, policy, scope, session, settings, shared, state_file};
+use crate::{audit::buffer, factor, job, login, own, policy, preload, scope, session, settings, shared, state_file};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::cell::Cell;
@@ -87,6 +87,9 @@ fn switch_on() -> Outcome<()> {
         login::policy::ensure(client)
     })?;
     finish("activate", true)?;
+    if let Some(fault) = preload::misplaced() {
+        fault.warn();
+    }
     if let Some(remark) = own::run(checklist::not_demanded)? {
         remark.notice();
     }

@@ -30,6 +30,7 @@ mod operation;
 mod own;
 mod person;
 mod policy;
+mod preload;
 mod raw;
 mod register;
 mod report;
@@ -106,4 +107,7 @@ pub extern "C-unwind" fn _PG_init() {
     login::policy::init();
     watch::init();
     audit::sequencer::register();
+    if let Some(fault) = preload::misplaced() {
+        fault.warn();
+    }
 }

@@ -15,7 +15,7 @@ use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::operation::cover;
 use crate::watch::{dry_run, facts::Deed, judge, named_rule, statement::Source, utility};
-use crate::{activation, image, own, session, shared};
+use crate::{activation, image, own, preload, session, shared};
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -509,7 +509,7 @@ fn _require_preload() {
     if shared::get().is_none() {
         Fault::wrong_state("pg_steward must be loaded via shared_preload_libraries")
             .detail("Hooks and the sequencer exist only in a server that has preloaded the library.")
-            .hint("Add to postgresql.conf and restart: shared_preload_libraries = 'pg_steward'")
+            .hint(preload::hint(&[]))
             .raise();
     }
 }

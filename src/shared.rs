@@ -59,6 +59,8 @@ pub struct Shared {
     pub enforced: AtomicBool,
     /// The state file existed but could not be read: active counts until the sequencer has looked.
     pub doubtful: AtomicBool,
+    /// The sequencer found no home database, or no extension in it.
+    pub gone: AtomicBool,
     /// Which of the two journals takes new rows (0 or 1).
     pub journal: AtomicU32,
     /// Oid of the home database once the sequencer or a session has resolved it; 0 before.

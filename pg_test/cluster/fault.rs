@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use postgres::{Client, NoTls};
 
+use crate::cluster::Cluster;
 use crate::school::{HOME, School};
 
 /// How long anything may take that is waited for; far above what it does take.
@@ -57,7 +58,7 @@ impl Random {
 
 /// Repeats `look` until it finds something.
 #[track_caller]
-pub fn wait_for<T>(school: &School, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(school: &Cluster, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look() {

@@ -55,6 +55,7 @@ mod fault;
 mod foreign_error;
 mod form;
 mod history;
+mod home;
 mod idle;
 mod image_read;
 mod job;
@@ -111,6 +112,7 @@ mod torn;
 mod traffic;
 mod trail;
 mod turning_off;
+mod uninstall;
 mod waiting;
 mod way_around;
 mod window;
@@ -165,6 +167,7 @@ fn main() {
         foreign_error::tests(),
         form::tests(),
         history::tests(),
+        home::tests(),
         last_person::tests(),
         leaver::tests(),
         idle::tests(),
@@ -243,6 +246,7 @@ fn main() {
         torn::tests(),
         traffic::tests(),
         turning_off::tests(),
+        uninstall::tests(),
         waiting::tests(),
         way_around::tests(),
         way_around::apply::tests(),

@@ -1,6 +1,6 @@
 //! Libraries are found as the server finds them.
 
-use crate::core::library::{listed, resolve};
+use crate::core::library::{line, listed, loaded_after, resolve, with_last};
 
 const HOME: &str = "/usr/lib/server";
 
@@ -44,4 +44,22 @@ fn a_name_with_a_directory_is_not_looked_for_on_the_path() {
     // Relative to the data directory.
     assert_eq!(found("plugins/a", path, &["plugins/a.so", "/opt/plugins/a.so"]).as_deref(), Some("plugins/a.so"));
     assert_eq!(found("plugins/a", path, &["/opt/plugins/a.so", "/usr/lib/server/plugins/a.so"]), None);
+}
+
+#[test]
+fn what_is_loaded_after_a_library_is_known_by_any_name_of_it() {
+    for own in ["own", "$libdir/own", "/opt/own.so", "\"own\""] {
+        assert_eq!(loaded_after(&format!("a, {own}, own, b.so,\"c d\""), "own"), ["b.so", "c d"], "{own}");
+    }
+    assert!(loaded_after("a, b, own", "own").is_empty() && loaded_after("a, b", "own").is_empty());
+}
+
+#[test]
+fn a_list_that_ends_in_a_library_keeps_the_others() {
+    assert_eq!(line(&with_last("", &[], "own")), "'own'");
+    assert_eq!(
+        line(&with_last("own,$libdir/a, \"b c\",\"d'\"\"\"", &[], "own")),
+        "'$libdir/a, \"b c\", \"d''\"\"\", own'"
+    );
+    assert_eq!(line(&with_last("a,own", &["a", "b"], "own")), "'a, b, own'");
 }

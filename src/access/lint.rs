@@ -6,7 +6,7 @@ use super::{Texts, require_insight, texts};
 use crate::check::attempt::look;
 use crate::core::job::without_quoted;
 use crate::error::{Outcome, answer};
-use crate::own;
+use crate::{own, preload};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use std::ffi::CStr;
@@ -67,6 +67,7 @@ fn findings(sample: bool) -> Outcome<Vec<Way>> {
 /// Every way around, by the catalog and, if asked for, by values.
 pub fn every(client: &mut SpiClient<'_>, sample: bool) -> Outcome<Vec<Way>> {
     let mut found = texts(client, include_str!("lint.sql"), &[])?;
+    found.extend(preload::later().iter().map(|library| preloaded_later(library)));
     if sample {
         found.extend(look_alike_values(client)?);
     }
@@ -143,6 +144,16 @@ fn looks_like(client: &mut SpiClient<'_>, table: &str, column: &str) -> Outcome<
         ]
     };
     Ok(looks.into_iter().map(told).collect())
+}
+
+fn preloaded_later(library: &str) -> Texts<5> {
+    [
+        Some("preload_order".to_owned()),
+        Some(format!("library {library}")),
+        None,
+        Some("is preloaded after pg_steward, so its hooks are called before the policy's".to_owned()),
+        Some(preload::command()),
+    ]
 }
 
 fn not_looked_at(table: &str, failure: &str) -> Texts<5> {

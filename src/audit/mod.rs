@@ -13,6 +13,7 @@ mod epoch;
 mod export;
 pub mod flush;
 mod heartbeat;
+pub mod home;
 mod incarnation;
 pub mod journal;
 pub mod journal_count;

@@ -12,7 +12,7 @@ use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
 use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
-use super::{incarnation, journal, offset, segment, start};
+use super::{home, incarnation, journal, offset, segment, start};
 use crate::alert::condition::Conditions;
 use crate::alert::{listeners, query::Queries, watch::Watch};
 use crate::core::chain::Head;
@@ -145,8 +145,9 @@ impl Rounds {
     /// Chained with the next round.
     pub fn mode_changed(&mut self, from: Mode, to: Mode) {
         if from != to {
-            let details =
-                json!({ "from": mode_name(from), "to": mode_name(to), "in_force": mode_name(crate::shared::mode()) });
+            let in_force = crate::shared::mode();
+            home::tell_mode_that_waits();
+            let details = json!({ "from": mode_name(from), "to": mode_name(to), "in_force": mode_name(in_force) });
             self.notes.push(server_record("MODE CHANGED", Result::Success, details));
         }
     }
@@ -156,6 +157,7 @@ impl Rounds {
         let extension = unsafe { pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true) };
         if extension == pg_sys::InvalidOid || !journal::exists() {
             self.say_goodbye();
+            home::without_extension(shared);
             shared.chained.store(false, SeqCst);
             shared.definitions.clear(0);
             *self = Rounds::new();
@@ -165,6 +167,9 @@ impl Rounds {
             self.say_goodbye();
             shared.definitions.clear(0);
             *self = Rounds { extension, ..Rounds::new() };
+            shared.gone.store(false, SeqCst);
+            home::compare_versions()?;
+            home::tell_mode_that_waits();
         }
         own::run(|client| {
             self.compare_activation(shared);
@@ -287,7 +292,7 @@ impl Rounds {
         if shared.doubtful.load(SeqCst) || shared.active.load(SeqCst) != active || state_file::read() != file {
             let details = json!({ "active": active, "by": "steward.activation" });
             self.notes.push(server_record("STATE RECONCILED", Result::Success, details));
-            settle_activation(shared, active);
+            settle_activation(shared, active, "steward.activation says so");
         }
         self.settled = true;
     }
@@ -413,8 +418,8 @@ fn report(state: pg_sys::BackendState::Type) {
 }
 
 /// The table wins, once it is read.
-pub(super) fn settle_activation(shared: &Shared, active: bool) {
-    log!("pg_steward: the policy is {}, says steward.activation", if active { "active" } else { "not active" });
+pub(super) fn settle_activation(shared: &Shared, active: bool, why: &str) {
+    log!("pg_steward: the policy is {}: {why}", if active { "active" } else { "not active" });
     shared.active.store(active, SeqCst);
     match state_file::write(active) {
         Ok(()) => shared.doubtful.store(false, SeqCst),

@@ -2,6 +2,7 @@
 //! itself, and on a standby only watches until the promotion. All it must remember is in the transaction of each round, so whatever kills it
 //! (an ERROR included: the worker ends and comes back) it goes on exactly once.
 
+use super::home;
 use super::round::Rounds;
 use super::standby;
 use crate::backend::backend_local;
@@ -18,8 +19,6 @@ use std::time::{Duration, Instant};
 
 /// `sequencer_pid` while the worker tries to connect: found by the next one, it means that this failed.
 const CONNECTING: i32 = -1;
-/// Between two looks for a home database that does not exist yet, milliseconds.
-const HOME_POLL: i64 = 1_000;
 
 // Own declarations: the guarded ones of the bindings are not meant for signal handlers.
 unsafe extern "C-unwind" {
@@ -81,7 +80,7 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
     }
     let Some(shared) = shared::get() else { return };
     if shared.sequencer_pid.swap(CONNECTING, SeqCst) == CONNECTING {
-        wait_for_home();
+        home::wait_for_database(shared);
     }
     let Ok(home) = CString::new(settings::database()) else { return };
     // Safe: connects once, to the database by name, as the bootstrap superuser, even if it allows no connections.
@@ -144,7 +143,7 @@ unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
     }
 }
 
-fn sleep(milliseconds: i64) {
+pub(super) fn sleep(milliseconds: i64) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // Safe: this process's own latch.
     unsafe {
@@ -165,51 +164,6 @@ fn heed_signals(rounds: &mut Rounds) {
             rounds.mode_changed(before, settings::configured_mode());
         }
     }
-}
-
-/// The last attempt to connect failed. Waits without a database until there is one of that name, and ends, because a
-/// worker connects only once. Said once in the log, not each second.
-fn wait_for_home() -> ! {
-    let name = settings::database();
-    log!("pg_steward: the sequencer waits for database \"{name}\" (setting steward.database)");
-    let Ok(home) = CString::new(name) else { unreachable!("a setting holds no NUL") };
-    // Safe: connects to shared catalogs only; each look is a transaction of its own.
-    unsafe {
-        pg_sys::BackgroundWorkerInitializeConnection(std::ptr::null(), std::ptr::null(), 0);
-        // The database may have come in between: then the next start finds it.
-        loop {
-            sleep(HOME_POLL);
-            pgrx::check_for_interrupts!();
-            if database_exists(&home) {
-                break;
-            }
-        }
-        if let Some(shared) = shared::get() {
-            shared.sequencer_pid.store(0, SeqCst);
-        }
-        pg_sys::proc_exit(1)
-    }
-}
-
-/// Reads the shared catalog row by row: without a database no index of it need be known.
-fn database_exists(name: &CStr) -> bool {
-    transaction(|| {
-        // Safe: a scan of pg_database inside a transaction; the key's name is padded as a Datum of type name must be.
-        unsafe {
-            let mut wanted = pg_sys::NameData::default();
-            pg_sys::namestrcpy(&mut wanted, name.as_ptr());
-            let mut key = pg_sys::ScanKeyData::default();
-            let (column, equal) = (pg_sys::Anum_pg_database_datname as i16, pg_sys::BTEqualStrategyNumber as u16);
-            pg_sys::ScanKeyInit(&mut key, column, equal, pg_sys::F_NAMEEQ.into(), pg_sys::Datum::from(&raw mut wanted));
-            let databases = pg_sys::table_open(pg_sys::DatabaseRelationId, pg_sys::AccessShareLock as i32);
-            let scan =
-                pg_sys::systable_beginscan(databases, pg_sys::InvalidOid, false, std::ptr::null_mut(), 1, &mut key);
-            let found = !pg_sys::systable_getnext(scan).is_null();
-            pg_sys::systable_endscan(scan);
-            pg_sys::table_close(databases, pg_sys::AccessShareLock as i32);
-            Ok(found)
-        }
-    })
 }
 
 /// A transaction with an active snapshot. A fault is raised, which ends the worker and undoes everything.

@@ -119,6 +119,6 @@ fn follow_activation(shared: &Shared) {
     });
     let file = if active { state_file::State::Active } else { state_file::State::Inactive };
     if shared.doubtful.load(SeqCst) || shared.active.load(SeqCst) != active || state_file::read() != file {
-        round::settle_activation(shared, active);
+        round::settle_activation(shared, active, "steward.activation says so");
     }
 }

@@ -1,6 +1,7 @@
 //! What the audit views are made of: single fields of a stored record, without decoding the rest, and the state of the
 //! trail. A record that cannot be read shows NULL; only `verify_chain` says what is wrong with it.
 
+use super::announce::mode_name;
 use super::{backlog, offset, verify};
 use crate::core::record::{self, Field, Kind, Outcome, Record, Value};
 use crate::core::tier::Tier;
@@ -187,7 +188,18 @@ fn _record_details(record: Option<&[u8]>, who: Option<&[u8]>, what: Option<&[u8]
     Some(Json::Object(present).to_string())
 }
 
-/// The columns of `steward.audit_status`, in order.
+/// The mode that holds, not what is configured.
+#[pg_extern(sql = false)]
+fn _mode() -> &'static str {
+    mode_name(shared::mode())
+}
+
+#[pg_extern(sql = false)]
+fn _active() -> bool {
+    shared::active()
+}
+
+/// The columns of `steward._audit_status()`, in order.
 pub type StatusRow = (
     bool,
     Option<i32>,

@@ -27,6 +27,38 @@ pub fn listed(list: &str) -> Vec<String> {
     names
 }
 
+/// The libraries of a list that are loaded after one.
+pub fn loaded_after(list: &str, library: &str) -> Vec<String> {
+    let mut names = listed(list).into_iter().skip_while(|name| !is(name, library));
+    names.next();
+    names.filter(|name| !is(name, library)).collect()
+}
+
+/// The libraries of a list and these, with one at their end.
+pub fn with_last(list: &str, more: &[&str], library: &str) -> Vec<String> {
+    let mut names = listed(list);
+    names.retain(|name| !is(name, library));
+    let new: Vec<&str> = more.iter().copied().filter(|new| !names.iter().any(|name| is(name, new))).collect();
+    names.extend(new.into_iter().chain([library]).map(str::to_owned));
+    names
+}
+
+/// Names as a list for postgresql.conf, quoted as a value there.
+pub fn line(names: &[String]) -> String {
+    let plain = |name: &str| !name.contains([',', '"']) && !name.contains(char::is_whitespace);
+    let names = names.iter().map(|name| match plain(name) {
+        true => name.clone(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    });
+    format!("'{}'", names.collect::<Vec<_>>().join(", ").replace('\'', "''"))
+}
+
+/// Whether a name, with or without its directory and suffix, is this library's.
+fn is(name: &str, library: &str) -> bool {
+    let file = name.rsplit('/').next().unwrap_or(name);
+    file.strip_suffix(SUFFIX).unwrap_or(file) == library
+}
+
 /// The file behind a name, given the path on which names without a directory are looked for, and the server's own
 /// directory; None if there is none.
 pub fn resolve(name: &str, path: &str, home: &str, is_file: impl Fn(&str) -> bool) -> Option<String> {

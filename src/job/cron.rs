@@ -3,9 +3,9 @@
 
 use super::set::{appoint, approved_until};
 use crate::error::{Fault, Outcome, answer};
-use crate::own;
 use crate::person::{one_text, texts};
 use crate::policy::{changed, require_privilege};
+use crate::{own, preload};
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
@@ -63,8 +63,7 @@ fn require_pg_cron() -> Outcome<()> {
         return Err(Fault::internal("nothing is known of pg_cron"));
     };
     let Some(database) = facts.get(2) else {
-        return Err(Fault::wrong_state("pg_cron is not loaded")
-            .hint("Add to postgresql.conf and restart: shared_preload_libraries = 'pg_cron,pg_steward'"));
+        return Err(Fault::wrong_state("pg_cron is not loaded").hint(preload::hint(&["pg_cron"])));
     };
     if database != home {
         return Err(Fault::wrong_state("pg_cron works in another database")

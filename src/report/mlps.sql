@@ -25,7 +25,7 @@ SELECT CASE WHEN NOT active OR failures IS NULL AND terms = 0 THEN 'fails'
         WHEN failures IS NULL OR failures > 10 OR lock_for IS NULL OR terms < 3 THEN 'partly' ELSE 'conforms' END,
     format('Policy enforced: %s. Failures in a row that count: %s; locked for: %s. Tiers with an idle term: %s of 3 (%s).',
         active, coalesce(failures::text, 'none'), coalesce(lock_for::text, 'nobody'), terms, coalesce(named, 'none'))
-FROM (SELECT failures, lock_for, EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+FROM (SELECT failures, lock_for, EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
         (SELECT count(*) FROM steward.tier_policy WHERE post = '' AND idle_timeout IS NOT NULL) AS terms,
         (SELECT string_agg(format('%s %s', tier, idle_timeout), ', ' ORDER BY tier) FROM steward.tier_policy
             WHERE post = '' AND idle_timeout IS NOT NULL) AS named
@@ -55,7 +55,7 @@ SELECT CASE WHEN NOT active OR tiers = 0 THEN 'fails' WHEN tiers < 2 OR single >
     format('Policy enforced: %s. A code of an authenticator (TOTP) is demanded for: %s. Lines of pg_hba.conf that ask for no certificate at login: %s, so that normal work there takes one factor.',
         active, coalesce(named, 'nothing'), single)
 FROM (SELECT count(*) FILTER (WHERE second_factor) AS tiers, string_agg(tier::text, ', ' ORDER BY tier) FILTER (WHERE second_factor) AS named,
-        EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+        EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
         (SELECT count(*) FROM pg_hba_file_rules WHERE auth_method NOT IN ('cert', 'reject')
             AND NOT coalesce('clientcert=verify-full' = ANY (options), false)) AS single
     FROM steward.tier_policy WHERE post = '' AND tier IN ('important', 'critical')) f;
@@ -110,8 +110,8 @@ FROM (SELECT (SELECT count(*) FROM steward._separation_issue) AS issues,
 -- zh: 由授权主体配置访问控制策略
 -- en: the policy is set by those who are authorised to
 SELECT CASE WHEN active AND officers > 0 THEN 'conforms' WHEN active THEN 'partly' ELSE 'fails' END,
-    format('Policy active: %s, mode: %s; changes of it take an approved operation then. Persons who may configure: %s.', active, current_setting('steward.mode'), officers)
-FROM (SELECT EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+    format('Policy active: %s, mode: %s; changes of it take an approved operation then. Persons who may configure: %s.', active, steward._mode(), officers)
+FROM (SELECT EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
     (SELECT count(*) FROM steward.person p JOIN steward.post o ON o.name = p.post WHERE 'configure' = ANY (o.capabilities)
         AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > now()) AS officers) f;
 
@@ -140,7 +140,7 @@ FROM (SELECT (SELECT count(*) FROM steward._class) AS classes, (SELECT count(*) 
 SELECT CASE WHEN mode = 'off' OR tables = 0 OR NOT preloaded OR NOT sequencer_alive THEN 'fails' ELSE 'conforms' END,
     format('Library preloaded: %s, mode: %s, sequencer runs: %s, protected tables: %s, tables outside the policy, whose use is not recorded: %s. No role is exempt, superusers included.',
         preloaded, mode, sequencer_alive, tables, others)
-FROM (SELECT current_setting('steward.mode') AS mode, current_setting('shared_preload_libraries') ~ '\mpg_steward\M' AS preloaded,
+FROM (SELECT steward._mode() AS mode, current_setting('shared_preload_libraries') ~ '\mpg_steward\M' AS preloaded,
     (SELECT count(*) FROM steward.protected) AS tables, (SELECT sequencer_alive FROM steward._audit_status()) AS sequencer_alive,
     (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r' AND c.relpersistence <> 't'
         AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'steward') AND n.nspname !~ '^pg_toast' AND c.oid NOT IN (SELECT relation FROM steward._tree)) AS others) f;
@@ -177,7 +177,7 @@ FROM steward._audit_status(), steward.retention_policy,
 SELECT CASE WHEN mode = 'off' OR NOT sequencer_alive THEN 'fails' WHEN NOT active OR mode <> 'enforce' OR gaps > 0 OR beat = interval '0' THEN 'partly' ELSE 'conforms' END,
     format('Policy active: %s, mode: %s, sequencer runs: %s. Then DROP EXTENSION, settings, triggers and the sequencer''s end are refused without an approved operation, and recorded. Of the newest %s records, stretches of idle time without a HEARTBEAT (every %s), in which it did not run: %s. The server''s own OS user cannot be stopped from inside.',
         active, mode, sequencer_alive, records, beat, gaps)
-FROM (SELECT EXISTS (SELECT FROM steward.activation) AS active, current_setting('steward.mode') AS mode,
+FROM (SELECT EXISTS (SELECT FROM steward.activation) AS active, steward._mode() AS mode,
         (SELECT sequencer_alive FROM steward._audit_status()) AS sequencer_alive,
         current_setting('steward.heartbeat_interval')::interval AS beat) f,
     (SELECT count(*) AS records, count(*) FILTER (WHERE operation_type NOT IN ('SERVER START', 'CRASH BOUNDARY', 'INCARNATION')
@@ -383,7 +383,7 @@ FROM (SELECT (SELECT count(*) FROM steward.mask_rule) AS masks, (SELECT count(*)
 SELECT CASE WHEN persons = 0 THEN 'fails' WHEN NOT active THEN 'partly' ELSE 'conforms' END,
     format('Persons of the post ops: %s. Policy enforced: %s; their commands are decided and recorded then.', persons, active)
 FROM (SELECT (SELECT count(*) FROM steward.person WHERE post = 'ops' AND suspended_at IS NULL AND coalesce(valid_until, 'infinity') > now()) AS persons,
-    EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active) f;
+    EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active) f;
 
 -- code: 8.1.5.2 a, b
 -- clause: 8.1.5.2 a, b
@@ -394,7 +394,7 @@ SELECT CASE WHEN persons = 0 THEN 'fails' WHEN mixed > 0 THEN 'fails' WHEN NOT r
 FROM (SELECT (SELECT count(*) FROM steward.person p JOIN steward.post o ON o.name = p.post WHERE 'audit' = ANY (o.capabilities)
         AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > now()) AS persons,
     (SELECT count(DISTINCT person) FROM steward._separation_issue WHERE 'audit' IN (one, other)) AS mixed,
-    current_setting('steward.mode') <> 'off' AS recorded) f;
+    steward._mode() <> 'off' AS recorded) f;
 
 -- code: 8.1.5.3 a, b
 -- clause: 8.1.5.3 a, b
@@ -405,7 +405,7 @@ SELECT CASE WHEN persons = 0 THEN 'fails' WHEN NOT active OR mixed > 0 THEN 'par
 FROM (SELECT (SELECT count(*) FROM steward.person p JOIN steward.post o ON o.name = p.post WHERE 'configure' = ANY (o.capabilities)
         AND p.suspended_at IS NULL AND coalesce(p.valid_until, 'infinity') > now()) AS persons,
     (SELECT count(DISTINCT person) FROM steward._separation_issue WHERE 'configure' IN (one, other)) AS mixed,
-    EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active) f;
+    EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active) f;
 
 -- code: 8.1.5.4 d
 -- clause: 8.1.5.4 d
@@ -449,7 +449,7 @@ FROM (SELECT (SELECT count(*) FROM steward.person WHERE post = 'security_officer
 SELECT CASE WHEN NOT active OR approvals = 0 THEN 'fails' WHEN NOT witness OR reviewed IS NULL THEN 'partly' ELSE 'conforms' END,
     format('Policy enforced: %s. Critical work takes %s approvals, a second person: %s, a review within: %s. Rules with more approvals: %s. Signatures in order (steward.approval_rule): %s.',
         active, approvals, witness, coalesce(reviewed::text, 'none'), more, signatures)
-FROM (SELECT approvals, witness, review_within AS reviewed, EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+FROM (SELECT approvals, witness, review_within AS reviewed, EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
         (SELECT count(*) FROM steward.rule r WHERE r.approvals > t.approvals) AS more, (SELECT count(*) FROM steward.approval_rule) AS signatures
     FROM steward.tier_policy t WHERE tier = 'critical' AND post = '') f;
 
@@ -505,7 +505,7 @@ FROM (SELECT (SELECT count(*) FROM steward.person WHERE valid_until IS NOT NULL 
 -- en: accounts are applied for, made and removed under control
 SELECT CASE WHEN NOT active THEN 'fails' WHEN NOT demanded OR lapsed > 0 THEN 'partly' ELSE 'conforms' END,
     format('Policy enforced: %s. The form for rights is demanded: %s, with %s signatures. Rights whose term is over, and not taken back: %s.', active, demanded, sign_offs, lapsed)
-FROM (SELECT demanded, sign_offs, EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+FROM (SELECT demanded, sign_offs, EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
         (SELECT count(*) FROM steward.role_term WHERE ended_at IS NULL AND until <= now()) AS lapsed
     FROM steward.form_policy WHERE form = 'role_grant') f;
 
@@ -523,7 +523,7 @@ FROM (SELECT coalesce((SELECT last_id FROM steward._audit_status()), 0) AS recor
 -- en: changes, tools and remote work: approved, with a log that cannot be changed
 SELECT CASE WHEN active THEN CASE WHEN checklists > 0 THEN 'conforms' ELSE 'partly' END ELSE 'fails' END,
     format('Policy enforced: %s; critical work then runs by the number of its approved operation, which each record carries. Checklists demanded for what is to be cleaned up afterwards: %s.', active, checklists)
-FROM (SELECT EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+FROM (SELECT EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
     (SELECT count(*) FROM steward.checklist_policy WHERE demanded) AS checklists) f;
 
 -- code: 8.1.10.8 b
@@ -549,7 +549,7 @@ FROM (SELECT current_setting('password_encryption') AS encryption) f;
 -- en: changes are reviewed and approved
 SELECT CASE WHEN active AND approvals > 0 THEN 'conforms' WHEN approvals > 0 THEN 'partly' ELSE 'fails' END,
     format('Policy enforced: %s. Approvals that a critical change takes: %s. Operations filed in the last year: %s, rejected: %s.', active, approvals, filed, rejected)
-FROM (SELECT approvals, EXISTS (SELECT FROM steward.activation) AND current_setting('steward.mode') = 'enforce' AS active,
+FROM (SELECT approvals, EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
         (SELECT count(*) FROM steward._operation WHERE created_at > now() - interval '1 year') AS filed,
         (SELECT count(*) FROM steward._operation WHERE created_at > now() - interval '1 year' AND status = 'rejected') AS rejected
     FROM steward.tier_policy WHERE tier = 'critical' AND post = '') f;

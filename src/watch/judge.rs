@@ -3,6 +3,7 @@
 use super::facts::Deed;
 use super::named_rule;
 use super::statement::Source;
+use crate::audit::home;
 use crate::audit::lane::{self, Durability};
 use crate::audit::note::note;
 use crate::audit::standby;
@@ -397,6 +398,11 @@ pub fn carry_out(
 ) {
     let tier = question.tier.name();
     let decision = ask_gate(policy, question);
+    if !matches!(decision, Decision::Allow | Decision::Tolerate)
+        && let Some(fault) = home::no_policy()
+    {
+        deny(record(), fault);
+    }
     let (reason, more) = match decision {
         Decision::Allow => return,
         Decision::Tolerate if shared::mode() == Mode::Warn => {

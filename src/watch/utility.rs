@@ -14,7 +14,7 @@ use super::{
     copy_data, copy_masked, executor, fixed_names, hidden_detail, inner_query, label_kept, mask_definition,
     mask_denied, reading, rows, standing_aside, transaction, tripwire,
 };
-use crate::audit::buffer;
+use crate::audit::{buffer, home};
 use crate::backend::backend_local;
 use crate::break_glass::window;
 use crate::check::own_object;
@@ -424,6 +424,9 @@ pub fn elsewhere(deeds: &[Deed], tag: &'static str, source: &Source<'_>) {
     }
     let home = settings::database();
     let record = judge::record(tag, Vec::new(), Tier::Critical, "home_database", source);
+    if let Some(fault) = home::no_policy() {
+        judge::deny(record, fault);
+    }
     judge::deny(
         record,
         Fault::refused("critical statement refused: roles, settings and files are governed in the home database")

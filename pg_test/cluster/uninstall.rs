@@ -1,0 +1,95 @@
+//! Taking the policy out again, in order or not: nobody is left before a policy that is active and can approve nothing.
+
+use std::fs;
+
+use postgres::error::SqlState;
+
+use crate::expect::{db_error, expect_error};
+use crate::fault::wait_for;
+use crate::school::{HOME, School};
+
+tests! {
+    a_policy_that_is_dropped_in_mode_off_is_not_active_any_more,
+    a_database_that_is_dropped_in_mode_off_leaves_no_activation,
+    where_the_policy_is_gone_but_active_the_way_out_is_told,
+    a_deactivated_database_is_dropped_with_force,
+}
+
+const OFF: &str = "steward.mode = 'off'";
+const ENFORCE: &str = "steward.mode = 'enforce'";
+
+fn restart_with(school: &mut School, setting: &str) {
+    school.stop();
+    school.configure(&[setting]);
+    school.start();
+}
+
+/// What a start and the databases beside the governed one go by.
+fn wait_until_inactive(school: &School) {
+    let file = school.data().join("pg_steward/state");
+    wait_for(school, "the end of the activation", || {
+        (fs::read_to_string(&file).expect("the state file") == "inactive\n").then_some(())
+    });
+}
+
+fn warnings(school: &School, words: &str) -> usize {
+    let log = fs::read_to_string(school.log()).expect("log");
+    log.lines().filter(|line| line.contains("WARNING") && line.contains(words)).count()
+}
+
+fn a_policy_that_is_dropped_in_mode_off_is_not_active_any_more() {
+    let mut school = School::active();
+    restart_with(&mut school, OFF);
+    school.superuser().batch_execute("DROP EXTENSION pg_steward CASCADE").expect("nothing is decided");
+    wait_until_inactive(&school);
+    restart_with(&mut school, ENFORCE);
+    school.superuser().batch_execute("CREATE ROLE guest; CREATE EXTENSION pg_steward").expect("nothing governs");
+    school.connect("postgres", "postgres").batch_execute("CREATE ROLE other").expect("nothing governs");
+}
+
+fn a_database_that_is_dropped_in_mode_off_leaves_no_activation() {
+    let mut school = School::active();
+    restart_with(&mut school, OFF);
+    let drop = format!("DROP DATABASE {HOME} WITH (FORCE)");
+    school.connect("postgres", "postgres").batch_execute(&drop).expect("nothing is decided");
+    wait_until_inactive(&school);
+    restart_with(&mut school, ENFORCE);
+    school.connect("postgres", "postgres").batch_execute("CREATE ROLE guest").expect("nothing governs");
+}
+
+/// The library was out of the server meanwhile, so nothing could follow.
+fn where_the_policy_is_gone_but_active_the_way_out_is_told() {
+    let mut school = School::active();
+    restart_with(&mut school, "shared_preload_libraries = ''");
+    school.superuser().batch_execute("DROP EXTENSION pg_steward CASCADE").expect("no library is there to refuse it");
+    restart_with(&mut school, "shared_preload_libraries = 'pg_steward'");
+    wait_for(&school, "the warning", || (warnings(&school, "the policy is active, but there is no") > 0).then_some(()));
+    for (database, statement) in
+        [(HOME, "CREATE ROLE guest"), (HOME, "CREATE EXTENSION pg_steward"), ("postgres", "CREATE ROLE guest")]
+    {
+        let refused = school.connect("postgres", database).batch_execute(statement);
+        let error = expect_error(refused, &SqlState::INSUFFICIENT_PRIVILEGE, HOME, "steward.mode = 'off'");
+        assert!(error.message().contains("nothing is left that could approve"), "{database}: {error:?}");
+    }
+    // The way out.
+    restart_with(&mut school, OFF);
+    wait_until_inactive(&school);
+    restart_with(&mut school, ENFORCE);
+    school.superuser().batch_execute("CREATE ROLE guest; CREATE EXTENSION pg_steward").expect("nothing governs");
+}
+
+fn a_deactivated_database_is_dropped_with_force() {
+    let school = School::active();
+    school.operate("postgres", "SELECT steward.deactivate()");
+    let mut elsewhere = school.connect("postgres", "postgres");
+    // The server waits for those who are on their way out; the sequencer stays.
+    let error = db_error(elsewhere.batch_execute(&format!("DROP DATABASE {HOME}")));
+    assert_eq!(error.code(), &SqlState::OBJECT_IN_USE, "{error:?}");
+    elsewhere.batch_execute(&format!("DROP DATABASE {HOME} WITH (FORCE)")).expect("the sequencer gives way");
+    elsewhere.batch_execute("CREATE ROLE guest").expect("nothing governs");
+    wait_for(&school, "the warning", || (warnings(&school, "does not exist") > 0).then_some(()));
+    elsewhere.batch_execute(&format!("CREATE DATABASE {HOME}")).expect("a new one");
+    let set_up = "CREATE EXTENSION pg_steward; CREATE TABLE t (); SELECT steward.protect('t')";
+    school.superuser().batch_execute(set_up).expect("is governed again");
+    school.flush_audit();
+}
