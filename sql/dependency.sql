@@ -50,6 +50,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             FROM pg_index i LEFT JOIN refers r ON r.class = 'pg_class'::regclass AND r.object = i.indexrelid
             WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
         UNION ALL
+        -- Operator classes of somebody's: their functions run for every row.
+        SELECT i.indrelid, concat_ws(' ', 'index', i.indexrelid::regclass::text, md5(concat_ws(' ', i.indkey, i.indclass)),
+                (SELECT string_agg(DISTINCT a.amproc::oid::regprocedure::text, ' ' ORDER BY a.amproc::oid::regprocedure::text)
+                    FROM pg_opclass o JOIN pg_amproc a ON a.amprocfamily = o.opcfamily
+                    WHERE o.oid = ANY (i.indclass::oid[]) AND o.oid >= 16384),
+                (SELECT string_agg(DISTINCT a.amopopr::regoperator::text, ' ' ORDER BY a.amopopr::regoperator::text)
+                    FROM pg_opclass o JOIN pg_amop a ON a.amopfamily = o.opcfamily
+                    WHERE o.oid = ANY (i.indclass::oid[]) AND o.oid >= 16384))
+            FROM pg_index i WHERE EXISTS (SELECT FROM unnest(i.indclass::oid[]) AS class WHERE class >= 16384)
+        UNION ALL
+        SELECT s.stxrelid, concat_ws(' ', 'statistics', s.oid, md5(s.stxexprs::text), r.names) FROM pg_statistic_ext s
+            LEFT JOIN refers r ON r.class = 'pg_statistic_ext'::regclass AND r.object = s.oid WHERE s.stxexprs IS NOT NULL
+        UNION ALL
         -- The triggers of partitions too, unless they are the root's.
         SELECT coalesce(root.relation, g.tgrelid), concat_ws(' ', g.tgrelid::regclass::text, g.tgname, g.tgenabled, g.tgtype,
                 g.tgdeferrable, g.tginitdeferred, g.tgattr::text, md5(concat_ws(' ', g.tgargs, g.tgqual)), g.tgoldtable, g.tgnewtable, r.names)
@@ -113,6 +126,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'operator ' || o.oid::regoperator::text, o.oprname::text, concat_ws(' ', o.xmin, md5(o::text), r.names)
     FROM pg_operator o JOIN ours n ON n.oid = o.oprnamespace
         LEFT JOIN refers r ON r.class = 'pg_operator'::regclass AND r.object = o.oid
+    UNION ALL
+    SELECT 'collation ' || c.oid::regcollation::text, c.collname::text, concat_ws(' ', c.xmin, md5(c::text))
+    FROM pg_collation c JOIN ours n ON n.oid = c.collnamespace
+    UNION ALL
+    SELECT 'text search configuration ' || c.oid::regconfig::text, c.cfgname::text, concat_ws(' ', c.xmin, md5(c::text),
+        (SELECT string_agg(concat_ws(' ', m.maptokentype, m.mapseqno, m.mapdict::regdictionary::text), ', '
+            ORDER BY m.maptokentype, m.mapseqno) FROM pg_ts_config_map m WHERE m.mapcfg = c.oid))
+    FROM pg_ts_config c JOIN ours n ON n.oid = c.cfgnamespace
+    UNION ALL
+    SELECT 'text search dictionary ' || d.oid::regdictionary::text, d.dictname::text, concat_ws(' ', d.xmin, md5(d::text))
+    FROM pg_ts_dict d JOIN ours n ON n.oid = d.dictnamespace
     UNION ALL
     -- Casts and event triggers act without being named.
     SELECT format('cast (%s AS %s)', format_type(k.castsource, NULL), format_type(k.casttarget, NULL)), '',

@@ -21,6 +21,10 @@ backend_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
+/// A role of the server's own that nobody alters, logs in with or is a member of as installed: what is only looked at is
+/// planned with its rights, which are PUBLIC's (and to CHECKPOINT). It has a name, for `current_user` in a condition.
+pub const NOBODY: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::ROLE_PG_CHECKPOINT);
+
 /// True while own SQL runs: the hooks let it pass unrecorded.
 pub fn running() -> bool {
     DEPTH.with(|depth| depth.get() > 0)

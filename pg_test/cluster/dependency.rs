@@ -6,6 +6,9 @@ use crate::expect::expect_message;
 use crate::school::{School, execute, request};
 
 tests! {
+    an_index_with_an_operator_class_of_somebodys_counts,
+    statistics_over_an_expression_count,
+    a_collation_made_anew_counts,
     a_function_replaced_after_the_approval_ends_it,
     a_function_behind_a_function_counts,
     a_view_redefined_after_the_approval_ends_it,
@@ -527,4 +530,34 @@ fn a_whole_script_may_use_what_it_makes() {
     }
     let drops = "ALTER DOMAIN app.small DROP CONSTRAINT small_check; DROP EVENT TRIGGER told; DROP VIEW app.on_top";
     school.operate("postgres", drops);
+}
+
+const THIRD: &str = "DELETE FROM app.guardian WHERE name = 'guardian 1'";
+
+fn an_index_with_an_operator_class_of_somebodys_counts() {
+    let attack = "CREATE FUNCTION app.cmp(text, text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN bttextcmp($1, $2); END';
+        CREATE OPERATOR CLASS app.ops FOR TYPE text USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=,
+            OPERATOR 5 >, FUNCTION 1 app.cmp(text, text);
+        CREATE INDEX ON app.guardian (name app.ops)";
+    unnamed_ends_the_approval(THIRD, attack, "table app.guardian was changed");
+}
+
+fn statistics_over_an_expression_count() {
+    let attack =
+        "CREATE FUNCTION app.seen_by_analyze(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+        CREATE STATISTICS app.st ON (app.seen_by_analyze(name)) FROM app.guardian";
+    unnamed_ends_the_approval(THIRD, attack, "table app.guardian was changed");
+}
+
+fn a_collation_made_anew_counts() {
+    let school = School::inactive();
+    let made = "CREATE COLLATION app.folded (provider = icu, locale = 'und', deterministic = true)";
+    school.superuser().batch_execute(&format!("{made}; SELECT steward.activate()")).expect("a collation");
+    let op_no = school.request("postgres", "DELETE FROM app.guardian WHERE name = 'guardian 1' COLLATE app.folded");
+    school.release(&op_no);
+    let other = made.replace("true", "false");
+    school.superuser().batch_execute(&format!("DROP COLLATION app.folded; {other}")).expect("another");
+    let message = format!("what {op_no} depends on has changed since it was filed");
+    let refused = execute(&mut school.superuser(), &op_no);
+    expect_message(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
 }

@@ -10,6 +10,7 @@ use crate::fault::wait_for;
 use crate::school::{HOME, School, execute, request};
 
 tests! {
+    a_script_that_asks_who_runs_it_can_be_filed,
     an_approved_operation_changes_exactly_its_rows,
     its_number_stands_on_every_record,
     a_second_execute_is_refused,
@@ -441,4 +442,14 @@ fn a_table_made_of_a_query_is_judged_by_its_query() {
         "CREATE TABLE app.kept AS SELECT * FROM app.student; SELECT name INTO app.names FROM app.student",
     );
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.kept JOIN app.names USING (name)"), 200);
+}
+
+fn a_script_that_asks_who_runs_it_can_be_filed() {
+    let school = School::inactive();
+    let policy = "CREATE TABLE app.own (name text); SELECT steward.protect('app.own'); GRANT ALL ON app.own TO PUBLIC;
+        ALTER TABLE app.own ENABLE ROW LEVEL SECURITY; CREATE POLICY own ON app.own USING (name = current_user);
+        SELECT steward.activate()";
+    school.superuser().batch_execute(policy).expect("a table of everybody's");
+    school.request("region_chen", "UPDATE app.student SET note = 'x' WHERE note = current_user");
+    school.request("region_chen", "UPDATE app.own SET name = user");
 }

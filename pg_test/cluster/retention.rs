@@ -13,6 +13,7 @@ use crate::school::{HOME, School, settings};
 use crate::trail::tamper;
 
 tests! {
+    verify_new_goes_on_when_what_it_verified_is_archived,
     segments_follow_one_another,
     terms_that_the_law_forbids_are_refused,
     archived_records_go_offline_and_the_rest_verifies,
@@ -430,4 +431,23 @@ fn segments_are_dumped_and_dropped_with_the_extension() {
     superuser.batch_execute("CREATE EXTENSION pg_steward; SELECT steward.protect('app.student')").expect("create");
     school.flush_audit();
     assert_eq!(verdict(&school), ("ok".to_owned(), 0));
+}
+
+fn verify_new_goes_on_when_what_it_verified_is_archived() {
+    let school = School::inactive();
+    small_segments(&school);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    let new = "SELECT ok FROM steward.verify_new()";
+    assert!(school.ask::<bool>(new));
+    for _ in 0..3 {
+        fill_segment(&school, 12);
+    }
+    let last: i64 = school.ask("SELECT last_verified_id FROM steward.audit_status");
+    std::thread::sleep(Duration::from_secs(1));
+    school.superuser().batch_execute("SELECT steward.archive_audit(now())").expect("archive_audit");
+    wait_until(&school, &format!("SELECT min(id) > {last} FROM steward.chain"));
+    assert!(school.ask::<bool>(new));
+    assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
+    assert!(school.ask::<i64>("SELECT last_verified_id FROM steward.audit_status") > last);
+    assert!(school.ask::<bool>(new));
 }

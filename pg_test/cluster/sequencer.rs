@@ -13,6 +13,7 @@ use crate::school::School;
 use crate::storm::{Load, decide_what_is_in_doubt, weather};
 
 tests! {
+    a_sequencer_that_was_ended_leaves_no_lock_behind,
     writers_do_not_notice_a_sequencer_that_stands_still,
     a_sequencer_struck_down_while_it_drains_a_backlog_doubles_nothing,
     nobody_can_lock_the_sequencer_out,
@@ -147,4 +148,20 @@ fn locks_on_the_trail_do_not_hang_a_denial() {
     }
     check(&school);
     assert_eq!(school.records("result = 'DENIED' AND rule = 'bulk_write'"), 1);
+}
+
+/// Somebody else may get its place in shared memory before the next one does.
+fn a_sequencer_that_was_ended_leaves_no_lock_behind() {
+    let school = account::school(&[]);
+    for _ in 0..3 {
+        let ended = sequencer(&school);
+        school.signal("TERM", ended);
+        wait_for(&school, "another sequencer", || {
+            let holder = "SELECT sequencer_pid FROM steward.audit_status";
+            school.ask::<Option<i32>>(holder).filter(|pid| *pid as u32 != ended as u32)
+        });
+        school.flush_audit();
+    }
+    let log = std::fs::read_to_string(school.log()).expect("log");
+    assert!(!log.contains("is already held"), "{log}");
 }

@@ -122,16 +122,19 @@ pub extern "C-unwind" fn pg_steward_sequencer_main(_argument: pg_sys::Datum) {
 fn be_the_only_one() {
     /// Beside the lock that is the database's own.
     const WRITES_THE_CHAIN: u16 = 1;
+    let lock = pg_sys::LOCKTAG {
+        locktag_field1: 0,
+        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
+        // Safe: a plain global.
+        locktag_field3: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field4: WRITES_THE_CHAIN,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
+        // Of the method whose session locks a process gives back however it ends; no SQL takes such a one.
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    };
     transaction(|| {
-        // Safe: a lock of the session, which ends with the process, taken inside a transaction and outside recovery.
-        unsafe {
-            pg_sys::LockSharedObjectForSession(
-                pg_sys::DatabaseRelationId,
-                pg_sys::MyDatabaseId,
-                WRITES_THE_CHAIN,
-                pg_sys::ExclusiveLock as i32,
-            );
-        }
+        // Safe: a lock of the session, taken inside a transaction and outside recovery; the tag is copied.
+        unsafe { pg_sys::LockAcquire(&lock, pg_sys::ExclusiveLock as i32, true, false) };
         Ok(())
     });
 }

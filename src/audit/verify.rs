@@ -90,6 +90,8 @@ struct Task {
     /// The hash that the first record follows. Unknown, its `prev_hash` is believed.
     start: Option<Hash>,
     anchor: Option<Head>,
+    /// Id of the oldest record that is kept; what lies before it is archived.
+    oldest: i64,
     /// From the oldest record that is kept: then no record may lie before it either.
     from_oldest: bool,
 }
@@ -139,12 +141,13 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
         let first = from_id.unwrap_or(due.id + 1);
         let from_oldest = first == due.id + 1;
         let start = if from_oldest { Some(due.hash) } else { stored_hash(client, first - 1)? };
-        let task = Task { tables, ledger, first, last: to_id, start, anchor, from_oldest };
+        let oldest = due.id + 1;
+        let task = Task { tables, ledger, first, last: to_id, start, anchor, oldest, from_oldest };
         let (verdict, head) = run(client, &task)?;
         let verdict = altered.judge(client, verdict)?;
         if let (true, true, Some(head)) = (verdict.ok, from_oldest, head) {
             let anchor = anchor.filter(|_| verdict.anchored);
-            if verified::replace(client, &task.tables, &head, to_id.is_none(), anchor)? && to_id.is_none() {
+            if verified::replace(client, &task, &head, to_id.is_none(), anchor)? && to_id.is_none() {
                 failed::forget();
             }
         } else if anchor.is_none() {
@@ -159,22 +162,29 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
 /// are whole prove nothing: then all are verified.
 pub fn verify_since_last() -> Outcome<Verdict> {
     let Some(last) = verified::head()? else { return verify(None, None, None) };
-    let verdict = verify_since(last)?;
-    if verdict.ok && failed::kept().is_some() { verify(None, None, None) } else { Ok(verdict) }
+    match verify_since(last)? {
+        Some(verdict) if !verdict.ok || failed::kept().is_none() => Ok(verdict),
+        _ => verify(None, None, None),
+    }
 }
 
-fn verify_since(last: Head) -> Outcome<Verdict> {
+/// None: that record was archived in the meantime.
+fn verify_since(last: Head) -> Outcome<Option<Verdict>> {
     own::run(|client| {
         let altered = Altered::look();
         if let Some(verdict) = altered.unreadable() {
             failed::keep(&verdict);
-            return Ok(verdict);
+            return Ok(Some(verdict));
         }
         let tables = disk::tables()?;
         let ledger = ledger::current(client)?.unwrap_or(Ledger { id: last.ledger, system_identifier: String::new() });
+        let oldest = first_due(client, &ledger)?.id + 1;
+        if last.ledger == ledger.id && last.id < oldest {
+            return Ok(None);
+        }
         let start = stored_hash(client, last.id - 1)?;
         let (first, anchor) = (last.id, Some(last));
-        let task = Task { tables, ledger, first, last: None, start, anchor, from_oldest: false };
+        let task = Task { tables, ledger, first, last: None, start, anchor, oldest, from_oldest: false };
         let (mut verdict, head) = run(client, &task)?;
         if verdict.kind == Kind::Empty {
             // Nothing is left from there on: what was verified is gone.
@@ -184,11 +194,11 @@ fn verify_since(last: Head) -> Outcome<Verdict> {
         }
         let verdict = altered.judge(client, verdict)?;
         if let (true, Some(head)) = (verdict.ok, head) {
-            verified::replace(client, &task.tables, &head, false, None)?;
+            verified::replace(client, &task, &head, false, None)?;
         }
         task.keep(&verdict);
         let kind = if verdict.kind == Kind::Ok { Kind::NotAnchored } else { verdict.kind };
-        Ok(Verdict { kind, anchored: false, ..verdict })
+        Ok(Some(Verdict { kind, anchored: false, ..verdict }))
     })
 }
 

@@ -27,6 +27,8 @@ pub const COMMAND: &str = "REPLICATION COMMAND";
 const TELLING: [&str; 4] = ["IDENTIFY_SYSTEM", "READ_REPLICATION_SLOT", "SHOW", "TIMELINE_HISTORY"];
 /// They copy data, or decide on copies.
 const COPYING: [&str; 4] = ["BASE_BACKUP", "START_REPLICATION", "CREATE_REPLICATION_SLOT", "DROP_REPLICATION_SLOT"];
+/// The libraries that a slot may decode with. Others would be loaded as any library is, with any path.
+const PLUGINS: [&str; 4] = ["pgoutput", "test_decoding", "wal2json", "decoderbufs"];
 /// What is kept of a command.
 const CHARACTERS: usize = 2_000;
 
@@ -43,8 +45,9 @@ pub fn command(attempt: &Attempt, text: &[u8]) -> Fallible<()> {
     }
     let kind = kind(text);
     let harmless = kind.is_some_and(|kind| TELLING.contains(&kind));
-    let allowed =
-        harmless || !enforced() || LoginPolicy::stored().is_some_and(|policy| policy.lets_replicate(&attempt.login()));
+    let strange = plugin(text).filter(|plugin| !PLUGINS.contains(&plugin.as_str()));
+    let licensed = || LoginPolicy::stored().is_some_and(|policy| policy.lets_replicate(&attempt.login()));
+    let allowed = harmless || !enforced() || strange.is_none() && licensed();
     let kind = kind.unwrap_or(COMMAND);
     let outcome = if allowed { Outcome::Success } else { Outcome::Denied };
     let (mut record, mut details) = attempt.record(kind, outcome);
@@ -64,7 +67,12 @@ pub fn command(attempt: &Attempt, text: &[u8]) -> Fallible<()> {
         });
     }
     let login = shown(&attempt.user, NAME_CHARACTERS).0;
-    let message = format!("role \"{login}\" may not replicate: the policy does not let it");
+    let message = match &strange {
+        None => format!("role \"{login}\" may not replicate: the policy does not let it"),
+        Some(plugin) => {
+            format!("a replication slot may not load the library \"{}\"", shown(plugin.as_bytes(), NAME_CHARACTERS).0)
+        }
+    };
     // A standby tries again every few seconds, for ever.
     if let Some(before) = failures::one_more_refusal(attempt, RULE) {
         record.rule = Some(RULE.into());
@@ -74,7 +82,14 @@ pub fn command(attempt: &Attempt, text: &[u8]) -> Fallible<()> {
         record.details = Some(Value::Object(details).to_string());
         let _counted_as_lost = note::append(&record, Durability::Flushed);
     }
-    let hint = "Ask somebody whose post may configure the policy: SELECT steward.set_login_policy('role', replication => true);";
+    let hint = match strange {
+        None => {
+            "Ask somebody whose post may configure the policy: SELECT steward.set_login_policy('role', replication => true);"
+        }
+        Some(_) => {
+            "Use one of pgoutput, test_decoding, wal2json, decoderbufs; for another, in an operation: SELECT pg_create_logical_replication_slot(…);"
+        }
+    };
     Err(Fault::refused(message).hint(hint))
 }
 
@@ -82,6 +97,15 @@ pub fn command(attempt: &Attempt, text: &[u8]) -> Fallible<()> {
 fn kind(text: &[u8]) -> Option<&'static str> {
     let word = text.trim_ascii_start().split(|byte| !byte.is_ascii_uppercase() && *byte != b'_').next()?;
     TELLING.into_iter().chain(COPYING).find(|known| known.as_bytes() == word)
+}
+
+/// The library that a new slot decodes with. A name of a slot that looks like one is refused by the server before it loads.
+fn plugin(text: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(text);
+    let mut words = text.split_whitespace().skip_while(|word| *word != "LOGICAL").skip(1);
+    let creates = kind(text.as_bytes()) == Some("CREATE_REPLICATION_SLOT");
+    let plugin = words.next().filter(|_| creates)?;
+    Some(plugin.trim_end_matches(';').trim_matches('"').to_owned())
 }
 
 /// What a plugin of logical decoding is told can be anything, so it is not kept in clear.

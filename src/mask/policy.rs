@@ -116,10 +116,12 @@ impl Masks {
     }
 
     fn resolve(&self, role: Oid, now: i64) -> RoleMasks {
-        let rules: Vec<&Rule> =
-            self.rules.iter().filter(|own| is_member(role, own.role)).map(|own| &own.rule).collect();
-        let exemptions: Vec<&Exemption> =
-            self.exemptions.iter().filter(|own| now < own.until && is_member(role, own.role)).collect();
+        // What a script is only looked at for shows its author nothing that anybody does not see.
+        let nobody = role == own::NOBODY;
+        let concerned = |own: &&RoleRule| nobody || is_member(role, own.role);
+        let rules: Vec<&Rule> = self.rules.iter().filter(concerned).map(|own| &own.rule).collect();
+        let exempt = |own: &&Exemption| !nobody && now < own.until && is_member(role, own.role);
+        let exemptions: Vec<&Exemption> = self.exemptions.iter().filter(exempt).collect();
         let masked = |classes: &Vec<String>| {
             let exempt = |class: &String| exemptions.iter().any(|own| concerns(&own.class, class));
             let classes: Vec<String> = classes.iter().filter(|class| !exempt(class)).cloned().collect();

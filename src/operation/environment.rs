@@ -27,6 +27,8 @@ const FIXED: &[(&str, &str)] = &[
     ("lc_monetary", "C"),
     ("lc_numeric", "C"),
     ("lc_time", "C"),
+    ("default_text_search_config", "pg_catalog.simple"),
+    ("gin_fuzzy_search_limit", "0"),
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
 ];

@@ -12,13 +12,15 @@
 use super::{list, node, utility};
 use crate::backend::backend_local;
 use crate::error::Fault;
-use crate::{own, raw};
+use crate::own::{self, NOBODY};
+use crate::raw;
 use pgrx::pg_sys::{self, Node, NodeTag, Oid, PlannedStmt, Query, RTEKind};
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
-/// The number of no role: it owns nothing and belongs to nothing.
-const NOBODY: Oid = Oid::from_u32(1);
+/// The languages of the server and of libraries.
+const INTERNAL_LANGUAGE: u32 = 12;
+const C_LANGUAGE: u32 = 13;
 
 pub type Planner = unsafe extern "C-unwind" fn(
     query: *mut Query,
@@ -28,6 +30,8 @@ pub type Planner = unsafe extern "C-unwind" fn(
 ) -> *mut PlannedStmt;
 
 backend_local! {
+    /// Own SQL that borrows no rights is being planned.
+    static OWN_PLAN: Cell<bool> = const { Cell::new(false) };
     /// What is planned is only examined.
     static EXAMINING: Cell<bool> = const { Cell::new(false) };
 }
@@ -61,6 +65,54 @@ pub unsafe fn rights_for(query: *mut Query) -> Option<Oid> {
         pg_sys::InvalidOid => None,
         _ if found.several => Some(NOBODY),
         owner => Some(owner),
+    }
+}
+
+/// Whether own SQL on tables of nobody is being planned: catalogs, and those of the policy.
+pub fn plans_own_sql() -> bool {
+    OWN_PLAN.get()
+}
+
+/// Makes a plan of own SQL that borrows no rights. The planner evaluates what statistics and constants say; of others' code
+/// nothing may run with the rights of the policy, however it got there.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn plan_own(
+    query: *mut Query,
+    text: *const c_char,
+    options: c_int,
+    parameters: pg_sys::ParamListInfo,
+    planner: Planner,
+) -> *mut PlannedStmt {
+    struct Over(bool);
+    impl Drop for Over {
+        fn drop(&mut self) {
+            OWN_PLAN.set(self.0);
+        }
+    }
+    let _over = Over(OWN_PLAN.replace(true));
+    // Safe: what the hook was given; the boundary turns an error into one that may cross this frame.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| planner(query, text, options, parameters)) }
+}
+
+/// A function is about to run while own SQL is planned.
+#[pgrx::pg_guard]
+pub unsafe extern "C-unwind" fn require_nobodys_function(function: Oid) {
+    // Safe: a syscache entry, read while it is held.
+    let foreign = unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PROCOID as c_int;
+        let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
+        if row.is_null() {
+            return;
+        }
+        let language = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_proc>()).prolang.to_u32();
+        pg_sys::ReleaseSysCache(row);
+        ![INTERNAL_LANGUAGE, C_LANGUAGE].contains(&language)
+    };
+    if foreign {
+        Fault::refused("the policy's own SQL runs no code of others")
+            .detail(format!("Planning it would have run function {}.", function.to_u32()))
+            .hint("Look for statistics over expressions of system tables: SELECT * FROM pg_statistic_ext WHERE stxrelid < 16384;")
+            .raise();
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::facts::Deed;
 use super::statement::Source;
-use super::{catalog, function, judge, mask_given, standing_aside, utility};
+use super::{borrowed, catalog, function, judge, mask_given, standing_aside, utility};
 use crate::cache::{self, Member, OwnKind, Policy, Watched};
 use crate::core::rule::{ColumnSet, Command, Group};
 use crate::error::answer;
@@ -36,6 +36,9 @@ unsafe extern "C-unwind" fn object_access(
         let runs = access == ObjectAccessType::OAT_FUNCTION_EXECUTE;
         if runs && armed::is_armed() {
             super::armed::function_starts();
+        }
+        if runs && borrowed::plans_own_sql() && object.to_u32() >= pg_sys::FirstNormalObjectId {
+            borrowed::require_nobodys_function(object);
         }
         let harmless = runs && function::is_harmless(object);
         if !harmless {

@@ -10,7 +10,7 @@ use super::node::{self, Walker};
 use super::statement::is_key_query;
 use super::{borrowed, key_validation};
 use super::{list, standing_aside};
-use crate::cache;
+use crate::{cache, own};
 use pgrx::pg_sys::{self, Node, NodeTag, Query, RTEKind};
 use std::ffi::{c_char, c_int, c_void};
 
@@ -65,6 +65,7 @@ unsafe fn make(
     unsafe {
         let planner = NEXT.unwrap_or(core_planner);
         match borrowed::rights_for(query) {
+            None if own::running() => borrowed::plan_own(query, text, options, parameters, planner),
             None => planner(query, text, options, parameters),
             Some(role) => borrowed::plan(query, text, options, parameters, role, planner),
         }

@@ -84,8 +84,9 @@ impl Reader<'_> {
                 T_VacuumStmt => self.vacuum(&*node.cast()),
                 T_ClusterStmt => self.one_or_all((*node.cast::<pg_sys::ClusterStmt>()).relation, Group::Ddl),
                 T_ReindexStmt => self.reindex(&*node.cast()),
-                T_IndexStmt => self.relation((*node.cast::<pg_sys::IndexStmt>()).relation, Group::Upkeep),
-                T_CreateStatsStmt => self.each((*node.cast::<pg_sys::CreateStatsStmt>()).relations, Group::Upkeep),
+                T_IndexStmt => self.puts_code_on((*node.cast::<pg_sys::IndexStmt>()).relation, Group::Upkeep),
+                T_CreateStatsStmt => list((*node.cast::<pg_sys::CreateStatsStmt>()).relations)
+                    .for_each(|table| self.puts_code_on(table, Group::Upkeep)),
                 T_CommentStmt => self.comment(&*node.cast()),
                 T_CreateStmt => self.create_table(&*node.cast()),
                 T_AlterTableStmt => self.alter_table(&*node.cast()),

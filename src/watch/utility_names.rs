@@ -45,6 +45,18 @@ impl Reader<'_> {
         }
     }
 
+    /// A command that puts code on a relation, which the policy's own SQL would come across in a catalog.
+    pub unsafe fn puts_code_on(&mut self, name: *mut pg_sys::RangeVar, group: Group) {
+        // Safe: as above.
+        unsafe {
+            match resolve(name) {
+                Some(relation) if super::facts::is_catalog(relation) => self.cluster(Group::Config),
+                Some(relation) => self.touches(relation, group),
+                None => {}
+            }
+        }
+    }
+
     pub unsafe fn each(&mut self, names: *mut pg_sys::List, group: Group) {
         unsafe { list(names).for_each(|name| self.relation(name, group)) }
     }

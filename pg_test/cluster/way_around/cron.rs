@@ -5,6 +5,7 @@ use crate::fault::wait_for;
 use crate::school::School;
 
 tests! {
+    a_vote_in_somebody_elses_name_by_a_background_worker,
     a_job_that_connects_like_a_client,
     a_job_in_a_background_worker,
 }
@@ -58,4 +59,28 @@ fn a_job_that_connects_like_a_client() {
 
 fn a_job_in_a_background_worker() {
     jobs("on");
+}
+
+/// A worker types nothing: whoever can write a job could vote for everybody.
+fn a_vote_in_somebody_elses_name_by_a_background_worker() {
+    let mut school = School::with(
+        "enforce",
+        &[
+            "shared_preload_libraries = 'pg_cron,pg_steward'",
+            "cron.database_name = 'school'",
+            "cron.use_background_workers = on",
+        ],
+    );
+    school.superuser().batch_execute("CREATE EXTENSION pg_cron; SELECT steward.activate()").expect("pg_cron");
+    let op_no = school.request("region_chen", "UPDATE app.student SET note = 'solo'");
+    let vote = format!("SELECT steward.approve('{op_no}', 'd')");
+    let schedule = "SELECT cron.schedule_in_database('vote', '@reboot', $1, 'school', 'reviewer_sun')";
+    school.superuser().query(schedule, &[&vote]).expect("a job in another's name");
+    school.restart();
+    let denied = "operation_type = 'APPROVE' AND result = 'DENIED'";
+    wait_for(&school, denied, || (school.records(denied) >= 1).then_some(()));
+    assert_eq!(
+        school.ask::<String>(&format!("SELECT status FROM steward._operation WHERE op_no = '{op_no}'")),
+        "submitted"
+    );
 }

@@ -1,12 +1,15 @@
 //! To plan is to run code: what a table's owner has put into an index runs whenever anybody's statement on the table is
 //! planned. Own SQL on such a table, and the look at somebody's script, must lend it no rights.
 
-use crate::expect::expect_error;
+use crate::expect::{db_error, expect_error};
 use crate::school::{School, ask};
 use postgres::Client;
 use postgres::error::SqlState;
 
 tests! {
+    statistics_of_a_catalog_are_configuration,
+    what_was_put_on_a_catalog_before_does_not_run_in_own_sql,
+    what_is_examined_sees_no_clear_values,
     an_owners_code_gets_no_rights_of_own_sql,
     what_an_owners_code_does_under_own_sql_is_judged,
     code_of_two_owners_gets_the_rights_of_neither,
@@ -236,4 +239,65 @@ fn expressions_of_ordinary_indexes_disturb_nothing() {
     assert_eq!(sam.query("SELECT name FROM app.student WHERE id = 100", &[]).expect("hidden").len(), 0);
     assert_eq!(school.records("operation_type = 'OUT OF SCOPE' AND user_id = 'scoped_s'"), 1);
     school.operate("postgres", "TRUNCATE app.guardian");
+}
+
+const ON_A_CATALOG: &str = "SET allow_system_table_mods = on; CREATE SCHEMA su;
+    CREATE FUNCTION su.act() RETURNS text LANGUAGE plpgsql AS $$ BEGIN UPDATE steward.rule SET tier = 'normal'; RETURN ''; END $$;
+    CREATE FUNCTION su.f(n int) RETURNS text IMMUTABLE LANGUAGE plpgsql
+        AS $$ BEGIN IF current_setting('my.go', true) = '1' THEN RETURN su.act(); END IF; RETURN ''; END $$;";
+const STATISTICS: &str = "CREATE STATISTICS su.st ON (su.f(1) || relname::text) FROM pg_class";
+
+fn statistics_of_a_catalog_are_configuration() {
+    let school = School::active();
+    let mut superuser = school.superuser();
+    superuser.batch_execute(ON_A_CATALOG).expect("nothing protected");
+    for statement in [STATISTICS, "CREATE INDEX ON pg_class ((su.f(1) || relname::text))"] {
+        let error = db_error(superuser.batch_execute(statement));
+        assert!(error.message().contains("critical statement refused"), "{statement}: {error:?}");
+    }
+    let mut elsewhere = school.connect("postgres", "postgres");
+    elsewhere.batch_execute("SET allow_system_table_mods = on").expect("set");
+    let refused =
+        db_error(elsewhere.batch_execute("CREATE STATISTICS public.st ON (lower(rolname::text)) FROM pg_authid"));
+    assert!(refused.message().contains("refused"), "{refused:?}");
+}
+
+fn what_was_put_on_a_catalog_before_does_not_run_in_own_sql() {
+    let school = School::inactive();
+    let planted = format!("{ON_A_CATALOG} {STATISTICS}; ANALYZE pg_class; SELECT steward.activate()");
+    school.superuser().batch_execute(&planted).expect("before the activation");
+    let rules = "SELECT md5(string_agg(r::text, ' ' ORDER BY name)) FROM steward.rule r";
+    let before: String = school.ask(rules);
+    let mut superuser = school.superuser();
+    superuser.batch_execute("SET my.go = '1'").expect("set");
+    let refused = db_error(superuser.batch_execute("SELECT count(*) FROM steward.lint()"));
+    assert!(refused.message().contains("runs no code of others"), "{refused:?}");
+    assert_eq!(school.ask::<String>(rules), before);
+}
+
+/// Looked at with nobody's rights, and with everybody's masks.
+fn what_is_examined_sees_no_clear_values() {
+    let school = School::inactive();
+    school
+        .superuser()
+        .batch_execute(
+            "SECURITY LABEL FOR pg_steward ON COLUMN app.student.phone IS 'phone';
+        SELECT steward.set_mask('clerk_zhao', 'phone'); GRANT SELECT ON app.student TO PUBLIC;
+        CREATE SCHEMA ck AUTHORIZATION clerk_zhao; GRANT USAGE ON SCHEMA ck TO PUBLIC;
+        CREATE SEQUENCE ck.clear; CREATE SEQUENCE ck.shown; GRANT ALL ON SEQUENCE ck.clear, ck.shown TO PUBLIC;
+        SELECT steward.activate()",
+        )
+        .expect("a masked clerk");
+    let mut clerk = school.session("clerk_zhao");
+    clerk
+        .batch_execute(
+            "CREATE FUNCTION ck.peek() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ DECLARE p text; BEGIN
+            SELECT phone INTO p FROM app.student WHERE id = 1;
+            PERFORM nextval(CASE WHEN p ~ '^[0-9]+$' THEN 'ck.clear' ELSE 'ck.shown' END::regclass); RETURN p; END $$;
+        SELECT ck.peek()",
+        )
+        .expect("a function of the clerk's own");
+    let _judged = clerk.batch_execute("SELECT * FROM steward.classify('SELECT ck.peek()')");
+    assert_eq!(school.ask::<bool>("SELECT is_called FROM ck.shown"), true);
+    assert_eq!(school.ask::<bool>("SELECT is_called FROM ck.clear"), false);
 }

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 tests! {
+    a_slot_loads_no_library_of_the_callers,
     every_command_is_on_record_whatever_the_log_is_told,
     without_a_licence_nothing_is_copied,
     what_cannot_be_recorded_is_not_copied,
@@ -218,4 +219,17 @@ fn who_replicates_needs_a_licence_before_the_policy_is_active() {
     expect_error(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, lack, next);
     officer.batch_execute("SELECT steward.set_login_policy('copier', replication => true)").expect("a licence");
     officer.batch_execute("SELECT steward.activate()").expect("activate");
+}
+
+fn a_slot_loads_no_library_of_the_callers() {
+    let school = school(&[], "SELECT steward.set_login_policy('root', replication => true); SELECT steward.activate()");
+    licensed(&school, 3);
+    let mut wire = walsender(&school, "root", "database", "");
+    for plugin in ["/usr/lib/postgresql/15/lib/auto_explain", "auto_explain"] {
+        let refused = wire.query(&format!("CREATE_REPLICATION_SLOT \"slot\" TEMPORARY LOGICAL \"{plugin}\""));
+        let refused = refused.expect_err(plugin);
+        assert_eq!(refused, format!("42501 a replication slot may not load the library \"{plugin}\""));
+    }
+    let denied = "operation_type = 'CREATE_REPLICATION_SLOT' AND result = 'DENIED' AND sqlstate = '42501'";
+    assert_eq!(commands(&school, "root", denied), 2);
 }

@@ -3,7 +3,7 @@
 //! compared with the chain but proves nothing: only a checkpoint kept elsewhere is an anchor.
 
 use super::disk::Table;
-use super::stored_hash;
+use super::{Task, stored_hash};
 use crate::core::chain::Head;
 use crate::error::{Fault, Outcome};
 use crate::state_file;
@@ -43,20 +43,20 @@ pub(crate) fn kept() -> Option<(i64, Option<TimestampWithTimeZone>)> {
 /// chain as far as that, or the chain is another one. Whether the chain holds what was verified before.
 pub(super) fn replace(
     client: &mut SpiClient<'_>,
-    tables: &[Table],
+    task: &Task,
     reached: &Head,
     to_end: bool,
     anchor: Option<Head>,
 ) -> Outcome<bool> {
     // What this transaction itself has changed in the chain is not there if it rolls back.
-    if tables.iter().any(Table::may_be_changed_here) {
+    if task.tables.iter().any(Table::may_be_changed_here) {
         return Ok(false);
     }
     // An unreadable file is replaced: `verify_new` refuses it until then.
     let before = head().ok().flatten().filter(|before| before.ledger == reached.ledger);
     if let Some(before) = before.filter(|before| anchor.is_none_or(|anchor| anchor.id < before.id)) {
         let gone = before.id > reached.id && to_end
-            || before.id <= reached.id && stored_hash(client, before.id)? != Some(before.hash);
+            || (task.oldest..=reached.id).contains(&before.id) && stored_hash(client, before.id)? != Some(before.hash);
         if gone {
             warning!("pg_steward: the chain does not hold the record {} that was verified last", before.id);
         }
