@@ -9,8 +9,11 @@ CREATE TABLE steward._own_object (
 COMMENT ON TABLE steward._own_object IS 'Every object of the extension with the digest of its definition, written as the last act of CREATE EXTENSION. server: the major version that worded it. For the check own_object.';
 REVOKE ALL ON steward._own_object FROM PUBLIC;
 
+-- The same words whatever settings a session or the database has: a list worded otherwise would stay wrong for good.
 CREATE FUNCTION steward._own_objects() RETURNS TABLE (kind text, identity text, digest text)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+    SET datestyle = 'ISO, MDY' SET intervalstyle = postgres SET timezone = 'UTC' SET extra_float_digits = 1
+    SET bytea_output = hex SET standard_conforming_strings = on AS $$
     WITH own AS (
         SELECT d.classid, d.objid, e.extowner FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_steward'
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),

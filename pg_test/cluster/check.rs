@@ -41,6 +41,7 @@ tests! {
     a_table_that_cannot_be_looked_at_costs_itself_only,
     a_library_on_the_path_is_the_one_that_the_server_found,
     an_update_is_listed_and_hides_no_change,
+    settings_of_a_session_change_no_digest_of_our_own_objects,
     keys_in_many_pieces_are_found,
 }
 
@@ -899,6 +900,37 @@ fn an_update_is_listed_and_hides_no_change() {
         assert_eq!(error.detail(), Some("1: function steward._dense(text) was changed."));
     }
     assert_eq!(found(&mut officer, "own_object"), 1);
+}
+
+/// Whoever installs, checks or updates does it with settings of their own, and the database may have some for everybody.
+fn settings_of_a_session_change_no_digest_of_our_own_objects() {
+    let settings = [
+        ("quote_all_identifiers", "on", "off"),
+        ("intervalstyle", "sql_standard", "postgres"),
+        ("datestyle", "German", "ISO, MDY"),
+        ("timezone", "Asia/Shanghai", "UTC"),
+        ("extra_float_digits", "-10", "1"),
+        ("bytea_output", "escape", "hex"),
+        ("standard_conforming_strings", "off", "on"),
+    ];
+    let school = School::inactive();
+    for (name, other, _) in settings {
+        let mut session = school.superuser();
+        session.batch_execute(&format!("SET {name} = '{other}'")).expect("set");
+        assert_eq!(found(&mut session, "own_object"), 0, "{name}");
+    }
+    let with = |value: fn(&(&str, &str, &str)) -> String| settings.iter().map(value).collect::<String>();
+    let others = with(|(name, other, _)| format!("SET {name} = '{other}';"));
+    let usual = with(|(name, _, usual)| format!("SET {name} = '{usual}';"));
+    let mut session = school.superuser();
+    let anew = "DROP EXTENSION pg_steward CASCADE; CREATE EXTENSION pg_steward;";
+    session.batch_execute(&format!("{others} {anew} {usual}")).expect("installed");
+    assert_eq!(found(&mut school.superuser(), "own_object"), 0);
+    let version: String = ask(&mut session, "SELECT extversion FROM pg_extension WHERE extname = 'pg_steward'");
+    let next = format!("styled{}", std::process::id());
+    let _script = Script::new(&version, &next, "");
+    session.batch_execute(&format!("{others} ALTER EXTENSION pg_steward UPDATE TO '{next}'")).expect("updated");
+    assert_eq!(found(&mut school.superuser(), "own_object"), 0);
 }
 
 /// As little memory as the server allows, and more keys than a merge takes pieces.
