@@ -535,11 +535,23 @@ fn a_whole_script_may_use_what_it_makes() {
 const THIRD: &str = "DELETE FROM app.guardian WHERE name = 'guardian 1'";
 
 fn an_index_with_an_operator_class_of_somebodys_counts() {
-    let attack = "CREATE FUNCTION app.cmp(text, text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN bttextcmp($1, $2); END';
+    let school = School::inactive();
+    let class = "CREATE FUNCTION app.cmp(text, text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN bttextcmp($1, $2); END';
         CREATE OPERATOR CLASS app.ops FOR TYPE text USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=,
             OPERATOR 5 >, FUNCTION 1 app.cmp(text, text);
-        CREATE INDEX ON app.guardian (name app.ops)";
-    unnamed_ends_the_approval(THIRD, attack, "table app.guardian was changed");
+        CREATE INDEX ON app.guardian (name app.ops); SELECT steward.activate()";
+    school.superuser().batch_execute(class).expect("an operator class");
+    let changed = |attack: &str, what: &str| {
+        let op_no = school.request("postgres", THIRD);
+        school.release(&op_no);
+        school.superuser().batch_execute(attack).unwrap_or_else(|error| panic!("{attack}: {error:?}"));
+        let message = format!("what {op_no} depends on has changed since it was filed");
+        let refused = execute(&mut school.superuser(), &op_no);
+        let error = expect_message(refused, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, &message);
+        assert!(error.detail().is_some_and(|text| text.contains(what)), "{error:?}");
+    };
+    changed(&replaced("app.cmp(text, text)", "int", "0"), "function app.cmp(text,text) was changed");
+    changed("CREATE INDEX ON app.guardian (name app.ops)", "table app.guardian was changed");
 }
 
 fn statistics_over_an_expression_count() {

@@ -111,7 +111,7 @@ pub unsafe extern "C-unwind" fn require_nobodys_function(function: Oid) {
     if foreign {
         Fault::refused("the policy's own SQL runs no code of others")
             .detail(format!("Planning it would have run function {}.", function.to_u32()))
-            .hint("Look for statistics over expressions of system tables: SELECT * FROM pg_statistic_ext WHERE stxrelid < 16384;")
+            .hint("Statistics or an index of a system table call it: restart with steward.mode = 'off' and drop them (SELECT stxname FROM pg_statistic_ext WHERE stxrelid < 16384).")
             .raise();
     }
 }

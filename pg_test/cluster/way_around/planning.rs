@@ -262,17 +262,32 @@ fn statistics_of_a_catalog_are_configuration() {
     assert!(refused.message().contains("refused"), "{refused:?}");
 }
 
+/// Nothing goes on, and the way out is told.
 fn what_was_put_on_a_catalog_before_does_not_run_in_own_sql() {
-    let school = School::inactive();
-    let planted = format!("{ON_A_CATALOG} {STATISTICS}; ANALYZE pg_class; SELECT steward.activate()");
-    school.superuser().batch_execute(&planted).expect("before the activation");
+    let mut school = School::inactive();
     let rules = "SELECT md5(string_agg(r::text, ' ' ORDER BY name)) FROM steward.rule r";
     let before: String = school.ask(rules);
+    let planted = format!("{ON_A_CATALOG} {STATISTICS}; ANALYZE pg_class");
+    school.superuser().batch_execute(&planted).expect("before the activation");
     let mut superuser = school.superuser();
-    superuser.batch_execute("SET my.go = '1'").expect("set");
-    let refused = db_error(superuser.batch_execute("SELECT count(*) FROM steward.lint()"));
-    assert!(refused.message().contains("runs no code of others"), "{refused:?}");
+    for statement in ["SET my.go = '1'; SELECT count(*) FROM steward.lint()", "SELECT steward.activate()"] {
+        let error = db_error(superuser.batch_execute(statement));
+        assert!(error.message().contains("runs no code of others"), "{statement}: {error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("steward.mode = 'off'")), "{error:?}");
+    }
+    drop(superuser);
+    school.stop();
+    school.configure(&["steward.mode = 'off'"]);
+    school.start();
     assert_eq!(school.ask::<String>(rules), before);
+    school.superuser().batch_execute("DROP STATISTICS su.st").expect("the way out");
+    school.stop();
+    school.configure(&["steward.mode = 'enforce'"]);
+    school.start();
+    school
+        .superuser()
+        .batch_execute("SELECT count(*) FROM steward.lint(); SELECT steward.activate()")
+        .expect("as ever");
 }
 
 /// Looked at with nobody's rights, and with everybody's masks.
