@@ -436,7 +436,6 @@ fn segments_are_dumped_and_dropped_with_the_extension() {
 fn verify_new_goes_on_when_what_it_verified_is_archived() {
     let school = School::inactive();
     small_segments(&school);
-    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
     school.flush_audit();
     let new = "SELECT ok FROM steward.verify_new()";
     assert!(school.ask::<bool>(new), "the first of all");
