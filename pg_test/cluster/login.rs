@@ -36,6 +36,7 @@ tests! {
     a_locked_login_is_refused_with_the_right_password_too_until_the_lock_ends,
     neither_crash_nor_restart_forgets_failures_and_locks,
     the_last_administrator_and_services_are_never_locked,
+    the_only_superuser_is_not_locked_while_somebody_else_may_configure,
     a_suspended_superuser_is_no_administrator_who_is_left,
     an_expired_superuser_is_no_administrator_who_is_left,
     denied_statements_are_told_as_failed_logins_are,
@@ -486,6 +487,28 @@ fn neither_crash_nor_restart_forgets_failures_and_locks() {
     drop(gate.log_in("teacher_wang", "right").expect("unlocked"));
 }
 
+/// Wrong passwords of the superuser, who then comes in.
+fn fail_as_superuser(gate: &Gate, times: usize) {
+    gate.school.data_file("pg_hba.conf", &format!("local all postgres scram-sha-256\n{HBA}"));
+    gate.school.reload();
+    sleep(Duration::from_millis(500));
+    for _ in 0..times {
+        gate.school.config("postgres", HOME).password("wrong").connect(NoTls).err().expect("a wrong password");
+    }
+    gate.school.data_file("pg_hba.conf", HBA);
+    gate.school.reload();
+    sleep(Duration::from_millis(500));
+    drop(gate.school.superuser());
+}
+
+fn the_only_superuser_is_not_locked_while_somebody_else_may_configure() {
+    let gate = Gate::active(LONG_LOCK);
+    fail_as_superuser(&gate, 6);
+    // Nor does that protect who may only configure.
+    gate.fail("security_han", 5);
+    expect_locked(&gate, "security_han");
+}
+
 fn the_last_administrator_and_services_are_never_locked() {
     let gate = Gate::active(LONG_LOCK);
     gate.fail("svc", 10);
@@ -493,17 +516,7 @@ fn the_last_administrator_and_services_are_never_locked() {
     // The superuser is the other administrator, so this one can be locked.
     gate.fail("security_han", 5);
     expect_locked(&gate, "security_han");
-    gate.school.data_file("pg_hba.conf", &format!("local all postgres scram-sha-256\n{HBA}"));
-    gate.school.reload();
-    sleep(Duration::from_millis(500));
-    for _ in 0..12 {
-        gate.school.config("postgres", HOME).password("wrong").connect(NoTls).err().expect("a wrong password");
-    }
-    gate.school.data_file("pg_hba.conf", HBA);
-    gate.school.reload();
-    sleep(Duration::from_millis(500));
-    // Who is left could not be locked.
-    drop(gate.school.superuser());
+    fail_as_superuser(&gate, 12);
     let told =
         "operation_type = 'LOGIN FAILURES' AND user_id = 'postgres' AND NOT (details::json ->> 'locked')::boolean";
     assert_eq!(gate.school.records(told), 2);

@@ -13,6 +13,7 @@ use crate::school::{HOME, School, settings};
 use crate::trail::tamper;
 
 tests! {
+    a_segment_that_is_archived_while_an_old_statement_verifies_is_not_missing,
     verify_new_goes_on_when_what_it_verified_is_archived,
     segments_follow_one_another,
     terms_that_the_law_forbids_are_refused,
@@ -443,11 +444,24 @@ fn verify_new_goes_on_when_what_it_verified_is_archived() {
         fill_segment(&school, 12);
     }
     let last: i64 = school.ask("SELECT last_verified_id FROM steward.audit_status");
-    std::thread::sleep(Duration::from_secs(1));
-    school.superuser().batch_execute("SELECT steward.archive_audit(now())").expect("archive_audit");
+    sleep(Duration::from_millis(1_100));
+    school.superuser().batch_execute("SELECT steward.archive_audit()").expect("archive_audit");
     wait_until(&school, &format!("SELECT min(id) > {last} FROM steward.chain"));
     assert!(school.ask::<bool>(new));
     assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
     assert!(school.ask::<i64>("SELECT last_verified_id FROM steward.audit_status") > last);
     assert!(school.ask::<bool>(new));
+}
+
+/// The statement is older than the end of the segments.
+fn a_segment_that_is_archived_while_an_old_statement_verifies_is_not_missing() {
+    let school = school_with_segments();
+    let old = "WITH w AS MATERIALIZED (SELECT pg_sleep(3)::text AS slept)
+        SELECT v.kind FROM w, LATERAL (SELECT kind FROM steward.verify_chain() WHERE w.slept IS NOT NULL) v";
+    let mut auditor = school.superuser();
+    let verifies = std::thread::spawn(move || auditor.query_one(old, &[]).expect("verify_chain").get::<_, String>(0));
+    wait_until(&school, "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    school.superuser().batch_execute("SELECT steward.archive_audit()").expect("archive_audit");
+    wait_until(&school, "SELECT count(*) > 0 AND bool_and(prune_id IS NOT NULL) FROM steward.audit_archive");
+    assert_eq!(verifies.join().expect("the auditor"), "not_anchored");
 }

@@ -262,7 +262,7 @@ fn material() -> Material {
             last_id: 500,
             read_from: 1,
             verified: Some((500, Some(39 * DAY))),
-            failed: Some("edited at record 420".into()),
+            failed: None,
             archived: Vec::new(),
             began: Some(-DAY),
             complete: true,
@@ -281,7 +281,8 @@ fn what_could_not_be_known_is_said_first() {
     let good = material();
     assert!(!says(&good, "could not know"), "nothing is unknown");
     type Change = fn(&mut Material);
-    let changes: [(Change, &str); 14] = [
+    let changes: [(Change, &str); 15] = [
+        (|m| m.chain.failed = Some("edited at record 420".into()), "did not verify: edited at record 420"),
         (|m| m.chain.verified = None, "never verified"),
         (|m| m.chain.verified = Some((100, None)), "up to record 100"),
         (|m| m.chain.archived = vec![(1, 99)], "Records 1 to 99 are archived"),

@@ -126,7 +126,7 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
             .hint("Verify up to the anchor's id or further, or leave to_id away."));
     }
     own::run(|client| {
-        let altered = Altered::look();
+        let (altered, _now) = (Altered::look(), Newest::snapshot());
         if let Some(verdict) = altered.unreadable() {
             failed::keep(&verdict);
             return Ok(verdict);
@@ -171,7 +171,7 @@ pub fn verify_since_last() -> Outcome<Verdict> {
 /// None: that record was archived in the meantime.
 fn verify_since(last: Head) -> Outcome<Option<Verdict>> {
     own::run(|client| {
-        let altered = Altered::look();
+        let (altered, _now) = (Altered::look(), Newest::snapshot());
         if let Some(verdict) = altered.unreadable() {
             failed::keep(&verdict);
             return Ok(Some(verdict));
@@ -200,6 +200,27 @@ fn verify_since(last: Head) -> Outcome<Option<Verdict>> {
         let kind = if verdict.kind == Kind::Ok { Kind::NotAnchored } else { verdict.kind };
         Ok(Some(Verdict { kind, anchored: false, ..verdict }))
     })
+}
+
+/// The tables are locked as they are now: so their rows are read, however old the caller's snapshot is. A segment that was
+/// closed or archived since then would look like damage.
+struct Newest;
+
+impl Newest {
+    fn snapshot() -> Newest {
+        // Safe: inside a transaction; popped when this is dropped, or by the abort.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+        Newest
+    }
+}
+
+impl Drop for Newest {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Safe: pushed above, and nothing that was pushed since is left.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
+    }
 }
 
 /// What the oldest record that is kept must follow: its id is one further, its `prev_hash` this hash. The genesis, or the

@@ -193,12 +193,15 @@ impl Table {
         Counted::TooMany { failures: row.failures.count, locked_until }
     }
 
-    /// Whether somebody could still administer if this login could not. Nobody is locked while that is not known.
+    /// Whether somebody could still administer, and somebody be a superuser, if this login could not. Nobody is locked while
+    /// that is not known.
     fn can_lock(&self, login: &str, policy: &LoginPolicy) -> bool {
-        let Some(administrators) = policy.administrators(now()) else { return false };
-        let administrators: Vec<&str> = administrators.collect();
-        !administrators.contains(&login)
-            || administrators.iter().any(|other| *other != login && self.locked(other).is_none())
+        let Some(mut administrators) = policy.administrators(now()) else { return false };
+        let others = administrators.clone().filter(|one| one.login != login && self.locked(&one.login).is_none());
+        match administrators.find(|one| one.login == login) {
+            None => true,
+            Some(own) => others.into_iter().any(|other| other.superuser || !own.superuser),
+        }
     }
 
     fn locked(&self, login: &str) -> Option<i64> {

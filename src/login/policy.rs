@@ -36,12 +36,19 @@ struct Demand {
     replication: bool,
 }
 
+/// A login that can administer the policy.
+pub struct Administrator {
+    pub login: String,
+    pub until: i64,
+    pub superuser: bool,
+}
+
 /// The policy as a login sees it.
 pub struct LoginPolicy {
     /// How many failures are too many; None: they are not counted.
     pub limit: Option<Limit>,
-    /// Logins that could administer the policy, and until when; None: not known.
-    administrators: Option<Vec<(String, i64)>>,
+    /// None: not known.
+    administrators: Option<Vec<Administrator>>,
     /// Logins of persons of the post `service`.
     services: Vec<String>,
     /// What the roles of a login demand.
@@ -108,7 +115,9 @@ impl LoginPolicy {
         });
         let administrators = file.get("administrators")?.as_array()?.iter().map(|row| {
             let until = row.get("until")?.as_i64().unwrap_or(i64::MAX);
-            Some((row.get("login")?.as_str()?.to_owned(), until))
+            // A file of a version before this says nothing of it.
+            let superuser = row.get("superuser").and_then(Value::as_bool).unwrap_or(false);
+            Some(Administrator { login: row.get("login")?.as_str()?.to_owned(), until, superuser })
         });
         Some(LoginPolicy {
             limit,
@@ -130,9 +139,9 @@ impl LoginPolicy {
     }
 
     /// The logins that can administer the policy at a moment; None: not known.
-    pub fn administrators(&self, now: i64) -> Option<impl Iterator<Item = &str>> {
+    pub fn administrators(&self, now: i64) -> Option<impl Iterator<Item = &Administrator> + Clone> {
         let administrators = self.administrators.as_ref()?;
-        Some(administrators.iter().filter(move |(_, until)| *until > now).map(|(login, _)| login.as_str()))
+        Some(administrators.iter().filter(move |one| one.until > now))
     }
 
     /// What the policy says to an attempt, the lock apart.
@@ -269,7 +278,7 @@ const POLICY: &str = "WITH RECURSIVE up(login, ancestor) AS (
                 'within', (CASE WHEN within IS NOT NULL THEN least(extract(epoch FROM within), 1e9) END * 1000000)::int8,
                 'lock', (CASE WHEN lock_for IS NOT NULL THEN least(extract(epoch FROM lock_for), 1e9) END * 1000000)::int8)
             FROM steward.login_limit WHERE failures IS NOT NULL),
-        'administrators', (SELECT coalesce(json_agg(json_build_object('login', rolname,
+        'administrators', (SELECT coalesce(json_agg(json_build_object('login', rolname, 'superuser', rolsuper,
                 'until', (extract(epoch FROM nullif(until, 'infinity') - '2000-01-01 00:00:00+00'::timestamptz) * 1000000)::int8)), '[]')
             FROM standing WHERE until > '2000-01-01' AND (rolsuper OR 'configure' = ANY (capabilities))),
         'services', (SELECT coalesce(json_agg(rolname), '[]') FROM standing WHERE post = 'service'),
