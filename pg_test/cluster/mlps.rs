@@ -80,6 +80,8 @@ const YEAR: &[(&str, &str, Turned)] = &[
     ),
     (SUPERUSER, "GRANT SELECT ON app.student TO PUBLIC", &[("L3-CES1-05", "partly", "fails")]),
     (SUPERUSER, "REVOKE SELECT ON app.student FROM PUBLIC", &[("L3-CES1-05", "fails", "partly")]),
+    (SUPERUSER, "GRANT SELECT (name), UPDATE (name) ON app.student TO PUBLIC", &[("L3-CES1-05", "partly", "fails")]),
+    (SUPERUSER, "REVOKE SELECT (name), UPDATE (name) ON app.student FROM PUBLIC", &[("L3-CES1-05", "fails", "partly")]),
     (
         SUPERUSER,
         "SELECT steward.set_mask('clerk_zhao', 'id_card')",
@@ -90,6 +92,8 @@ const YEAR: &[(&str, &str, Turned)] = &[
         "SELECT steward.set_scope('teacher_wang', 'app.student', 'school_id', 'school')",
         &[("L3-CES1-10", "partly", "conforms")],
     ),
+    (SUPERUSER, "ALTER TABLE app.student DISABLE ROW LEVEL SECURITY", &[("L3-CES1-10", "conforms", "partly")]),
+    (SUPERUSER, "ALTER TABLE app.student ENABLE ROW LEVEL SECURITY", &[("L3-CES1-10", "partly", "conforms")]),
     (
         SUPERUSER,
         "SECURITY LABEL FOR pg_steward ON COLUMN app.student.id_card IS NULL",
@@ -106,6 +110,14 @@ const YEAR: &[(&str, &str, Turned)] = &[
     ),
     (SUPERUSER, "CREATE EXTENSION pgcrypto", &[("L3-CES1-17", "conforms", "partly")]),
     (SUPERUSER, "CREATE ROLE nobody_s LOGIN", &[("L3-CES1-07", "partly", "fails")]),
+    (
+        SUPERUSER,
+        "CREATE ROLE dba SUPERUSER; CREATE ROLE between; GRANT dba TO between; GRANT between TO nobody_s",
+        &[("L3-CES1-08", "conforms", "fails")],
+    ),
+    (SUPERUSER, "DROP ROLE between, dba", &[("L3-CES1-08", "fails", "conforms")]),
+    (SUPERUSER, "GRANT pg_execute_server_program TO clerk_zhao", &[("L3-CES1-08", "conforms", "partly")]),
+    (SUPERUSER, "REVOKE pg_execute_server_program FROM clerk_zhao", &[("L3-CES1-08", "partly", "conforms")]),
     (SUPERUSER, "CREATE ROLE dba SUPERUSER LOGIN", &[("L3-CES1-08", "conforms", "fails")]),
     (
         SUPERUSER,
@@ -382,6 +394,12 @@ const NETWORK: &[(Change, Turned)] = &[
             ("L3-CES1-25", "conforms", "partly"),
             ("L3-CES1-27", "conforms", "partly"),
         ],
+    ),
+    (
+        Change::Hba(
+            "local all all scram-sha-256\nhostnossl all all 127.0.0.1/0 scram-sha-256\nhostnossl all all ::1/0 scram-sha-256\n",
+        ),
+        &[("L3-CES1-03", "partly", "partly"), ("L3-CES1-19", "fails", "fails"), ("L3-CES1-27", "partly", "partly")],
     ),
     (
         Change::Hba("local all all scram-sha-256\nhostssl all all 10.0.0.0/8 scram-sha-256\n"),

@@ -83,6 +83,11 @@ found(kind, object, role, why, command) AS (
     UNION ALL SELECT 'superuser', 'role ' || quote_ident(rolname), rolname::text, 'a login that no privilege holds back',
         CASE oid WHEN 10 THEN format('ALTER ROLE %I NOLOGIN', rolname) ELSE format('ALTER ROLE %I NOSUPERUSER', rolname) END
         FROM pg_roles WHERE rolsuper AND rolcanlogin
+    UNION ALL SELECT 'superuser', 'role ' || quote_ident(s.rolname), l.rolname::text, 'may become a superuser by SET ROLE',
+        (SELECT min(format('REVOKE %I FROM %I', h.rolname, l.rolname)) FROM pg_auth_members a JOIN pg_roles h ON h.oid = a.roleid
+            WHERE a.member = l.oid AND (a.roleid = s.oid OR EXISTS (SELECT FROM member x WHERE (x.role, x.reached) = (a.roleid, s.oid))))
+        FROM member m JOIN pg_roles l ON l.oid = m.role JOIN pg_roles s ON s.oid = m.reached
+        WHERE l.rolcanlogin AND NOT l.rolsuper AND s.rolsuper
     UNION ALL SELECT 'bypass_rls', 'role ' || quote_ident(rolname), rolname::text, 'sees the rows that row security hides',
         format('ALTER ROLE %I NOBYPASSRLS', rolname) FROM pg_roles WHERE rolbypassrls AND NOT rolsuper
     UNION ALL SELECT 'replication', 'role ' || quote_ident(rolname), rolname::text, 'copies the whole cluster, or what is published',

@@ -22,10 +22,12 @@ FROM (SELECT count(*) AS logins,
 -- zh: 登录失败处理、连接超时退出
 -- en: failed logins, sessions that were left
 SELECT CASE WHEN NOT active OR failures IS NULL AND terms = 0 THEN 'fails'
-        WHEN failures IS NULL OR failures > 10 OR lock_for IS NULL OR terms < 3 THEN 'partly' ELSE 'conforms' END,
-    format('Policy enforced: %s. Failures in a row that count: %s; locked for: %s. Tiers with an idle term: %s of 3 (%s).',
-        active, coalesce(failures::text, 'none'), coalesce(lock_for::text, 'nobody'), terms, coalesce(named, 'none'))
-FROM (SELECT failures, lock_for, EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
+        WHEN failures IS NULL OR failures > 10 OR within < interval '1 minute' OR lock_for IS NULL OR lock_for < interval '1 minute'
+            OR terms < 3 OR longest > interval '2 hours' THEN 'partly' ELSE 'conforms' END,
+    format('Policy enforced: %s. Failures in a row that count: %s, within %s; locked for: %s. Tiers with an idle term: %s of 3 (%s).',
+        active, coalesce(failures::text, 'none'), coalesce(within::text, 'any time'), coalesce(lock_for::text, 'nobody'), terms, coalesce(named, 'none'))
+FROM (SELECT failures, within, lock_for, EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enforce' AS active,
+        (SELECT max(idle_timeout) FROM steward.tier_policy) AS longest,
         (SELECT count(*) FROM steward.tier_policy WHERE post = '' AND idle_timeout IS NOT NULL) AS terms,
         (SELECT string_agg(format('%s %s', tier, idle_timeout), ', ' ORDER BY tier) FROM steward.tier_policy
             WHERE post = '' AND idle_timeout IS NOT NULL) AS named
@@ -42,7 +44,8 @@ SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl OR clear > 0 THE
 FROM (SELECT listen, ssl, open, clear, listen !~ '^\s*$' AND listen !~ '^\s*(localhost|127\.0\.0\.1|::1)(\s*,\s*(localhost|127\.0\.0\.1|::1))*\s*$' AS network
     FROM (SELECT current_setting('listen_addresses') AS listen, current_setting('ssl')::boolean AS ssl,
         (SELECT count(*) FROM pg_hba_file_rules WHERE type IN ('host', 'hostnossl') AND auth_method <> 'reject'
-            AND address NOT IN ('127.0.0.1', '::1', 'localhost')) AS open,
+            AND NOT (address IN ('localhost', 'samehost') OR address ~ '^127\.' AND netmask::inet >= '255.0.0.0'
+                OR address = '::1' AND netmask = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff')) AS open,
         (SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE NOT s.ssl AND a.client_addr IS NOT NULL
             AND NOT a.client_addr <<= inet '127.0.0.0/8' AND a.client_addr <> inet '::1') AS clear) s) f;
 
@@ -67,7 +70,9 @@ FROM (SELECT count(*) FILTER (WHERE second_factor) AS tiers, string_agg(tier::te
 SELECT CASE WHEN everybody > 0 OR drift > 0 THEN 'fails' WHEN matrix = 0 THEN 'partly' ELSE 'conforms' END,
     format('Rows of the matrix (steward.role_permission): %s. Privileges that differ from it: %s. Privileges of PUBLIC on protected tables: %s.', matrix, drift, everybody)
 FROM (SELECT (SELECT count(*) FROM steward.role_permission) AS matrix, (SELECT count(*) FROM steward.privilege_drift) AS drift,
-    (SELECT count(*) FROM steward.protected p JOIN pg_class c ON c.oid = p.relation, aclexplode(c.relacl) a WHERE a.grantee = 0) AS everybody) f;
+    (SELECT count(*) FROM steward.protected p JOIN pg_class c ON c.oid = p.relation, aclexplode(c.relacl) a WHERE a.grantee = 0)
+        + (SELECT count(*) FROM steward.protected p JOIN pg_attribute c ON c.attrelid = p.relation AND c.attnum > 0, aclexplode(c.attacl) a
+            WHERE a.grantee = 0) AS everybody) f;
 
 -- code: L3-CES1-06
 -- clause: 8.1.4.2 b
@@ -95,15 +100,20 @@ FROM (SELECT count(*) AS logins,
 -- clause: 8.1.4.2 d
 -- zh: 最小权限、管理用户权限分离
 -- en: least privilege, separated administrators
-SELECT CASE WHEN issues > 0 OR strangers > 0 THEN 'fails' WHEN posts < 3 OR superusers > 1 THEN 'partly' ELSE 'conforms' END,
-    format('Persons who hold capabilities that exclude each other: %s. Superusers that can log in: %s, of no registered person: %s. Of operations, security officer and auditor, posts that somebody holds: %s of 3.',
-        issues, superusers, strangers, posts)
-FROM (SELECT (SELECT count(*) FROM steward._separation_issue) AS issues,
-    (SELECT count(*) FROM pg_roles WHERE rolsuper AND rolcanlogin) AS superusers,
-    (SELECT count(*) FROM pg_roles r WHERE rolsuper AND rolcanlogin
-        AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = r.oid)) AS strangers,
-    (SELECT count(DISTINCT post) FROM steward.person WHERE suspended_at IS NULL AND coalesce(valid_until, 'infinity') > now()
-        AND post IN ('ops', 'security_officer', 'auditor')) AS posts) f;
+WITH RECURSIVE reach (login, role) AS (SELECT oid, oid FROM pg_roles WHERE rolcanlogin
+    UNION SELECT r.login, m.roleid FROM reach r JOIN pg_auth_members m ON m.member = r.role)
+SELECT CASE WHEN issues > 0 OR strangers > 0 THEN 'fails' WHEN posts < 3 OR superusers > 1 OR powerful > 0 THEN 'partly' ELSE 'conforms' END,
+    format('Persons who hold capabilities that exclude each other: %s. Logins that are superusers or may become one by SET ROLE: %s, of no registered person: %s; other logins that may run programs or read and write files of the server: %s. Of operations, security officer and auditor, posts that somebody holds: %s of 3.',
+        issues, superusers, strangers, powerful, posts)
+FROM (SELECT count(*) FILTER (WHERE super) AS superusers,
+        count(*) FILTER (WHERE super AND NOT EXISTS (SELECT FROM steward.person_login l WHERE l.role::oid = login)) AS strangers,
+        count(*) FILTER (WHERE NOT super AND files) AS powerful
+    FROM (SELECT r.login, bool_or(o.rolsuper) AS super,
+            bool_or(o.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')) AS files
+        FROM reach r JOIN pg_roles o ON o.oid = r.role GROUP BY 1) l) s,
+    (SELECT count(*) AS issues FROM steward._separation_issue) i,
+    (SELECT count(DISTINCT post) AS posts FROM steward.person WHERE suspended_at IS NULL AND coalesce(valid_until, 'infinity') > now()
+        AND post IN ('ops', 'security_officer', 'auditor')) p;
 
 -- code: L3-CES1-09
 -- clause: 8.1.4.2 e
@@ -119,9 +129,10 @@ FROM (SELECT EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enfo
 -- clause: 8.1.4.2 f
 -- zh: 访问控制粒度:主体到用户,客体到表、记录、字段
 -- en: access control down to tables, rows and columns
-SELECT CASE WHEN tables = 0 THEN 'fails' WHEN scopes = 0 OR classes = 0 THEN 'partly' ELSE 'conforms' END,
-    format('Protected tables: %s. Row scopes: %s. Columns with a class: %s.', tables, scopes, classes)
+SELECT CASE WHEN tables = 0 THEN 'fails' WHEN scopes = 0 OR classes = 0 OR gaps > 0 THEN 'partly' ELSE 'conforms' END,
+    format('Protected tables: %s. Row scopes: %s, on tables whose row security is not on for everybody: %s. Columns with a class: %s.', tables, scopes, gaps, classes)
 FROM (SELECT (SELECT count(*) FROM steward.protected) AS tables, (SELECT count(*) FROM steward.scope) AS scopes,
+    (SELECT count(*) FROM steward.scope s JOIN pg_class c ON c.oid = s.relation WHERE NOT (c.relrowsecurity AND c.relforcerowsecurity)) AS gaps,
     (SELECT count(*) FROM steward._class) AS classes) f;
 
 -- code: L3-CES1-11
@@ -209,9 +220,9 @@ FROM (SELECT current_setting('listen_addresses') AS listen) f;
 -- en: administrators come from known addresses
 -- high risk
 SELECT CASE WHEN anywhere > 0 AND limited < administrators OR administrators = 0 THEN 'fails' WHEN limited < administrators THEN 'partly' ELSE 'conforms' END,
-    format('Lines of pg_hba.conf that admit any address: %s. Logins of administrators and superusers: %s, bound to networks by steward.set_login_policy: %s.', anywhere, administrators, limited)
+    format('Lines of pg_hba.conf that admit any address, or far too many (less than /8): %s. Logins of administrators and superusers: %s, bound to networks by steward.set_login_policy: %s.', anywhere, administrators, limited)
 FROM (SELECT (SELECT count(*) FROM pg_hba_file_rules WHERE type LIKE 'host%' AND auth_method <> 'reject'
-        AND (address = 'all' OR address IN ('0.0.0.0', '::') AND netmask IN ('0.0.0.0', '::'))) AS anywhere,
+        AND (address = 'all' OR netmask !~ '^(255\.|ff)')) AS anywhere,
     count(*) AS administrators, count(*) FILTER (WHERE EXISTS (SELECT FROM steward.login_policy y
         -- A network without a bit is everywhere.
         WHERE (SELECT min(masklen(a)) FROM unnest(y.addresses) a) > 0 AND (y.role::oid = r.oid OR EXISTS (SELECT FROM pg_auth_members m
@@ -272,7 +283,8 @@ SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl THEN 'fails' WHE
     format('Reached over the network: %s. ssl: %s, at least %s. Lines of pg_hba.conf that admit unencrypted connections from other hosts: %s; such connections now: %s.', network, ssl, current_setting('ssl_min_protocol_version'), open, clear)
 FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_addresses') !~ '^\s*((localhost|127\.0\.0\.1|::1)(\s*,\s*(localhost|127\.0\.0\.1|::1))*\s*)?$' AS network,
     (SELECT count(*) FROM pg_hba_file_rules WHERE type IN ('host', 'hostnossl') AND auth_method <> 'reject'
-        AND address NOT IN ('127.0.0.1', '::1', 'localhost')) AS open,
+        AND NOT (address IN ('localhost', 'samehost') OR address ~ '^127\.' AND netmask::inet >= '255.0.0.0'
+                OR address = '::1' AND netmask = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff')) AS open,
     (SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE NOT s.ssl AND a.client_addr IS NOT NULL
         AND NOT a.client_addr <<= inet '127.0.0.0/8' AND a.client_addr <> inet '::1') AS clear) f;
 
@@ -296,7 +308,8 @@ SELECT CASE WHEN NOT network THEN 'not_applicable' WHEN NOT ssl OR clear > 0 THE
     format('Reached over the network: %s. ssl: %s, at least %s. Lines of pg_hba.conf that admit unencrypted connections from other hosts: %s; such connections now: %s.', network, ssl, protocol, open, clear)
 FROM (SELECT current_setting('ssl')::boolean AS ssl, current_setting('listen_addresses') !~ '^\s*((localhost|127\.0\.0\.1|::1)(\s*,\s*(localhost|127\.0\.0\.1|::1))*\s*)?$' AS network, current_setting('ssl_min_protocol_version') AS protocol,
     (SELECT count(*) FROM pg_hba_file_rules WHERE type IN ('host', 'hostnossl') AND auth_method <> 'reject'
-        AND address NOT IN ('127.0.0.1', '::1', 'localhost')) AS open,
+        AND NOT (address IN ('localhost', 'samehost') OR address ~ '^127\.' AND netmask::inet >= '255.0.0.0'
+                OR address = '::1' AND netmask = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff')) AS open,
     (SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE NOT s.ssl AND a.client_addr IS NOT NULL
         AND NOT a.client_addr <<= inet '127.0.0.0/8' AND a.client_addr <> inet '::1') AS clear) f;
 
@@ -581,8 +594,9 @@ SELECT CASE WHEN unreported > 0 OR unanswered > 0 THEN 'fails' WHEN NOT demanded
         windows, unreported, demanded, incidents, unanswered, unconfirmed)
 FROM (SELECT count(*) AS windows, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM steward._operation_event e WHERE e.op_no = o.op_no AND e.event = 'REPORT INCIDENT')) AS unreported
         FROM steward._operation o WHERE origin = 'break_glass' AND runs_done > 0) w,
-    (SELECT count(*) AS incidents, count(*) FILTER (WHERE responded_at IS NULL AND opened_at < now() - interval '2 hours') AS unanswered,
-        count(*) FILTER (WHERE confirmed_at IS NULL) AS unconfirmed FROM steward._incident) i,
+    (SELECT count(*) AS incidents,
+        count(*) FILTER (WHERE n.responded_at IS NULL AND a.acknowledged_at IS NULL AND n.opened_at < now() - interval '2 hours') AS unanswered,
+        count(*) FILTER (WHERE n.confirmed_at IS NULL) AS unconfirmed FROM steward._incident n LEFT JOIN steward._alert a ON a.id = n.alert_id) i,
     (SELECT demanded FROM steward.form_policy WHERE form = 'incident') p;
 
 -- code: 8.1.10.13

@@ -89,6 +89,12 @@ fn every_way_around_is_found_and_its_command_closes_it() {
         ("ALTER ROLE clerk_zhao BYPASSRLS", "bypass_rls", "%", "clerk_zhao"),
         ("ALTER ROLE clerk_zhao REPLICATION", "replication", "%", "clerk_zhao"),
         ("CREATE ROLE root LOGIN SUPERUSER", "superuser", "%", "root"),
+        (
+            "CREATE ROLE chief SUPERUSER; CREATE ROLE between; GRANT chief TO between; GRANT between TO teacher_wang",
+            "superuser",
+            "role chief",
+            "teacher_wang",
+        ),
         ("GRANT pg_read_all_data TO reviewer_sun", "predefined_role", "role pg_read_all_data", "reviewer_sun"),
         ("GRANT pg_read_server_files TO clerk_zhao", "predefined_role", "role pg_read_server_files", "clerk_zhao"),
         (
