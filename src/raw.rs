@@ -24,6 +24,8 @@ unsafe extern "C-unwind" {
     /// Only flags the plans and expressions that this backend keeps.
     pub fn ResetPlanCache();
     pub fn SPI_inside_nonatomic_context() -> bool;
+    /// Sets a flag and sends SIGUSR1.
+    pub fn SendPostmasterSignal(reason: c_int);
     pub fn bms_next_member(set: *const Bitmapset, before: c_int) -> c_int;
     pub fn find_tabstat_entry(relation: Oid) -> *mut PgStat_TableStatus;
     // Look-ups, whose errors (no memory) pass the frames of callers untouched: these hold nothing to drop.

@@ -242,6 +242,8 @@ fn an_alert_that_nobody_answers_is_told_again() {
     assert!(told.expect("connection").is_some(), "nobody was told");
     assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.alert_outbox WHERE escalated_at IS NOT NULL"), 1);
     assert!(ask::<bool>(&mut officer, "SELECT late FROM steward.alert"));
+    school.flush_audit();
+    assert_eq!(school.records("operation_type = 'confirm_delivery' AND details LIKE '%\"alert\"%'"), 1);
 }
 
 fn a_rolled_back_statement_has_its_alert() {

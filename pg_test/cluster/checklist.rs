@@ -12,6 +12,7 @@ tests! {
     a_critical_operation_goes_its_way_with_every_box,
     boxes_after_the_run_need_no_seal,
     no_stage_advances_with_open_boxes,
+    what_has_ended_asks_for_no_boxes,
     nobody_answers_anothers_box,
     what_a_fact_fills_nobody_answers,
     an_answer_is_not_changed_after_its_stage,
@@ -214,6 +215,13 @@ fn no_stage_advances_with_open_boxes() {
     answers(&school, "region_liu", &op_no, &["result_verified"]);
     answers(&school, "region_chen", &op_no, &["people_told"]);
     review(&school, &op_no).expect("review");
+}
+
+fn what_has_ended_asks_for_no_boxes() {
+    let school = demanding(&["critical_operation"]);
+    let op_no = school.request("region_chen", SIXTY);
+    school.session("region_chen").batch_execute(&format!("SELECT steward.cancel('{op_no}')")).expect("cancel");
+    expect_error(school.vote("reviewer_sun", "approve", &op_no), NOT_READY, "That is final", "");
 }
 
 fn nobody_answers_anothers_box() {

@@ -293,7 +293,7 @@ fn pg_cron_is_set_up_once_and_in_plain_sql_alike() {
         none.superuser().batch_execute(schedule),
         NOT_NOW,
         "",
-        "shared_preload_libraries = 'pg_cron,pg_steward'",
+        "shared_preload_libraries = 'pg_cron, pg_steward'",
     );
     drop(none);
     let mut school = with_pg_cron("on", "postgres");

@@ -156,9 +156,10 @@ fn a_sequencer_that_was_ended_leaves_no_lock_behind() {
     for _ in 0..3 {
         let ended = sequencer(&school);
         school.signal("TERM", ended);
-        wait_for(&school, "another sequencer", || {
-            let holder = "SELECT sequencer_pid FROM steward.audit_status";
-            school.ask::<Option<i32>>(holder).filter(|pid| *pid as u32 != ended as u32)
+        wait_for(&school, "the end of this one", || {
+            school
+                .ask::<bool>(&format!("SELECT sequencer_pid IS DISTINCT FROM {ended} FROM steward.audit_status"))
+                .then_some(())
         });
         school.flush_audit();
     }

@@ -67,7 +67,11 @@ fn confirm_delivery(alert_id: i64) -> bool {
             return Err(not_yours("confirm_delivery"));
         }
         let sql = "UPDATE steward._alert SET delivered_at = clock_timestamp() WHERE id = $1 AND delivered_at IS NULL RETURNING id::text";
-        own::run(|client| Ok(one_text(client, sql, &[alert_id.into()])?.is_some()))
+        let sent = own::run(|client| Ok(one_text(client, sql, &[alert_id.into()])?.is_some()))?;
+        if sent {
+            record("confirm_delivery", alert_id);
+        }
+        Ok(sent)
     })())
 }
 

@@ -1,14 +1,16 @@
 //! `flush_audit`: waits until everything recorded so far is in the chain.
 
 use crate::error::{self, Fault, Outcome};
-use crate::own;
 use crate::shared::{self, Shared};
+use crate::{own, raw};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// Milliseconds between two looks of a waiting `flush_audit`.
 const FLUSH_POLL: i64 = 5;
+/// Microseconds after which an ended sequencer is due again.
+const RESTART_INTERVAL: i128 = 1_000_000;
 /// Detail where there is no chain yet.
 pub(super) const NO_CHAIN: &str = "The chain begins with the first protected table or enrolled second factor.";
 
@@ -44,15 +46,28 @@ pub fn catch_up(timeout_us: i128) -> Outcome<bool> {
     let ticket = shared.flush_requested.fetch_add(1, SeqCst) + 1;
     // Safe: reads the clock.
     let clock = || i128::from(unsafe { pg_sys::GetCurrentTimestamp() });
-    let end = clock() + timeout_us.max(0);
+    let begun = clock();
+    let (end, mut reminded) = (begun + timeout_us.max(0), begun);
     while shared.flush_done.load(SeqCst) < ticket {
-        if clock() >= end {
+        let now = clock();
+        if now >= end {
             return Err(late(shared));
+        }
+        if shared.sequencer_pid.load(SeqCst) <= 0 && now - reminded >= RESTART_INTERVAL {
+            remind_postmaster();
+            reminded = now;
         }
         shared::wake_sequencer();
         doze();
     }
     Ok(true)
+}
+
+/// A worker that ends just before the postmaster of PostgreSQL 15 falls asleep is due for up to a minute: any signal wakes it.
+fn remind_postmaster() {
+    const BACKGROUND_WORKER_CHANGE: i32 = 5;
+    // Safe: a flag in shared memory and a signal; the postmaster looks through its workers.
+    unsafe { raw::SendPostmasterSignal(BACKGROUND_WORKER_CHANGE) };
 }
 
 /// Whether the sequencer has reason to chain: there is a chain, or one is about to begin.

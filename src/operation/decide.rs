@@ -28,9 +28,9 @@ fn approve(op_no: Option<&str>, digest: Option<&str>, comment: Option<&str>) {
         operation.separate(step, "APPROVE", &approver)?;
         operation.check_frozen()?;
         dependency::check(&operation)?;
-        checklist::require(&operation, Due::Approve, Some(&approver))?;
         let vote = operation.vote(&approver)?;
         let status = operation.after(vote.event, "approved")?;
+        checklist::require(&operation, Due::Approve, Some(&approver))?;
         vote.check(&operation, &approver)?;
         let event = if step == Step::Renew { "RENEW" } else { "APPROVE" };
         write_down(&operation, event, &approver, status, comment, "")
