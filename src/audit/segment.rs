@@ -104,7 +104,7 @@ pub(super) struct Care {
 }
 
 impl Care {
-    /// Closes the open segment if it is due, or drops an archived one, or gives a closed one its bounds. After a round,
+    /// Closes the open segment if it is due and drops an archived one; else gives a closed one its bounds. After a round,
     /// outside its transaction; a lock that is not free is tried again at the next look.
     pub fn look(&mut self, head: &Head, complete: bool) {
         if !complete {
@@ -116,9 +116,13 @@ impl Care {
         }
         let busy = head.id - self.looked_id > BUSY;
         (self.looked_at, self.looked_id) = (now, head.id);
-        if transaction(|| own::run(|client| self.close_if_due(client, now))) {
+        let closed = transaction(|| own::run(|client| self.close_if_due(client, now)));
+        if closed {
             forget();
-        } else if !transaction(|| own::run(|client| drop_archived(client, self.taken_before.as_deref()))) {
+        }
+        // Also where every look finds a segment to close.
+        let dropped = transaction(|| own::run(|client| drop_archived(client, self.taken_before.as_deref())));
+        if !closed && !dropped {
             if !busy {
                 transaction(|| own::run(bound_one));
             }
