@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::sleep;
@@ -42,18 +42,23 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a cluster with these lines in postgresql.conf and starts it.
     pub fn new(settings: &[&str]) -> Cluster {
-        Cluster::started(new_dir(), settings, None)
+        Cluster::started(new_dir(), template(), settings, None)
     }
 
-    /// The same at another moment, in seconds since 1970.
+    /// The same with an empty database `school` from the first start on: a sequencer that finds none waits for seconds.
+    pub fn with_home(settings: &[&str]) -> Cluster {
+        Cluster::started(new_dir(), template_with_home(), settings, None)
+    }
+
+    /// That at another moment, in seconds since 1970.
     pub fn at(moment: i64, settings: &[&str]) -> (Cluster, Arc<Clock>) {
         let dir = new_dir();
         let clock = Arc::new(Clock::at(moment, &dir));
-        (Cluster::started(dir, settings, Some(clock.clone())), clock)
+        (Cluster::started(dir, template_with_home(), settings, Some(clock.clone())), clock)
     }
 
-    fn started(dir: PathBuf, settings: &[&str], clock: Option<Arc<Clock>>) -> Cluster {
-        let copied = Command::new("cp").arg("-a").arg(template()).arg(dir.join("data")).status();
+    fn started(dir: PathBuf, template: &Path, settings: &[&str], clock: Option<Arc<Clock>>) -> Cluster {
+        let copied = Command::new("cp").arg("-a").arg(template).arg(dir.join("data")).status();
         assert!(copied.expect("cp").success(), "cannot copy the template cluster");
         let mut cluster = Cluster { dir, postmaster: None, small_disk: None, clock };
         cluster.configure(&[
@@ -359,6 +364,22 @@ fn template() -> &'static Path {
     })
 }
 
+/// The same with an empty database `school`, made without a server.
+fn template_with_home() -> &'static Path {
+    TEMPLATE_WITH_HOME.get_or_init(|| {
+        let dir = new_dir();
+        let data = dir.join("data");
+        let copied = Command::new("cp").arg("-a").arg(template()).arg(&data).status();
+        assert!(copied.expect("cp").success(), "cannot copy the template cluster");
+        let mut single = server_program("postgres", &dir);
+        single.args(["--single", "-F", "-D"]).arg(&data).arg("postgres").stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut single = single.spawn().expect("postgres --single");
+        single.stdin.take().expect("its input").write_all(b"CREATE DATABASE school\n").expect("its input");
+        assert!(single.wait().expect("postgres --single").success(), "cannot create the database");
+        data
+    })
+}
+
 fn initdb(dir: &Path) {
     let mut initdb = server_program("initdb", dir);
     initdb.args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]);
@@ -367,11 +388,14 @@ fn initdb(dir: &Path) {
 }
 
 static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+static TEMPLATE_WITH_HOME: OnceLock<PathBuf> = OnceLock::new();
 
-/// Deletes the template; statics are not dropped.
-pub fn remove_template() {
-    if let Some(dir) = TEMPLATE.get().and_then(|data| data.parent()) {
-        fs::remove_dir_all(dir).expect("template cluster");
+/// Deletes the templates; statics are not dropped.
+pub fn remove_templates() {
+    for template in [&TEMPLATE, &TEMPLATE_WITH_HOME] {
+        if let Some(dir) = template.get().and_then(|data| data.parent()) {
+            fs::remove_dir_all(dir).expect("template cluster");
+        }
     }
 }
 

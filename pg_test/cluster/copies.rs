@@ -221,6 +221,7 @@ fn an_unreadable_spool_file_is_noted_once_and_set_aside() {
 fn the_spool_of_another_cluster_is_noted_once_and_left_alone() {
     let mut other = Cluster::empty(&settings("enforce").each_ref().map(String::as_str));
     other.start();
+    other.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
     let mut other = School::set_up(other);
     read(&other, 2);
     other.stop();

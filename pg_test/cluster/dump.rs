@@ -47,9 +47,8 @@ fn a_restored_dump_is_set_up_but_not_active() {
     let [roles, database] = dump(&school);
 
     let settings = settings("enforce");
-    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    let copy = Cluster::with_home(&settings.each_ref().map(String::as_str));
     copy.psql_file("postgres", "postgres", &roles);
-    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
     copy.psql_file("postgres", HOME, &database);
 
     let mut superuser = copy.connect("postgres", HOME);
@@ -78,9 +77,8 @@ fn signatures_windows_and_the_review_block_are_restored() {
     let rows: String = school.ask(policy);
     let [roles, database] = dump(&school);
     let settings = settings("enforce");
-    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    let copy = Cluster::with_home(&settings.each_ref().map(String::as_str));
     copy.psql_file("postgres", "postgres", &roles);
-    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
     copy.psql_file("postgres", HOME, &database);
     let mut superuser = copy.connect("postgres", HOME);
     assert_eq!(superuser.query_one(policy, &[]).expect("policy").get::<_, String>(0), rows);

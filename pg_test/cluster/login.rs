@@ -305,7 +305,7 @@ fn replication_is_on_record_without_a_database() {
 /// What a login's record is made of is the postmaster's memory, gone when the session works: whoever was let in before there
 /// was a chain is neither looked up there when the session is ended, nor a login that fails.
 fn an_unrecorded_session_is_ended_without_harm() {
-    let cluster = Cluster::new(&settings("enforce").each_ref().map(String::as_str));
+    let cluster = Cluster::with_home(&settings("enforce").each_ref().map(String::as_str));
     let mut early = [cluster.connect("postgres", "postgres"), cluster.connect("postgres", "postgres")];
     let school = School::set_up(cluster);
     school.flush_audit();

@@ -284,6 +284,6 @@ fn main() {
     });
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
     trail::remove_shared();
-    cluster::remove_template();
+    cluster::remove_templates();
     conclusion.exit();
 }

@@ -656,9 +656,8 @@ fn records_survive_a_dump() {
     let digest: String = school.ask(&format!("SELECT digest FROM steward.record WHERE id = {id}"));
     let [roles, database] = crate::dump::dump(&school);
     let settings = crate::school::settings("enforce");
-    let copy = crate::cluster::Cluster::new(&settings.each_ref().map(String::as_str));
+    let copy = crate::cluster::Cluster::with_home(&settings.each_ref().map(String::as_str));
     copy.psql_file("postgres", "postgres", &roles);
-    copy.connect("postgres", "postgres").batch_execute("CREATE DATABASE school").expect("database");
     copy.psql_file("postgres", crate::school::HOME, &database);
     let mut superuser = copy.connect("postgres", crate::school::HOME);
     let kept = "SELECT digest || ' ' || status || ' ' || intact FROM steward.record";

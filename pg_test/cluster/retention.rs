@@ -411,11 +411,10 @@ fn segments_are_dumped_and_dropped_with_the_extension() {
     assert!(dumped.contains("COPY steward.ledger") && !dumped.contains("COPY steward.chain"), "records are not dumped");
 
     let settings = settings("enforce");
-    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    let copy = Cluster::with_home(&settings.each_ref().map(String::as_str));
     let roles = "CREATE ROLE teacher_wang; CREATE ROLE region_chen; CREATE ROLE region_liu; CREATE ROLE reviewer_sun;
         CREATE ROLE reviewer_zhou; CREATE ROLE auditor_qian; CREATE ROLE clerk_zhao; CREATE ROLE security_han";
     copy.connect("postgres", "postgres").batch_execute(roles).expect("roles");
-    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
     copy.psql_file("postgres", HOME, &dump);
     let mut restored = copy.connect("postgres", HOME);
     restored.batch_execute("SELECT steward.flush_audit()").expect("flush_audit");

@@ -43,13 +43,11 @@ impl School {
     /// The policy is set up but not active, in this mode, with further lines in postgresql.conf.
     pub fn with(mode: &str, more: &[&str]) -> School {
         let settings = settings(mode);
-        School::set_up(Cluster::new(&[&settings.each_ref().map(String::as_str), more].concat()))
+        School::set_up(Cluster::with_home(&[&settings.each_ref().map(String::as_str), more].concat()))
     }
 
-    /// The policy is set up, not active, in this running cluster.
+    /// The policy is set up, not active, in this running cluster with its home database.
     pub fn set_up(cluster: Cluster) -> School {
-        let mut maintenance = cluster.connect("postgres", "postgres");
-        maintenance.batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
         let school = School::of(cluster);
         school.superuser().batch_execute(include_str!("school.sql")).expect("school.sql");
         school

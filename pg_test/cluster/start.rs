@@ -108,8 +108,7 @@ fn an_ancestor_that_is_restored_late_is_named_later() {
     let end = begin + text[begin..].find("\\.\n").expect("end of the rows") + 3;
     std::fs::write(&dump, &text[begin..end]).expect("dump");
 
-    let mut copy = School::of(Cluster::new(&settings("enforce").each_ref().map(String::as_str)));
-    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
+    let mut copy = School::of(Cluster::with_home(&settings("enforce").each_ref().map(String::as_str)));
     let begin = "CREATE EXTENSION pg_steward; CREATE TABLE t (id int); SELECT steward.protect('t')";
     copy.superuser().batch_execute(begin).expect("a chain begins");
     wait_until(&copy, "SELECT coalesce(last_id, 0) > 0 FROM steward.audit_status");

@@ -31,8 +31,7 @@ pub fn platform() -> (Cluster, Client) {
 /// The same with a further policy, set before the activation.
 pub fn platform_with(policy: &str) -> (Cluster, Client) {
     let settings = settings("enforce");
-    let cluster = Cluster::new(&settings.each_ref().map(String::as_str));
-    cluster.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
+    let cluster = Cluster::with_home(&settings.each_ref().map(String::as_str));
     cluster.psql_file("postgres", HOME, &pack("load.sql"));
     let mut superuser = cluster.connect("postgres", HOME);
     // The demo types codes; here the traffic is what matters.

@@ -304,9 +304,8 @@ fn scopes_are_restored_with_their_policies() {
     assert_eq!(guardians, 60 + 50, "of student 200, and of every second of a hundred");
     let [roles, database] = dump(&school);
     let settings = settings("enforce");
-    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    let copy = Cluster::with_home(&settings.each_ref().map(String::as_str));
     copy.psql_file("postgres", "postgres", &roles);
-    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
     copy.psql_file("postgres", HOME, &database);
     let mut superuser = copy.connect("postgres", HOME);
     assert_eq!(ask::<String>(&mut superuser, state), before);

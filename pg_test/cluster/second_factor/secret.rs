@@ -242,9 +242,8 @@ fn a_dump_holds_no_secrets() {
     let text = fs::read_to_string(&database).expect("dump");
     assert!(!text.contains("_second_factor"), "a dump tells nothing of second factors");
     let settings = settings("enforce");
-    let copy = Cluster::new(&settings.each_ref().map(String::as_str));
+    let copy = Cluster::with_home(&settings.each_ref().map(String::as_str));
     copy.psql_file("postgres", "postgres", &roles);
-    copy.connect("postgres", "postgres").batch_execute(&format!("CREATE DATABASE {HOME}")).expect("database");
     copy.psql_file("postgres", HOME, &database);
     let mut superuser = copy.connect("postgres", HOME);
     // Neither a key nor anybody's enrolment has come along, and the demand has.
