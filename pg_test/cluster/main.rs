@@ -84,6 +84,7 @@ mod other_database;
 mod parallel;
 mod policy;
 mod pre_image;
+mod reach;
 mod record;
 mod record_kind;
 mod record_text;
@@ -214,6 +215,7 @@ fn main() {
         parallel::tests(),
         policy::tests(),
         pre_image::tests(),
+        reach::tests(),
         record::tests(),
         record_kind::tests(),
         record_text::tests(),

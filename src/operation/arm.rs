@@ -115,6 +115,7 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
     let shut = window::shut_rules(&operation)?;
     let (reach, closed) = reach(&operation, shut.clone())?;
     let export = operation.export();
+    let code = dependency::filed(op_no)?;
     let cover = Cover {
         op_no: op_no.to_owned(),
         reach,
@@ -122,8 +123,10 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
         person: executor.name.clone(),
         images: images.clone(),
         export: export.clone(),
+        functions: dependency::functions(&code)?,
         closed,
     };
+    cover::make_everything_anew();
     use_up(&operation, &executor.name)?;
     let mut details = json!({ "digest": hex(&operation.digest), "policy": policy, "left": left });
     if let Some(export) = export {
@@ -139,7 +142,7 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
         person: executor.name.clone(),
         cover: RefCell::new(Rc::new(cover)),
         windows: (window::edition()?, shut),
-        code: RefCell::new(dependency::filed(op_no)?),
+        code: RefCell::new(code),
         held: RefCell::new(None),
         begun: Cell::new(0),
         rows: Cell::new(0),

@@ -232,6 +232,7 @@ impl Armed {
             person: before.person.clone(),
             images: before.images.clone(),
             export: before.export.clone(),
+            functions: dependency::functions(&self.code.borrow())?,
             closed,
         };
         self.cover.replace(Rc::new(now));

@@ -8,6 +8,7 @@ use crate::export::form::Export;
 use crate::image::Run;
 use crate::raw;
 use crate::watch::named_rule::Closed;
+use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -24,6 +25,8 @@ pub struct Cover {
     pub images: Option<Run>,
     /// What it may take out, if it was filed as an export.
     pub export: Option<Rc<Export>>,
+    /// The functions that it was seen to reach, ascending; see `watch::reached`.
+    pub functions: Rc<[u32]>,
     /// Rules whose deeds it must not do: their signatures are missing, or their maintenance window is shut.
     pub closed: Vec<Closed>,
 }
@@ -63,6 +66,25 @@ pub fn begin(beginning: Cover) -> Option<CoverGuard> {
         *cover = Some(Rc::new(beginning));
         Some(CoverGuard(()))
     })
+}
+
+/// What this backend has made ready before the cover was found by other names, or was not asked whether the operation
+/// reaches it: plans and expressions are made anew, and so are the bodies of PL/pgSQL, which keep the types that their names
+/// meant when they were first compiled.
+pub fn make_everything_anew() {
+    // Safe: a function without arguments or result; what runs now keeps the body it has. The library is the server's own.
+    unsafe {
+        let (library, name) = (c"$libdir/plpgsql", c"plpgsql_HashTableInit");
+        let empty = pg_sys::load_external_function(library.as_ptr(), name.as_ptr(), true, std::ptr::null_mut());
+        let empty: unsafe extern "C-unwind" fn() = std::mem::transmute(empty);
+        empty();
+        raw::ResetPlanCache();
+    }
+}
+
+/// Whether a cover stands.
+pub fn stands() -> bool {
+    COVER.with_borrow(Option::is_some)
 }
 
 /// A cover that comes and goes with the calls of one statement of an armed session; see `armed`.

@@ -9,10 +9,12 @@ use crate::core::script::hex;
 use crate::error::{Fault, Outcome};
 use crate::image::text::Exact;
 use crate::own;
+use crate::person::texts;
 use pgrx::spi::SpiClient;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use std::rc::Rc;
 
 /// How many changed objects a refusal names.
 const NAMED: usize = 5;
@@ -64,6 +66,18 @@ pub fn filed(op_no: &str) -> Outcome<Dependencies> {
         }
         Ok(filed)
     })
+}
+
+/// The functions among them by their numbers, ascending.
+pub fn functions(dependencies: &Dependencies) -> Outcome<Rc<[u32]>> {
+    let _exact = exact();
+    let titles: Vec<String> = dependencies.keys().cloned().collect();
+    let numbers = "SELECT to_regprocedure(substr(title, 10))::oid::text FROM unnest($1::text[]) AS d(title)
+        WHERE title LIKE 'function %'";
+    let numbers = own::run(|client| texts(client, numbers, &[titles.into()]))?;
+    let mut numbers: Vec<u32> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers.into())
 }
 
 /// What is not as it was, and what became of it.

@@ -293,8 +293,10 @@ fn run(
         person: executor.name.clone(),
         images,
         export,
+        functions: dependency::functions(&dependency::filed(&operation.op_no)?)?,
         closed,
     };
+    cover::make_everything_anew();
     let _cover = cover::begin(cover).ok_or_else(|| Fault::internal("a cover stands where none may"))?;
     let _surroundings = Environment::enter(run_as);
     let cursors = Cursors::before()?;

@@ -45,6 +45,7 @@ pub mod plain_query;
 mod planner;
 pub mod privilege;
 pub mod quiet;
+mod reached;
 pub mod reading;
 mod replication;
 mod row_trigger;
@@ -65,6 +66,7 @@ pub fn init() {
     utility::init();
     object::init();
     function::init();
+    reached::init();
     transaction::init();
     login::init();
     hidden_detail::init();
