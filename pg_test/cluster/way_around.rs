@@ -306,6 +306,7 @@ fn renaming_a_language_does_not_hide_native_code() {
     for (statement, operation) in [
         ("CREATE FUNCTION app.f() RETURNS int LANGUAGE cc AS 'x', 'y'", "CREATE FUNCTION"),
         ("ALTER LANGUAGE internal RENAME TO inside", "ALTER LANGUAGE"),
+        ("ALTER LANGUAGE cc OWNER TO teacher_wang", "ALTER LANGUAGE"),
     ] {
         attack(&school, statement, Refused, [operation, "", "critical", "config"]);
     }

@@ -7,7 +7,7 @@ use super::leftover::{self, Cursors};
 use super::request::check_membership;
 use super::{
     CONFIRMATION_MINUTES, Entry, Operation, actor, adoption, cover, denied, dependency, expected_rows, numbered,
-    person_named, push, require_factor, requirement, review_queue, role_form, step_record, window,
+    person_named, push, require_client, require_factor, requirement, review_queue, role_form, step_record, window,
 };
 use crate::audit::lane::Durability;
 use crate::audit::note::{self, note};
@@ -150,6 +150,7 @@ pub fn check(operation: &Operation, executor: &Person) -> Outcome<Status> {
     operation.check_told("EXECUTE")?;
     // At the runs of a standing operation nobody sits who could type a code: who filed and who approved it did.
     if !operation.course.standing() {
+        require_client("EXECUTE", op_no)?;
         require_factor("EXECUTE", op_no, operation.tier, executor)?;
     }
     operation.separate(Step::Execute, "EXECUTE", executor)?;

@@ -409,6 +409,18 @@ pub fn own_act(step: &str, op_no: &str) -> Outcome<()> {
         .hint(format!("SELECT steward.{verb}('{op_no}', …);")))
 }
 
+/// A background worker has no client, only the login that somebody gave it: whoever can write its jobs could act for
+/// everybody. Runs of standing operations are let through; they are approved without anybody standing by.
+pub fn require_client(step: &str, op_no: &str) -> Outcome<()> {
+    // Safe: a plain global.
+    if unsafe { !pg_sys::MyProcPort.is_null() } {
+        return Ok(());
+    }
+    Err(denied(step, op_no, format!("{} refused: a background worker acts for nobody", step.to_lowercase()))
+        .detail("Its session has no client that has logged in.")
+        .hint("For work that recurs file a standing operation: SELECT steward.request(script, purpose, runs => …, every => …);"))
+}
+
 /// Records a refusal durably, whatever becomes of the transaction; the fault is for the caller to raise.
 pub fn denied(step: &str, op_no: &str, message: String) -> Fault {
     let fault = Fault::refused(message.clone());

@@ -4,8 +4,8 @@ use super::course::Wish;
 use super::environment::Environment;
 use super::requirement::{self, Requirement};
 use super::{
-    Entry, actor, arm, denied, dependency, form as paper, next_number, require_factor, review_queue, seal, step_record,
-    window,
+    Entry, actor, arm, denied, dependency, form as paper, next_number, require_client, require_factor, review_queue,
+    seal, step_record, window,
 };
 use crate::activation::candidates;
 use crate::audit::buffer;
@@ -65,6 +65,7 @@ fn request(
 ) -> String {
     answer((|| {
         let applicant = actor("REQUEST", "", "apply")?;
+        require_client("REQUEST", "")?;
         // Safe: the role that SET ROLE chose, whatever function calls us.
         let run_as = run_as.unwrap_or_else(|| unsafe { pg_sys::GetOuterUserId() });
         let runs = runs.unwrap_or(1);

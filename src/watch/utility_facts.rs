@@ -360,6 +360,16 @@ impl Reader<'_> {
                 ObjectType::OBJECT_DATABASE | ObjectType::OBJECT_TABLESPACE => self.cluster(group),
                 _ => self.plain(group),
             }
+            // Whoever owns these says what code runs for others.
+            if matches!(
+                alter.objectType,
+                ObjectType::OBJECT_LANGUAGE
+                    | ObjectType::OBJECT_FDW
+                    | ObjectType::OBJECT_FOREIGN_SERVER
+                    | ObjectType::OBJECT_EVENT_TRIGGER
+            ) {
+                self.plain(Group::Config);
+            }
         }
     }
 

@@ -6,6 +6,8 @@ use crate::school::School;
 
 tests! {
     a_vote_in_somebody_elses_name_by_a_background_worker,
+    an_operation_filed_in_somebody_elses_name_by_a_background_worker,
+    a_run_in_somebody_elses_name_by_a_background_worker,
     a_job_that_connects_like_a_client,
     a_job_in_a_background_worker,
 }
@@ -61,9 +63,18 @@ fn a_job_in_a_background_worker() {
     jobs("on");
 }
 
-/// A worker types nothing: whoever can write a job could vote for everybody.
-fn a_vote_in_somebody_elses_name_by_a_background_worker() {
-    let mut school = School::with(
+/// Jobs of a background worker in the name of another, and what its session is denied: these steps are on record.
+#[track_caller]
+fn refused_to_a_worker(school: &mut School, login: &str, command: &str, step: &str) {
+    let schedule = "SELECT cron.schedule_in_database('job', '@reboot', $1, 'school', $2)";
+    school.superuser().query(schedule, &[&command, &login]).expect("a job in another's name");
+    school.restart();
+    let denied = format!("operation_type = '{step}' AND result = 'DENIED'");
+    wait_for(school, &denied, || (school.records(&denied) >= 1).then_some(()));
+}
+
+fn with_workers() -> School {
+    let school = School::with(
         "enforce",
         &[
             "shared_preload_libraries = 'pg_cron,pg_steward'",
@@ -72,15 +83,33 @@ fn a_vote_in_somebody_elses_name_by_a_background_worker() {
         ],
     );
     school.superuser().batch_execute("CREATE EXTENSION pg_cron; SELECT steward.activate()").expect("pg_cron");
+    school
+}
+
+fn status(school: &School, op_no: &str) -> String {
+    school.ask(&format!("SELECT status FROM steward._operation WHERE op_no = '{op_no}'"))
+}
+
+/// A worker types nothing: whoever can write a job could vote for everybody.
+fn a_vote_in_somebody_elses_name_by_a_background_worker() {
+    let mut school = with_workers();
     let op_no = school.request("region_chen", "UPDATE app.student SET note = 'solo'");
-    let vote = format!("SELECT steward.approve('{op_no}', 'd')");
-    let schedule = "SELECT cron.schedule_in_database('vote', '@reboot', $1, 'school', 'reviewer_sun')";
-    school.superuser().query(schedule, &[&vote]).expect("a job in another's name");
-    school.restart();
-    let denied = "operation_type = 'APPROVE' AND result = 'DENIED'";
-    wait_for(&school, denied, || (school.records(denied) >= 1).then_some(()));
-    assert_eq!(
-        school.ask::<String>(&format!("SELECT status FROM steward._operation WHERE op_no = '{op_no}'")),
-        "submitted"
-    );
+    refused_to_a_worker(&mut school, "reviewer_sun", &format!("SELECT steward.approve('{op_no}', 'd')"), "APPROVE");
+    assert_eq!(status(&school, &op_no), "submitted");
+}
+
+fn an_operation_filed_in_somebody_elses_name_by_a_background_worker() {
+    let mut school = with_workers();
+    let request = "SELECT steward.request($q$UPDATE app.student SET note = 'solo'$q$, 'a job')";
+    refused_to_a_worker(&mut school, "region_chen", request, "REQUEST");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward._operation"), 0);
+}
+
+fn a_run_in_somebody_elses_name_by_a_background_worker() {
+    let mut school = with_workers();
+    let op_no = school.request("region_chen", "UPDATE app.student SET note = 'solo'");
+    school.release(&op_no);
+    refused_to_a_worker(&mut school, "region_chen", &format!("SELECT * FROM steward.execute('{op_no}')"), "EXECUTE");
+    assert_eq!(status(&school, &op_no), "approved");
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note = 'solo'"), 0);
 }
