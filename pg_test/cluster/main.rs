@@ -194,6 +194,7 @@ fn main() {
         masking::every_session::tests(),
         masking::every_write::tests(),
         masking::given::tests(),
+        masking::order::tests(),
         masking::path::tests(),
         masking::role::tests(),
         masking::rule::tests(),

@@ -1,8 +1,8 @@
 //! `SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'class'`: the data class of a column. A class is a name, never code.
 
-use crate::cache::columns;
+use crate::cache::{self, columns};
 use crate::error::{Fault, answer};
-use crate::own;
+use crate::{own, raw, session};
 use pgrx::pg_sys;
 use std::ffi::{CStr, c_char};
 
@@ -45,6 +45,8 @@ unsafe extern "C-unwind" fn check(object: *const pg_sys::ObjectAddress, label: *
             .hint("SECURITY LABEL FOR pg_steward ON COLUMN t.c IS 'phone';")
             .raise();
     }
+    // Safe: the label's object.
+    require_clear(unsafe { (*object).objectId }, part as i16);
     // Labels do not invalidate anything by themselves. pg_upgrade restores some before the policy's tables.
     // Safe: a plain global.
     if unsafe { !pg_sys::IsBinaryUpgrade } {
@@ -55,6 +57,20 @@ unsafe extern "C-unwind" fn check(object: *const pg_sys::ObjectAddress, label: *
             // Safe: an existing relation.
             unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) };
         }
+    }
+}
+
+/// The class of a column is changed by who sees it clear: its owner, if masked, would take the mask off.
+fn require_clear(relation: pg_sys::Oid, column: i16) {
+    let policy = cache::policy();
+    // Safe: a plain getter.
+    let role = unsafe { raw::GetUserId() };
+    let masked = policy.masks().and_then(|masks| masks.of(role, relation));
+    if masked.is_some_and(|columns| columns.iter().any(|own| own.number == column)) {
+        Fault::refused("label refused: the column is masked for whoever would change its class")
+            .detail(format!("Role {} sees a mask in it.", session::role_name(role)))
+            .hint("Let the person change it who sets masks: SELECT * FROM steward.mask_rule;")
+            .raise();
     }
 }
 

@@ -19,6 +19,7 @@ pub mod function;
 pub mod granted;
 mod handed;
 mod hidden_detail;
+mod index_order;
 mod inner_query;
 pub mod judge;
 mod key_validation;
@@ -62,6 +63,7 @@ use pgrx::pg_sys;
 /// Installs every hook. Only while preloading.
 pub fn init() {
     planner::init();
+    index_order::init();
     executor::init();
     utility::init();
     object::init();

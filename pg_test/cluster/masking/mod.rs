@@ -16,6 +16,7 @@ pub mod every_row;
 pub mod every_session;
 pub mod every_write;
 pub mod given;
+pub mod order;
 pub mod path;
 mod protocol;
 pub mod role;
