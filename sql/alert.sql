@@ -214,7 +214,7 @@ COMMENT ON VIEW steward.alert_outbox IS 'Open alerts that nobody has sent yet: N
 
 REVOKE ALL ON steward.holiday, steward.alert_condition, steward._condition, steward._alert_query, steward._alert_query_run, steward.alert_query,
     steward.alert_rule, steward._alert, steward.alert, steward.alert_outbox FROM PUBLIC;
-GRANT SELECT ON steward.alert_query, steward.holiday, steward.alert_condition, steward.alert_rule, steward.alert, steward.alert_outbox TO PUBLIC;
+GRANT SELECT ON steward.alert_query, steward.holiday, steward.alert, steward.alert_outbox TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_alerts, steward._may_send_alerts, steward.set_alert_rule, steward.drop_alert_rule,
     steward.set_alert_query, steward.drop_alert_query, steward.set_alert_condition, steward.set_holiday, steward.drop_holiday, steward.acknowledge, steward.close_alert, steward.confirm_delivery FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward._may_see_alerts, steward._may_send_alerts, steward.acknowledge, steward.close_alert,

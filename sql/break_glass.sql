@@ -7,7 +7,6 @@ COMMENT ON TABLE steward.break_glass_limit IS 'The longest term of an emergency 
 INSERT INTO steward.break_glass_limit (max_duration) VALUES ('1 hour');
 CREATE TRIGGER make_way BEFORE INSERT ON steward.break_glass_limit FOR EACH ROW EXECUTE FUNCTION steward._make_way('single');
 REVOKE ALL ON steward.break_glass_limit FROM PUBLIC;
-GRANT SELECT ON steward.break_glass_limit TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.break_glass_limit', '');
 
 CREATE INDEX _operation_break_glass ON steward._operation (applicant, review_due) WHERE origin = 'break_glass' AND status = 'executed';

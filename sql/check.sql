@@ -153,7 +153,7 @@ COMMENT ON FUNCTION steward._take_key(int, bigint) IS 'Hands the hash of a key t
 REVOKE ALL ON steward.integrity_check, steward._check_run, steward._check_result, steward._integrity_issue, steward._configuration,
     steward._register_step, steward._register_read,
     steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress FROM PUBLIC;
-GRANT SELECT ON steward.integrity_check, steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress TO PUBLIC;
+GRANT SELECT ON steward.check_run, steward.check_result, steward.integrity_issues, steward.check_status, steward.check_progress TO PUBLIC;
 REVOKE ALL ON FUNCTION steward._may_see_checks, steward.set_check, steward.drop_check, steward.daily_check, steward.close_issue,
     steward.accept_configuration, steward._preloaded_libraries, steward._matches, steward._has_check_digit, steward._take_key FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION steward._may_see_checks, steward._check_progress, steward.daily_check, steward.close_issue TO PUBLIC;

@@ -8,7 +8,6 @@ CREATE TABLE steward.export_limit (
 );
 COMMENT ON TABLE steward.export_limit IS 'How many rows of protected tables a role may read, by statement and by person within an hour; NULL: no limit. It holds for the role, its members, and logins that put it on; of several the strictest counts. Written by steward.set_export_limit and steward.drop_export_limit only.';
 REVOKE ALL ON steward.export_limit FROM PUBLIC;
-GRANT SELECT ON steward.export_limit TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.export_limit', '');
 
 INSERT INTO steward.form (name, line, field, type, required, choices, label_zh, label_en, installed) VALUES

@@ -56,7 +56,6 @@ CREATE TABLE steward.job_login (
 COMMENT ON COLUMN steward.job_login.until IS 'The approval behind it stands until then, as that of a standing operation; steward.reminder tells 90, 30 and 7 days before. Then jobs that remove or take back anything stand still, which the daily check tells (lapsed_right); the others go on.';
 COMMENT ON TABLE steward.job_login IS 'The login of the post service that runs the jobs, those that remove what is old without an approval of each run. No row: none does. Written by steward.set_job_login and steward.schedule_jobs only.';
 REVOKE ALL ON steward.job_login FROM PUBLIC;
-GRANT SELECT ON steward.job_login TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.job_login', '');
 
 CREATE FUNCTION steward.run_job(name text) RETURNS boolean

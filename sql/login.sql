@@ -35,7 +35,6 @@ COMMENT ON COLUMN steward.blocked_address.until IS 'NULL: until steward.unblock_
 CREATE TRIGGER make_way BEFORE INSERT ON steward.login_limit FOR EACH ROW EXECUTE FUNCTION steward._make_way('single');
 
 REVOKE ALL ON steward.login_limit, steward.login_policy, steward.blocked_address FROM PUBLIC;
-GRANT SELECT ON steward.login_limit, steward.login_policy, steward.blocked_address TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.login_limit', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.login_policy', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.blocked_address', '');

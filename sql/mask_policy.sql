@@ -19,7 +19,6 @@ COMMENT ON TABLE steward.mask_exemption IS 'Roles that see a class clear for a t
 COMMENT ON COLUMN steward.mask_exemption.until IS 'From then on the rules hold again, in plans that are kept too.';
 
 REVOKE ALL ON steward.mask_rule, steward.mask_exemption FROM PUBLIC;
-GRANT SELECT ON steward.mask_rule, steward.mask_exemption TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.mask_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.mask_exemption', '');
 

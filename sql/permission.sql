@@ -14,7 +14,6 @@ CREATE TABLE steward.role_permission (
 );
 COMMENT ON TABLE steward.role_permission IS 'Which role may do what with which table. A table with a row here is governed: whoever has no row, PUBLIC included, has no privilege on it or its partitions but its owner. Columns NULL: all of them. Becomes GRANT and REVOKE by steward.apply(). Written by steward.set_permission and steward.drop_permission only.';
 REVOKE ALL ON steward.role_permission FROM PUBLIC;
-GRANT SELECT ON steward.role_permission TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.role_permission', '');
 
 CREATE VIEW steward._tree AS

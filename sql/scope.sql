@@ -53,7 +53,6 @@ CREATE INDEX temporary_grant_person ON steward.temporary_grant (person);
 COMMENT ON TABLE steward.temporary_grant IS 'Values of an attribute that a person has on one relation until a moment. Looked at by each statement; nothing has to run for one to end. Written by steward.grant_temporarily and steward.end_temporary_grant only; read through steward.temporary_access.';
 
 REVOKE ALL ON steward.scope, steward.person_attribute, steward.temporary_grant_limit, steward.temporary_grant FROM PUBLIC;
-GRANT SELECT ON steward.scope, steward.temporary_grant_limit TO PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('steward.scope', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.person_attribute', '');
 SELECT pg_catalog.pg_extension_config_dump('steward.temporary_grant_limit', '');

@@ -25,13 +25,17 @@ const CONFIGURATION: &str = "protect unprotect set_rule drop_rule set_tier_polic
      set_check drop_check accept_configuration accept_way_around set_alert_rule drop_alert_rule set_mask drop_mask exempt_mask set_permission drop_permission apply set_export_limit drop_export_limit erase_images set_scope drop_scope set_attribute grant_temporarily end_temporary_grant set_temporary_grant_limit set_record_kind drop_alert_query set_alert_condition set_holiday drop_holiday set_job set_job_login schedule_jobs unschedule_jobs";
 /// Views that only posts with the capability `audit` are granted.
 const TRAIL: &str = "audit_log audit_logs audit_status audit_archive privilege_drift metrics";
+/// Tables of the policy that posts with the capability `configure` or `audit` are granted: to others they would tell what is
+/// looked for, from where administrators come in, and who is exempted. What an applicant goes by is open to everybody.
+const POLICY: &str = "login_limit login_policy blocked_address alert_rule alert_condition integrity_check job_login mask_rule mask_exemption \
+     role_permission scope temporary_grant_limit export_limit break_glass_limit";
 /// Functions for posts with the capability `apply`: to be called by their operations.
 const OPERATIONS: &str = "restore";
 /// Functions for auditors.
 const EXPORT: &str =
     "chain_origin export_chain separation_issues set_alert_rule drop_alert_rule set_alert_query drop_alert_query";
 /// What comes with a post, in the order in which the check own_privilege takes it.
-pub const GRANTED: [&str; 4] = [CONFIGURATION, TRAIL, EXPORT, OPERATIONS];
+pub const GRANTED: [&str; 5] = [CONFIGURATION, TRAIL, EXPORT, OPERATIONS, POLICY];
 
 #[pg_extern(sql = false)]
 fn register_person(
@@ -180,17 +184,19 @@ fn suspend(name: Option<&str>, reason: Option<&str>) -> Outcome<()> {
 /// Logins are quoted SQL identifiers.
 fn grant(client: &mut SpiClient<'_>, logins: &[String]) -> Outcome<()> {
     for login in logins {
-        for (capability, objects) in [
-            ("configure", functions(client, CONFIGURATION)?),
-            ("audit", views(client)?),
-            ("audit", functions(client, EXPORT)?),
-            ("apply", functions(client, OPERATIONS)?),
+        for (capabilities, objects) in [
+            (&["configure"][..], functions(client, CONFIGURATION)?),
+            (&["audit"], relations(client, TRAIL)?),
+            (&["audit"], functions(client, EXPORT)?),
+            (&["apply"], functions(client, OPERATIONS)?),
+            (&["configure", "audit"], relations(client, POLICY)?),
         ] {
             let holds =
                 "SELECT string_agg(p.name, '') FROM steward.person_login l JOIN steward.person p ON p.name = l.person
                 JOIN steward.post o ON o.name = p.post
-                WHERE l.role = $1::regrole AND $2 = ANY (o.capabilities) AND p.suspended_at IS NULL";
-            let holds = one_text(client, holds, &[login.as_str().into(), capability.into()])?.is_some();
+                WHERE l.role = $1::regrole AND o.capabilities && $2::text[] AND p.suspended_at IS NULL";
+            let capabilities: Vec<String> = capabilities.iter().map(|one| (*one).to_owned()).collect();
+            let holds = one_text(client, holds, &[login.as_str().into(), capabilities.into()])?.is_some();
             let (verb, preposition) = if holds { ("GRANT", "TO") } else { ("REVOKE", "FROM") };
             for object in objects {
                 own::execute(client, &format!("{verb} {object} {preposition} {login}"), &[])?;
@@ -206,10 +212,10 @@ fn functions(client: &mut SpiClient<'_>, names: &str) -> Outcome<Vec<String>> {
     texts(client, signatures, &[names.into()])
 }
 
-fn views(client: &mut SpiClient<'_>) -> Outcome<Vec<String>> {
-    let names = "SELECT 'SELECT ON ' || oid::regclass::text FROM pg_class
+fn relations(client: &mut SpiClient<'_>, names: &str) -> Outcome<Vec<String>> {
+    let relations = "SELECT 'SELECT ON ' || oid::regclass::text FROM pg_class
         WHERE relnamespace = 'steward'::regnamespace AND relname = ANY (string_to_array($1, ' ')) ORDER BY 1";
-    texts(client, names, &[TRAIL.into()])
+    texts(client, relations, &[names.into()])
 }
 
 const PERSON_EXISTS: &str = "SELECT EXISTS (SELECT FROM steward.person WHERE name = $1)";

@@ -15,6 +15,44 @@ tests! {
     a_rule_follows_the_login_not_the_role_put_on,
     views_cannot_be_protected,
     a_rule_with_a_broken_pattern_is_not_accepted,
+    what_the_policy_looks_for_is_no_login_s_to_read,
+}
+
+/// Networks, thresholds, exemptions: they tell an attacker what to keep away from.
+const CLOSED: &str =
+    "login_limit login_policy blocked_address alert_rule alert_condition integrity_check job_login mask_rule
+    mask_exemption role_permission scope temporary_grant_limit export_limit break_glass_limit";
+
+fn what_the_policy_looks_for_is_no_login_s_to_read() {
+    let school = School::inactive();
+    school.superuser().batch_execute("CREATE ROLE parent LOGIN").expect("a login of nobody");
+    for (login, reads) in [
+        ("parent", false),
+        ("teacher_wang", false),
+        ("clerk_zhao", false),
+        ("region_chen", false),
+        ("reviewer_sun", false),
+        ("auditor_qian", true),
+        ("security_han", true),
+    ] {
+        let mut session = school.session(login);
+        for table in CLOSED.split_whitespace() {
+            let read = session.simple_query(&format!("TABLE steward.{table}"));
+            assert_eq!(read.is_ok(), reads, "{login}: {table}: {read:?}");
+        }
+        for open in ["protected", "rule", "tier_policy", "form", "checklist", "operation", "inbox"] {
+            session.simple_query(&format!("TABLE steward.{open}")).unwrap_or_else(|error| panic!("{login}: {error:?}"));
+        }
+    }
+    school.superuser().batch_execute("DROP ROLE parent; SELECT steward.activate()").expect("activate");
+    assert_eq!(school.ask::<i64>("SELECT issues FROM steward.daily_check() WHERE check_name = 'own_privilege'"), 0);
+    school.operate("postgres", "SELECT steward.register_person('Qian', 'teacher')");
+    expect_error(
+        school.session("auditor_qian").simple_query("TABLE steward.alert_rule"),
+        &SqlState::INSUFFICIENT_PRIVILEGE,
+        "",
+        "",
+    );
 }
 
 const TEN: &str = "UPDATE app.student SET note = 'moved' WHERE id <= 10";

@@ -1,6 +1,6 @@
 -- Privileges on the extension's own objects that somebody granted or took away by hand: others than those that PostgreSQL
 -- has kept of the installation and those that come with a person's post. $1 to $4: names of what goes with the
--- capability configure, audit (views, functions) and apply. What owners grant themselves goes with the owner.
+-- capability configure, audit (views, functions) and apply; $5: tables for configure and audit. What owners grant themselves goes with the owner.
 WITH object AS (
     SELECT 'pg_proc'::regclass AS class, oid, 0 AS part, proname AS name, proowner AS owner, proacl AS acl, acldefault('f', proowner) AS untouched FROM pg_proc
     UNION ALL SELECT 'pg_class'::regclass, c.oid, 0, relname, relowner, relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner) FROM pg_class c
@@ -24,7 +24,7 @@ found AS (
     WHERE n.is_grantable OR n.part > 0 OR NOT EXISTS (SELECT FROM steward.person_login l JOIN steward.person p ON p.name = l.person AND p.suspended_at IS NULL
         JOIN steward.post o ON o.name = p.post
         JOIN (VALUES ('configure', 'pg_proc'::regclass, 'EXECUTE', $1), ('audit', 'pg_class', 'SELECT', $2), ('audit', 'pg_proc', 'EXECUTE', $3),
-            ('apply', 'pg_proc', 'EXECUTE', $4)) c(capability, class, privilege, names) ON c.capability = ANY (o.capabilities)
+            ('apply', 'pg_proc', 'EXECUTE', $4), ('configure', 'pg_class', 'SELECT', $5), ('audit', 'pg_class', 'SELECT', $5)) c(capability, class, privilege, names) ON c.capability = ANY (o.capabilities)
         WHERE l.role::oid = n.grantee AND (c.class, c.privilege) = (n.class, n.privilege) AND n.name = ANY (string_to_array(c.names, ' ')))
     UNION ALL SELECT *, 'revoked from' FROM (TABLE installed EXCEPT ALL TABLE now) i)
 SELECT format('%s on %s %s was %s %s%s', f.privilege, i.type, i.identity, f.what,

@@ -69,7 +69,7 @@ fn require_clear(relation: pg_sys::Oid, column: i16) {
     if masked.is_some_and(|columns| columns.iter().any(|own| own.number == column)) {
         Fault::refused("label refused: the column is masked for whoever would change its class")
             .detail(format!("Role {} sees a mask in it.", session::role_name(role)))
-            .hint("Let the person change it who sets masks: SELECT * FROM steward.mask_rule;")
+            .hint("Let somebody change it who sees the column clear: SELECT * FROM steward.access(current_user::regrole);")
             .raise();
     }
 }

@@ -75,7 +75,7 @@ fn a_masked_owner_takes_no_class_off() {
     let mut owner = school.session("app_owner");
     for label in ["NULL", "'note'"] {
         let label = format!("SECURITY LABEL FOR pg_steward ON COLUMN desk.student.phone IS {label}");
-        expect_error(owner.batch_execute(&label), REFUSED, "Role app_owner sees a mask", "mask_rule");
+        expect_error(owner.batch_execute(&label), REFUSED, "Role app_owner sees a mask", "steward.access");
     }
     assert_eq!(shown(&mut owner, "SELECT phone FROM desk.student WHERE id = 7"), "138****0007");
     owner
