@@ -12,6 +12,7 @@ use crate::school::{School, ask};
 tests! {
     a_day_at_school_raises_what_it_should_and_nothing_else,
     the_fifty_first_statement_of_an_hour_is_one_too_many,
+    nested_statements_that_repeat_count_each,
     an_application_may_do_as_much_as_it_likes,
     the_night_is_that_of_the_policy_s_zone,
     what_comes_again_is_counted_not_told_again,
@@ -107,6 +108,21 @@ fn the_fifty_first_statement_of_an_hour_is_one_too_many() {
     assert_eq!(alerts(&school), ["many_operations Wang 1"]);
     read(&mut teacher, 5);
     assert_eq!(alerts(&school), ["many_operations Wang 6"]);
+}
+
+/// What repeats inside a statement is one record of so many.
+fn nested_statements_that_repeat_count_each() {
+    let school = school_at(12);
+    let mut teacher = school.session("teacher_wang");
+    let block = |times: i32| {
+        format!(
+            "DO $$ DECLARE n int; BEGIN FOR i IN 1..{times} LOOP SELECT count(*) INTO n FROM app.student; END LOOP; END $$"
+        )
+    };
+    teacher.batch_execute(&block(40)).expect("forty are none too many");
+    assert_eq!(alerts(&school), [""; 0]);
+    teacher.batch_execute(&block(1000)).expect("a thousand");
+    assert_eq!(alerts(&school), ["many_operations Wang 1"]);
 }
 
 fn an_application_may_do_as_much_as_it_likes() {
@@ -356,6 +372,14 @@ fn an_auditor_adds_rules_and_weakens_none() {
         "SELECT steward.drop_alert_rule('many_operations')",
     ] {
         expect_error(auditor.execute(call, &[]), &SqlState::INSUFFICIENT_PRIVILEGE, "", "");
+    }
+    for (arguments, says) in [
+        ("'clerks', 'grave'", "minor important major"),
+        ("'clerks', 'minor', from_time => '15:00:10', to_time => '15:00:20'", ""),
+        ("'clerks', 'minor', from_time => '23:59:40', to_time => '00:00'", ""),
+    ] {
+        let call = format!("SELECT steward.set_alert_rule({arguments})");
+        expect_error(auditor.execute(&call, &[]), &SqlState::INVALID_PARAMETER_VALUE, says, "");
     }
     let mut clerk = school.session("clerk_zhao");
     expect_error(

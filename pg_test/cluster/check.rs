@@ -19,6 +19,7 @@ tests! {
     a_cancelled_run_is_cancelled,
     a_writer_does_not_wait_for_a_run,
     an_expression_has_the_rights_of_who_set_it,
+    an_expression_whose_owner_does_not_see_all_is_not_made,
     an_expression_cannot_write,
     an_expression_is_one_expression,
     samples_show_no_classed_value,
@@ -119,6 +120,14 @@ fn every_kind_finds_its_rows_and_no_others() {
     assert_eq!(sample, ["1 = 2"]);
     officer.batch_execute("UPDATE app.pupil SET seen = now() - interval '2 hours'").expect("update");
     assert_eq!(found(&mut officer, "fresh"), 1);
+    for ahead in ["now() + interval '1 year'", "'infinity'"] {
+        officer.batch_execute(&format!("UPDATE app.pupil SET seen = {ahead} WHERE id = 3")).expect("update");
+        assert_eq!(
+            found(&mut officer, "fresh"),
+            2,
+            "a row of the future is an issue, and the others are as old as before"
+        );
+    }
     officer.batch_execute("TRUNCATE app.pupil").expect("truncate");
     let findings = findings(&mut officer);
     assert!(findings.contains("fresh=Some(1)") && findings.matches("Some(0)").count() == 8, "{findings}");
@@ -274,6 +283,36 @@ fn an_expression_has_the_rights_of_who_set_it() {
     assert_eq!(found(&mut officer, "peep"), -1);
 }
 
+/// Rows that its owner does not see, and masks, would make it find too little.
+fn an_expression_whose_owner_does_not_see_all_is_not_made() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    officer
+        .batch_execute(
+            "GRANT USAGE ON SCHEMA app TO security_han; GRANT SELECT ON app.student TO security_han;
+            UPDATE app.student SET note = 'wrong' WHERE id <= 2",
+        )
+        .expect("set-up");
+    let mut han = school.session("security_han");
+    set(&mut han, "'notes', 'app.student', 'expression', '{note}', $q$note <> 'wrong'$q$");
+    assert_eq!(found(&mut officer, "notes"), 2);
+    officer
+        .batch_execute("ALTER TABLE app.student ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        .expect("no rows");
+    assert_eq!(found(&mut officer, "notes"), -1);
+    assert!(found(&mut officer, "failed_check") >= 1);
+    officer
+        .batch_execute(
+            "ALTER TABLE app.student DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+            SECURITY LABEL FOR pg_steward ON COLUMN app.student.note IS 'note'; SELECT steward.set_mask('security_han', 'note', 'hide')",
+        )
+        .expect("a mask");
+    assert_eq!(found(&mut officer, "notes"), -1);
+    let issue: String =
+        ask(&mut officer, "SELECT sample::text FROM steward.integrity_issues WHERE check_name = 'failed_check'");
+    assert!(issue.contains("sees masks"), "{issue}");
+}
+
 fn an_expression_cannot_write() {
     let school = School::inactive();
     let mut officer = school.superuser();
@@ -401,6 +440,9 @@ fn bad_checks_are_refused() {
         ("'x', 'app.student', 'reference', '{school_id}', 'app.school'", BAD, "schema.table(column, …)"),
         ("'x', 'app.student', 'reference', '{school_id}', 'app.nowhere(id)'", &SqlState::UNDEFINED_OBJECT, "no table"),
         ("'x', 'app.student', 'reference', '{school_id}', 'app.school(id, name)'", BAD, "as many columns"),
+        ("'x', 'app.student', 'range', '{id}', '10..0'", BAD, "no parameter for this check"),
+        ("'x', 'app.student', 'freshness', '{id}', 'bogus'", BAD, "no parameter for this check"),
+        ("'x', 'app.student', 'freshness', '{id}', '-1 day'", BAD, "no parameter for this check"),
         ("'x', 'app.student', 'freshness', '{id}', '1 day'", &SqlState::CANNOT_COERCE, "cannot cast"),
         ("'x', 'app.student', 'unique', '{id}', NULL, '0'", BAD, "longer than nothing"),
         ("'x', 'steward.person', 'unique', '{name}'", &SqlState::WRONG_OBJECT_TYPE, "none of the policy's"),

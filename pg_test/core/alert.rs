@@ -11,21 +11,21 @@ const MINUTE: i64 = 60_000_000;
 fn the_fifty_first_within_an_hour_is_one_too_many() {
     let rule = Rule { more_than: 50, within: 60 * MINUTE, ..Rule::default() };
     let mut recent = Recent::default();
-    let alarms = (0..120).filter(|n| recent.exceeds(&rule, n * MINUTE, 1)).count();
+    let alarms = (0..120).filter(|n| recent.exceeds(&rule, n * MINUTE, 1, 1)).count();
     // One a minute: any sixty-one minutes hold 51 of them from the 51st on.
     assert_eq!(alarms, 70);
     let mut slow = Recent::default();
-    assert!((0..500).all(|n| !slow.exceeds(&rule, n * 2 * MINUTE, 1)), "30 an hour are none too many");
+    assert!((0..500).all(|n| !slow.exceeds(&rule, n * 2 * MINUTE, 1, 1)), "30 an hour are none too many");
     let mut burst = Recent::default();
-    assert!((0..50).all(|_| !burst.exceeds(&rule, 7, 1)));
-    assert!(burst.exceeds(&rule, 7, 1));
+    assert!((0..50).all(|_| !burst.exceeds(&rule, 7, 1, 1)));
+    assert!(burst.exceeds(&rule, 7, 1, 1));
 }
 
 #[test]
 fn a_rule_without_a_number_speaks_of_each() {
     let rule = Rule::default();
     let mut recent = Recent::default();
-    assert!(recent.exceeds(&rule, 0, 1) && recent.exceeds(&rule, 1_000 * MINUTE, 1));
+    assert!(recent.exceeds(&rule, 0, 1, 1) && recent.exceeds(&rule, 1_000 * MINUTE, 1, 1));
 }
 
 /// On a day of work.
@@ -69,15 +69,15 @@ fn a_rule_speaks_of_what_it_names() {
 fn rows_are_counted_over_the_rule_s_time() {
     let rule = Rule { more_rows: Some(100), within: 60 * MINUTE, ..Rule::default() };
     let mut recent = Recent::default();
-    assert!(!recent.exceeds(&rule, 0, 60) && !recent.exceeds(&rule, MINUTE, 40), "a hundred are none too many");
-    assert!(!recent.exceeds(&rule, 2 * MINUTE, 0), "no row is none too many");
-    assert!(recent.exceeds(&rule, 3 * MINUTE, 1));
-    assert!(!recent.exceeds(&rule, 61 * MINUTE, 50), "the first ones are an hour ago");
+    assert!(!recent.exceeds(&rule, 0, 1, 60) && !recent.exceeds(&rule, MINUTE, 1, 40), "a hundred are none too many");
+    assert!(!recent.exceeds(&rule, 2 * MINUTE, 1, 0), "no row is none too many");
+    assert!(recent.exceeds(&rule, 3 * MINUTE, 1, 1));
+    assert!(!recent.exceeds(&rule, 61 * MINUTE, 1, 50), "the first ones are an hour ago");
     assert!(!recent.is_over(&rule, 100 * MINUTE) && recent.is_over(&rule, 121 * MINUTE));
-    assert!(Recent::default().exceeds(&rule, 0, 101));
+    assert!(Recent::default().exceeds(&rule, 0, 1, 101));
     // What comes late counts where it belongs.
     let mut late = Recent::default();
-    assert!(!late.exceeds(&rule, 10 * MINUTE, 60) && late.exceeds(&rule, 2 * MINUTE, 60));
+    assert!(!late.exceeds(&rule, 10 * MINUTE, 1, 60) && late.exceeds(&rule, 2 * MINUTE, 1, 60));
 }
 
 #[test]

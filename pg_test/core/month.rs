@@ -262,7 +262,7 @@ fn alerts(rules: &[Rule], calendar: &Calendar, events: &[Event]) -> BTreeMap<(St
                 && rule.concerns_ending(event.kind, event.outcome)
                 && rule.longer_than.is_none_or(|least| event.took >= least)
                 && rule.concerns_moment(calendar.moment(event.time));
-            if concerned && recent.entry((place, event.subject)).or_default().exceeds(rule, event.time, event.rows) {
+            if concerned && recent.entry((place, event.subject)).or_default().exceeds(rule, event.time, 1, event.rows) {
                 *alerts.entry((rule.name.clone(), event.subject.to_owned())).or_insert(0) += 1;
             }
         }

@@ -59,6 +59,9 @@ fn read(row: &[Option<String>]) -> Outcome<Rule> {
     })
 }
 
+/// How grave an alert is.
+const LEVELS: [&str; 3] = ["minor", "important", "major"];
+
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)] // the SQL function's own
 fn set_alert_rule(
@@ -83,6 +86,13 @@ fn set_alert_rule(
         let name = required("name", name)?;
         let own_rule = admit("set_alert_rule", name)?;
         let level = required("level", level)?;
+        if !LEVELS.contains(&level) {
+            return Err(Fault::bad_argument(format!("\"{level}\" is no level"))
+                .detail(format!("Levels are: {}.", LEVELS.join(" "))));
+        }
+        if [from_time, to_time].into_iter().flatten().any(|time| time.second() != 0.0) {
+            return Err(Fault::bad_argument("times of an alert rule are whole minutes"));
+        }
         let tier = min_tier.map(tier_from_enum).transpose()?.map(|tier| tier.name().to_owned());
         let (posts, except_posts) = (texts(posts)?, texts(except_posts)?);
         let named: Vec<String> = posts.iter().chain(&except_posts).cloned().collect();

@@ -157,7 +157,7 @@ impl Watch {
         while left != 0 {
             let place = left.trailing_zeros() as usize;
             left &= left - 1;
-            if self.fulfils(client, place, &split)? {
+            if self.fulfils(client, place, &split, record)? {
                 self.count(place, &who, &what, told, split.time, record);
             }
         }
@@ -189,13 +189,14 @@ impl Watch {
         std::mem::take(&mut self.suspected)
     }
 
-    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>) -> Outcome<bool> {
+    fn fulfils(&mut self, client: &mut SpiClient<'_>, place: usize, split: &Split<'_>, record: &[u8]) -> Outcome<bool> {
         let rules = self.rules.clone();
         let rule = &rules[place];
         if !rule.concerns_ending(split.kind, split.outcome) {
             return Ok(false);
         }
-        if rule.longer_than.is_some_and(|least| split.duration_us.unwrap_or(0) < least) {
+        // Of a statement that ran again and again what each took on average.
+        if rule.longer_than.is_some_and(|least| split.duration_us.unwrap_or(0) / acts(record) < least) {
             return Ok(false);
         }
         Ok(!rule.asks_when() || rule.concerns_moment(self.moment(client, split.time)?))
@@ -206,7 +207,7 @@ impl Watch {
         let rule = &self.rules[place];
         let rows = if rule.more_rows.is_some() { number(record, Field::Rows) } else { 0 };
         let recent = self.recent.entry(key.clone()).or_default();
-        let exceeds = recent.exceeds(rule, time, rows);
+        let exceeds = recent.exceeds(rule, time, acts(record), rows);
         if rule.more_than == 0 && rule.more_rows.is_none() {
             self.recent.remove(&key);
         }
@@ -454,6 +455,11 @@ impl Raised {
 /// Whom it is about is for those who may read the table.
 pub(super) fn tell(event: &str, id: i64, rule: &str, level: &str) {
     listeners::tell(json!({ "alert": rule, "event": event, "id": id, "level": level }).to_string());
+}
+
+/// How often what a record tells of has happened: nested statements that repeat are one record.
+fn acts(record: &[u8]) -> i64 {
+    number(record, Field::Repeats).max(1)
 }
 
 fn number(record: &[u8], field: Field) -> i64 {

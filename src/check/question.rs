@@ -8,8 +8,8 @@ use super::shape::{Shape, shape, target};
 use crate::core::check::{Kind, bounds};
 use crate::error::{Fault, Outcome};
 use crate::operation::environment::Environment;
-use crate::own;
 use crate::watch::expression;
+use crate::{cache, own, session};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -35,10 +35,14 @@ pub struct Question {
     arguments: Vec<String>,
     /// As whom it is asked; None: as own SQL.
     asker: Option<pg_sys::Oid>,
+    relation: pg_sys::Oid,
 }
 
 /// Milliseconds that reading a condition may take.
 const PARSE_LIMIT: i32 = 60_000;
+
+/// How far ahead of the clock a value may be and still be the newest: zones, and clocks of others.
+const AHEAD: &str = "interval '1 day'";
 
 /// Keys shown of an issue.
 pub const SAMPLE: usize = 5;
@@ -97,9 +101,17 @@ impl Question {
                 Kind::Unique => (shape.doubles(false), None),
                 Kind::Freshness => {
                     arguments.push(check.parameter.clone().unwrap_or_default());
-                    let column = &shape.columns[0].name;
-                    let newest = format!("coalesce(max({column})::timestamptz, '-infinity')");
-                    (format!("SELECT ({newest} < clock_timestamp() - $1::interval)::int::bigint FROM {name} r"), None)
+                    let (column, type_name) = (&shape.columns[0].name, &shape.columns[0].type_name);
+                    // What lies in the future says nothing of now, and is an issue itself. An index serves both questions.
+                    let future = format!("{column} > (statement_timestamp() + {AHEAD})::{type_name}");
+                    let newest = format!(
+                        "SELECT max({column})::timestamptz FROM {name} r WHERE {column} <= (statement_timestamp() + {AHEAD})::{type_name}"
+                    );
+                    let count = format!(
+                        "SELECT (coalesce(({newest}), '-infinity') < clock_timestamp() - $1::interval)::int::bigint
+                            + (SELECT count(*) FROM {name} r WHERE {future})"
+                    );
+                    (count, Some(format!("SELECT {key} FROM {name} r WHERE {future}")))
                 }
                 _ => {
                     let bad = bad(client, check, &shape, &mut arguments)?;
@@ -110,8 +122,21 @@ impl Question {
                 }
             };
             let asker = (check.kind == Kind::Expression).then_some(check.owner);
-            Ok(Question { count, sample, arguments, asker })
+            Ok(Question { count, sample, arguments, asker, relation: check.relation })
         })
+    }
+
+    /// Of masks nothing can be said: a condition on them is another condition.
+    fn require_clear(&self, asker: pg_sys::Oid) -> Outcome<()> {
+        let policy = cache::policy();
+        if policy.masks().is_none_or(|masks| masks.of(asker, self.relation).is_none()) {
+            return Ok(());
+        }
+        Err(Fault::wrong_state(format!(
+            "role {} sees masks where the condition asks for values",
+            session::role_name(asker)
+        ))
+        .hint("Let somebody set the check who sees the table clear: SELECT steward.set_check(…);"))
     }
 
     /// How many issues there are.
@@ -135,9 +160,10 @@ impl Question {
                 own::run(|client| read(own::select(client, query, &arguments)?))
             }
             Some(asker) => {
+                self.require_clear(asker)?;
                 let _environment = Environment::enter(asker);
-                // Ends with the environment's own settings.
-                own::pin(&[(c"transaction_read_only", c"on")]);
+                // Ends with the environment's own settings. Rows that the asker may not see are an error, not nothing.
+                own::pin(&[(c"transaction_read_only", c"on"), (c"row_security", c"off")]);
                 Spi::connect(|client| read(client.select(query, None, &arguments)?))
             }
         }
@@ -153,6 +179,38 @@ pub fn try_out(check: &Check) -> Outcome<()> {
             Fault::bad_argument("the condition is not a single expression").detail(format!("{reason}."))
         })?;
     }
+    require_sense(check)?;
     let question = Question::of(check)?;
     question.ask(&format!("EXPLAIN {}", question.count), |_| Ok(()))
+}
+
+/// A parameter that no value could fulfil, or that every one does, is a mistake.
+fn require_sense(check: &Check) -> Outcome<()> {
+    let parameter = check.parameter.as_deref().unwrap_or_default();
+    let senseless =
+        |why: &str| Err(Fault::bad_argument(format!("\"{parameter}\" is no parameter for this check")).detail(why));
+    match check.kind {
+        Kind::Freshness => {
+            let positive = "SELECT $1::interval > interval '0'";
+            let read = || {
+                own::run(|client| Ok(own::select(client, positive, &[parameter.into()])?.first().get_one::<bool>()?))
+            };
+            match attempt(PARSE_LIMIT, read) {
+                Ok(Some(true)) => Ok(()),
+                Ok(_) => senseless("An interval longer than nothing is wanted, as in '1 day'."),
+                Err(reason) => senseless(&format!("{reason}.")),
+            }
+        }
+        Kind::Range => {
+            let Some((Some(low), Some(high))) = bounds(parameter) else { return Ok(()) };
+            let in_order = own::run(|client| {
+                let shape = shape(client, check.relation, &check.columns)?;
+                let type_name = shape.columns.first().map(|column| column.type_name.clone()).unwrap_or_default();
+                let in_order = format!("SELECT $1::{type_name} <= $2::{type_name}");
+                Ok(own::select(client, &in_order, &[low.into(), high.into()])?.first().get_one::<bool>()?)
+            })?;
+            if in_order == Some(true) { Ok(()) } else { senseless("The lower bound stands first, as in 0..100.") }
+        }
+        _ => Ok(()),
+    }
 }

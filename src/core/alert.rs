@@ -79,11 +79,15 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Takes the next record in; true if it is one too many, or its rows are too many.
-    pub fn exceeds(&mut self, rule: &Rule, time: i64, rows: i64) -> bool {
+    /// Takes the next record in, which stands for so many acts with so many rows in all; true if these are too many.
+    pub fn exceeds(&mut self, rule: &Rule, time: i64, acts: i64, rows: i64) -> bool {
         match rule.more_rows {
             Some(most) => self.rows.exceed(rule, most, time, rows),
-            None => rule.more_than == 0 || self.times.exceed(rule, time),
+            None => {
+                // More than are too many by themselves say nothing more.
+                let acts = usize::try_from(acts).unwrap_or(1).clamp(1, rule.more_than + 1);
+                rule.more_than == 0 || (0..acts).fold(false, |over, _| self.times.exceed(rule, time) || over)
+            }
         }
     }
 

@@ -53,9 +53,10 @@ impl Window {
             Kind::Login if is("LOGIN") => Subject::Login,
             _ => return,
         };
-        self.counts[subject as usize][split.outcome as usize - 1] += number(Field::Repeats).unwrap_or(1).max(1);
+        let acts = number(Field::Repeats).unwrap_or(1).max(1);
+        self.counts[subject as usize][split.outcome as usize - 1] += acts;
         if subject == Subject::Statement {
-            self.durations.extend(number(Field::DurationUs));
+            self.durations.extend(number(Field::DurationUs).map(|all| all / acts));
         }
     }
 
