@@ -13,6 +13,7 @@ tests! {
     every_kind_finds_its_rows_and_no_others,
     the_manual_s_checks_find_what_the_manual_s_queries_find,
     what_is_found_is_one_case_until_it_is_gone,
+    a_case_ends_with_its_check,
     no_rows_are_written_for_nothing,
     a_check_that_fails_fails_alone_and_is_no_good_one,
     a_check_that_takes_too_long_is_given_up,
@@ -182,6 +183,22 @@ fn what_is_found_is_one_case_until_it_is_gone() {
 }
 
 /// The manual's own version writes a row for 0.
+fn a_case_ends_with_its_check() {
+    let school = School::inactive();
+    let mut officer = school.superuser();
+    set(&mut officer, "'named', 'app.student', 'format', '{name}', '^x'");
+    assert_eq!(found(&mut officer, "named"), 200);
+    officer.batch_execute("SELECT steward.drop_check('named')").expect("drop_check");
+    let case = "SELECT concat_ws(' ', status, result, ended_at IS NOT NULL) FROM steward.integrity_issues WHERE check_name = 'named'";
+    assert_eq!(ask::<String>(&mut officer, case), "gone the check was dropped t");
+    officer.batch_execute("SELECT * FROM steward.daily_check()").expect("daily_check");
+    let report: String = ask(
+        &mut officer,
+        "SELECT steward.security_report(now() - interval '1 day', now() + interval '1 day', 'markdown', 'en')",
+    );
+    assert!(report.lines().any(|line| line.contains("named") && line.contains("dropped")), "{report}");
+}
+
 fn no_rows_are_written_for_nothing() {
     let school = School::inactive();
     let mut officer = school.superuser();

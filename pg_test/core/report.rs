@@ -5,7 +5,7 @@ use crate::core::report::chart::{Chart, Series, Tone};
 use crate::core::report::document::{Block, Document, Table};
 use crate::core::report::figures::{Figures, OTHERS, highest};
 use crate::core::report::security::{
-    self, AlertRule, Chain, Check, Material, digested, document, is_off_hours, made_after,
+    self, AlertRule, Chain, Check, Found, Material, digested, document, is_off_hours, made_after,
 };
 use crate::core::report::stretch::{Stretch, stretch};
 use crate::core::report::words::{Language, count, duration};
@@ -254,7 +254,7 @@ fn material() -> Material {
             ..AlertRule::default()
         }],
         alert_days: vec![(10_958, [0, 2, 0])],
-        checks: vec![Check { name: "phones".into(), runs: 30, failed: 0, issues: Some(4) }],
+        checks: vec![Check { name: "phones".into(), runs: 30, failed: 0, found: Found::Issues(4) }],
         days_without_check: 0,
         overdue_reviews: 0,
         chain: Chain {
@@ -329,7 +329,9 @@ fn what_was_not_looked_for_is_not_told_as_none() {
         text.lines().find(|line| line.contains("检查发现的问题")).expect("its line").to_owned()
     };
     assert!(shown(&material).contains("**4**"), "{}", shown(&material));
-    material.checks.push(Check { name: "late".into(), runs: 1, failed: 1, issues: None });
+    material.checks.push(Check { name: "gone".into(), runs: 1, failed: 0, found: Found::Dropped });
+    assert!(shown(&material).contains("**4**"), "{}", shown(&material));
+    material.checks.push(Check { name: "late".into(), runs: 1, failed: 1, found: Found::NotMade });
     assert!(shown(&material).contains("**≥ 4**"), "{}", shown(&material));
     material.checks.clear();
     assert!(shown(&material).ends_with(": –"), "{}", shown(&material));
@@ -484,7 +486,7 @@ fn sample() -> Material {
     material.alert_days = (0..30)
         .map(|day| (day_0 + day, [u64::from(day % 5 == 0), (day * 7 % 5 / 2) as u64, u64::from(day == 21)]))
         .collect();
-    let check = |name: &str, issues| Check { name: name.into(), runs: 29, failed: 0, issues: Some(issues) };
+    let check = |name: &str, issues| Check { name: name.into(), runs: 29, failed: 0, found: Found::Issues(issues) };
     material.checks = vec![
         check("audit_chain", 0),
         check("configuration_drift", 1),

@@ -128,6 +128,10 @@ fn drop_check(name: &str) {
     answer((|| {
         require_privilege("drop_check")?;
         let gone = own::run(|client| {
+            // What it had found is looked for no more.
+            let case = "UPDATE steward._integrity_issue SET status = 'gone', ended_at = clock_timestamp(),
+                result = 'the check was dropped' WHERE status = 'open' AND check_name = $1";
+            own::execute(client, case, &[name.into()])?;
             one_text(client, "DELETE FROM steward.integrity_check WHERE name = $1 RETURNING name", &[name.into()])
         })?;
         gone.ok_or_else(|| {

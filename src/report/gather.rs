@@ -3,7 +3,7 @@
 
 use super::period::Period;
 use crate::audit::flush;
-use crate::core::report::security::{AlertRule, Chain, Check};
+use crate::core::report::security::{AlertRule, Chain, Check, Found};
 use crate::error::Outcome;
 use crate::settings::{self, Mode};
 use crate::{audit, own, shared};
@@ -28,9 +28,9 @@ const ALERT_DAYS: &str = "SELECT (raised_at AT TIME ZONE $3)::date - date '1970-
     FROM steward._alert WHERE raised_at >= $1 AND raised_at < $2 GROUP BY 1 ORDER BY 1";
 
 const CHECKS: &str = "SELECT s.check_name, count(*), count(*) FILTER (WHERE s.failure IS NOT NULL),
-        (array_agg(s.issues ORDER BY r.ended_at DESC, r.id DESC))[1]
-    FROM steward._check_run r JOIN steward._check_result s ON s.run_id = r.id
-    WHERE r.ended_at >= $1 AND r.ended_at < $2 GROUP BY 1 ORDER BY s.check_name COLLATE \"C\"";
+        sum(s.issues) FILTER (WHERE r.last = 1)::bigint, bool_or(r.last = 1)
+    FROM (SELECT id, row_number() OVER (ORDER BY ended_at DESC, id DESC) AS last FROM steward._check_run
+        WHERE ended_at >= $1 AND ended_at < $2) r JOIN steward._check_result s ON s.run_id = r.id GROUP BY 1 ORDER BY s.check_name COLLATE \"C\"";
 
 /// Of those on which the extension was there: what lies before is said by itself.
 const DAYS_WITHOUT_CHECK: &str = "SELECT count(*) FROM generate_series(
@@ -109,8 +109,12 @@ pub fn alert_days(period: Period) -> Outcome<Vec<(i32, [u64; 3])>> {
 
 pub fn checks(period: Period) -> Outcome<Vec<Check>> {
     rows(CHECKS, &arguments(period, false)?, |row| {
-        let issues = row.get::<i64>(4)?.map(|issues| issues.max(0) as u64);
-        Ok(Check { name: text(row, 1)?, runs: figure(row, 2)?, failed: figure(row, 3)?, issues })
+        let found = match (row.get::<bool>(5)?, row.get::<i64>(4)?) {
+            (Some(true), Some(issues)) => Found::Issues(issues.max(0) as u64),
+            (Some(true), None) => Found::NotMade,
+            _ => Found::Dropped,
+        };
+        Ok(Check { name: text(row, 1)?, runs: figure(row, 2)?, failed: figure(row, 3)?, found })
     })
 }
 

@@ -50,8 +50,19 @@ pub struct Check {
     pub runs: u64,
     /// Runs in which it could not be made.
     pub failed: u64,
-    /// What the last run found; None: it could not be made.
-    pub issues: Option<u64>,
+    /// What the last run found of it.
+    pub found: Found,
+}
+
+/// What the last run of the checks found of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    Issues(u64),
+    /// It could not be made.
+    #[default]
+    NotMade,
+    /// It was not asked for any more.
+    Dropped,
 }
 
 /// The chain at the time of the report.

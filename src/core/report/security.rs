@@ -3,7 +3,7 @@
 use super::chart::{Chart, Series, Tone};
 use super::document::{Block, Document, Table};
 use super::figures::{Account, Day, highest};
-pub use super::material::{AlertRule, Chain, Check, Material};
+pub use super::material::{AlertRule, Chain, Check, Found, Material};
 use super::unknown::unknown;
 use super::words::{Language, count, duration};
 use super::zone::date;
@@ -74,8 +74,9 @@ fn tiles(material: &Material) -> Vec<(String, String, bool)> {
 /// What was not looked for is not known to be none.
 fn issues(material: &Material) -> (String, String, bool) {
     let checks = &material.checks;
-    let found: u64 = checks.iter().filter_map(|check| check.issues).sum();
-    let unknown = checks.iter().any(|check| check.issues.is_none());
+    let of = |check: &Check| if let Found::Issues(issues) = check.found { issues } else { 0 };
+    let found: u64 = checks.iter().map(of).sum();
+    let unknown = checks.iter().any(|check| check.found == Found::NotMade);
     let shown = match (checks.is_empty(), unknown) {
         (true, _) => "–".to_owned(),
         (false, true) => format!("≥ {}", count(found)),
@@ -297,7 +298,11 @@ fn checks(material: &Material) -> Vec<Block> {
         return blocks;
     }
     let row = |check: &Check| {
-        let issues = check.issues.map_or_else(|| say("未能执行", "not made"), count);
+        let issues = match check.found {
+            Found::Issues(issues) => count(issues),
+            Found::NotMade => say("未能执行", "not made"),
+            Found::Dropped => say("已取消", "dropped"),
+        };
         vec![check.name.clone(), count(check.runs), count(check.failed), issues]
     };
     blocks.push(Block::Table(Table {
