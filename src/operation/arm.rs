@@ -123,7 +123,7 @@ fn arm_session(op_no: Option<&str>) -> Outcome<i32> {
         person: executor.name.clone(),
         images: images.clone(),
         export: export.clone(),
-        functions: dependency::functions(&code)?,
+        functions: dependency::functions(&operation.script, &code)?,
         closed,
     };
     cover::make_everything_anew();

@@ -232,7 +232,7 @@ impl Armed {
             person: before.person.clone(),
             images: before.images.clone(),
             export: before.export.clone(),
-            functions: dependency::functions(&self.code.borrow())?,
+            functions: dependency::functions(&operation.script, &self.code.borrow())?,
             closed,
         };
         self.cover.replace(Rc::new(now));

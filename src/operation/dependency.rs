@@ -9,7 +9,7 @@ use crate::core::script::hex;
 use crate::error::{Fault, Outcome};
 use crate::image::text::Exact;
 use crate::own;
-use crate::person::texts;
+use crate::person::{one_text, texts};
 use pgrx::spi::SpiClient;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -68,11 +68,21 @@ pub fn filed(op_no: &str) -> Outcome<Dependencies> {
     })
 }
 
-/// The functions among them by their numbers, ascending.
-pub fn functions(dependencies: &Dependencies) -> Outcome<Rc<[u32]>> {
+/// Of the runs that a script restores: their tables, with what these were made of if they are gone.
+const RESTORED: &str = "SELECT string_agg(DISTINCT i.text, E'\n')
+    FROM (SELECT op_no, table_name FROM steward.row_image
+        UNION ALL SELECT op_no, concat_ws(' ', table_name, definition::text, fittings::text, foreign_keys::text)
+            FROM steward.table_image) i(op_no, text)
+    WHERE i.op_no IN (SELECT m[1] FROM regexp_matches($1, 'OP-[0-9]{8}-[0-9]+', 'g') m)";
+
+/// The functions that a script may begin, by their numbers, ascending: those that it depends on, and those of the tables that
+/// it restores, which no name in it leads to.
+pub fn functions(script: &str, dependencies: &Dependencies) -> Outcome<Rc<[u32]>> {
+    let restored = own::run(|client| one_text(client, RESTORED, &[script.into()]))?;
+    let restored = restored.map(|tables| now(&tables)).unwrap_or_default();
     let _exact = exact();
-    let titles: Vec<String> = dependencies.keys().cloned().collect();
-    let numbers = "SELECT to_regprocedure(substr(title, 10))::oid::text FROM unnest($1::text[]) AS d(title)
+    let titles: Vec<String> = dependencies.keys().chain(restored.keys()).cloned().collect();
+    let numbers = "SELECT DISTINCT to_regprocedure(substr(title, 10))::oid::text FROM unnest($1::text[]) AS d(title)
         WHERE title LIKE 'function %'";
     let numbers = own::run(|client| texts(client, numbers, &[titles.into()]))?;
     let mut numbers: Vec<u32> = numbers.iter().filter_map(|number| number.parse().ok()).collect();

@@ -294,7 +294,7 @@ fn run(
         person: executor.name.clone(),
         images,
         export,
-        functions: dependency::functions(&dependency::filed(&operation.op_no)?)?,
+        functions: dependency::functions(&operation.script, &dependency::filed(&operation.op_no)?)?,
         closed,
     };
     cover::make_everything_anew();
