@@ -3,6 +3,7 @@
 //!
 //! A sequence counts the statements: no rollback takes its numbers back.
 
+use postgres::Client;
 use postgres::error::SqlState;
 
 use crate::account::{self, check};
@@ -16,6 +17,7 @@ tests! {
     a_block_that_is_cancelled_leaves_the_rest_of_its_transaction,
     a_write_out_that_is_cancelled_while_it_waits_leaves_nothing,
     a_long_transaction_holds_one_journal,
+    a_reader_of_a_journal_s_long_records_does_not_end_the_sequencer,
 }
 
 /// A school with the sequence.
@@ -132,6 +134,43 @@ fn a_write_out_that_is_cancelled_while_it_waits_leaves_nothing() {
     check(&school);
 }
 
+/// Long records, as much as a journal takes before the next one has its turn; then that turn.
+fn journals_take_turns(school: &School, applicant: &mut Client) {
+    let long = "SELECT count(steward.request('SELECT 1', purpose =>
+            (SELECT string_agg(md5((n * j)::text), '') FROM generate_series(1, 1800) j)))
+        FROM generate_series(1, 22) n";
+    applicant.batch_execute(long).expect("filed");
+    school.flush_audit();
+    school.flush_audit();
+}
+
+/// Where a journal keeps its long records has a lock of its own. Whoever holds it keeps that journal from being emptied, and
+/// the sequencer from nothing.
+fn a_reader_of_a_journal_s_long_records_does_not_end_the_sequencer() {
+    let school = school(&[]);
+    let sequencer = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_steward sequencer'";
+    let mut reader = school.superuser();
+    let toast = "SELECT string_agg(format('SELECT count(*) FROM %s', reltoastrelid::regclass), '; ') FROM pg_class
+        WHERE relname IN ('journal_0', 'journal_1', 'journal_2')";
+    let reads: String = crate::school::ask(&mut reader, toast);
+    reader.batch_execute(&format!("BEGIN; {reads}")).expect("read");
+    let mut chen = school.session("region_chen");
+    journals_take_turns(&school, &mut chen);
+    let before: i32 = school.ask(sequencer);
+    for _ in 0..5 {
+        journals_take_turns(&school, &mut chen);
+    }
+    assert_eq!(school.ask::<i32>(sequencer), before, "the sequencer ended");
+    reader.batch_execute("COMMIT").expect("commit");
+    let size =
+        "SELECT sum(pg_table_size(oid))::bigint FROM pg_class WHERE relname IN ('journal_0', 'journal_1', 'journal_2')";
+    wait_for(&school, "emptied journals", || {
+        school.flush_audit();
+        (school.ask::<i64>(size) < 2 << 20).then_some(())
+    });
+    assert_eq!(school.records("operation_type = 'LOST'"), 0);
+}
+
 /// It is written out many times while the journals take turns. One stays held by it; the others are emptied as ever.
 fn a_long_transaction_holds_one_journal() {
     let school = school(&[]);
@@ -143,15 +182,7 @@ fn a_long_transaction_holds_one_journal() {
          WHERE l.pid = {pid} AND c.relname LIKE 'journal%'"
     );
     let mut chen = school.session("region_chen");
-    let mut turn = || {
-        // Long records, as much as a journal takes before the next one has its turn; then that turn.
-        let long = "SELECT count(steward.request('SELECT 1', purpose =>
-                (SELECT string_agg(md5((n * j)::text), '') FROM generate_series(1, 1800) j)))
-            FROM generate_series(1, 22) n";
-        chen.batch_execute(long).expect("filed");
-        school.flush_audit();
-        school.flush_audit();
-    };
+    let mut turn = || journals_take_turns(&school, &mut chen);
     let mut kept = Vec::new();
     for round in 0..3 {
         if round > 0 {

@@ -3,7 +3,7 @@
 //!
 //! A row is a `core::batch` of `u32 epoch ‖ record`, under the full transaction id.
 
-use super::journal_count;
+use super::{journal_count, segment};
 use crate::backend::backend_local;
 use crate::core::batch::{self, Batch, Content};
 use crate::error::Outcome;
@@ -334,14 +334,16 @@ fn pages(table: pg_sys::Oid) -> u32 {
         let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
         let toast = (*(*relation).rd_rel).reltoastrelid;
         pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-        if toast == pg_sys::InvalidOid { pages } else { pages + self::pages(toast) }
+        // What somebody keeps locked is as large as it may be.
+        let free = |toast| pg_sys::ConditionalLockRelationOid(toast, pg_sys::AccessShareLock as i32);
+        if toast == pg_sys::InvalidOid || !free(toast) { pages } else { pages + self::pages(toast) }
     }
 }
 
 fn empty(which: usize, table: pg_sys::Oid) -> Outcome<()> {
     // Safe: inside a transaction with an active snapshot, which is replaced for the second look.
     unsafe {
-        if !pg_sys::ConditionalLockRelationOid(table, pg_sys::AccessExclusiveLock as i32) {
+        if !segment::lock_whole(table, pg_sys::AccessExclusiveLock) {
             return Ok(());
         }
         // Nobody writes any more; a row that was committed meanwhile is still to be taken.

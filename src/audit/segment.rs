@@ -6,6 +6,7 @@ use super::clock::steady;
 use super::sequencer::transaction;
 use super::{archive, ledger};
 use crate::backend::backend_local;
+use crate::cache::columns;
 use crate::core::chain::{Hash, Head};
 use crate::core::record::{Kind, Record};
 use crate::error::{Fault, Outcome};
@@ -349,8 +350,17 @@ fn lock(relation: &std::ffi::CStr, mode: u32) -> bool {
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"steward".as_ptr(), true);
         let table = pg_sys::get_relname_relid(relation.as_ptr(), schema);
-        table != pg_sys::InvalidOid && pg_sys::ConditionalLockRelationOid(table, mode as i32)
+        table != pg_sys::InvalidOid && lock_whole(table, mode)
     }
+}
+
+/// With where it keeps its long values, which whoever takes or empties the table would wait for. False: not free now.
+pub(super) fn lock_whole(table: pg_sys::Oid, mode: u32) -> bool {
+    let free = |table| {
+        // Safe: inside a transaction; nothing is waited for, and what is held goes with it.
+        unsafe { pg_sys::ConditionalLockRelationOid(table, mode as i32) }
+    };
+    free(table) && columns::toast_of(table).is_none_or(free)
 }
 
 /// Runs a command of data definition as part of another one: neither event triggers nor the hooks of other libraries,
