@@ -97,7 +97,7 @@ const BY_CLIENT: &str = "
             WHERE operation_type = 'SELECT' AND table_name = 'app.student' AND result = 'SUCCESS'), 0)::bigint,
         count(*) FILTER (WHERE result = 'DENIED'),
         count(*) FILTER (WHERE result = 'FAILURE' AND sqlstate = '23505'),
-        count(*) FILTER (WHERE operation_type = 'PREPARE TRANSACTION')
+        count(*) FILTER (WHERE operation_type = 'PREPARE TRANSACTION' AND result = 'SUCCESS')
     FROM steward.audit_log WHERE application_name = ANY($1) GROUP BY 1";
 
 /// What only damage, or a want of space, explains.

@@ -48,6 +48,7 @@ tests! {
     reads_inside_a_foreign_key_action_are_recorded,
     a_query_that_looks_like_a_key_check_is_recorded,
     what_a_rolled_back_prepared_transaction_read_is_on_record,
+    a_prepare_that_fails_is_on_record_as_failed,
     runs_of_two_operations_are_not_folded_into_one,
     an_open_session_is_recorded_under_its_new_name,
     reads_of_a_long_transaction_outlive_its_rollback,
@@ -455,6 +456,29 @@ fn prepared_read(school: &School, who: &str) {
         assert_eq!(school.records(&format!("user_id = '{who}' AND {what}")), 1, "{who}: {what}");
     }
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM app.student WHERE note <> ''"), 0);
+}
+
+/// That it was prepared is on record before it is; what then fails is on record as well.
+fn a_prepare_that_fails_is_on_record_as_failed() {
+    let school = School::with("enforce", &["max_prepared_transactions = 4"]);
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    for who in ROLES {
+        let mut session = school.session(who);
+        let work = "BEGIN; CREATE TEMP TABLE t (n int); UPDATE app.student SET note = 'x' WHERE id = 2";
+        let failed = session.batch_execute(&format!("{work}; PREPARE TRANSACTION 'never'"));
+        expect_error(failed, &SqlState::FEATURE_NOT_SUPPORTED, "", "");
+        session.batch_execute("ROLLBACK").expect("rollback");
+        let prepare =
+            format!("user_id = '{who}' AND operation_type = 'PREPARE TRANSACTION' AND details LIKE '%never%'");
+        assert_eq!(school.records(&format!("{prepare} AND result = 'FAILURE'")), 1, "{who}");
+        assert_eq!(school.records(&prepare), 2, "{who}: the intent, and its end");
+        let kept = "BEGIN; UPDATE app.student SET note = 'y' WHERE id = 3; PREPARE TRANSACTION 'kept'";
+        session.batch_execute(kept).expect("prepared");
+        session.batch_execute("COMMIT PREPARED 'kept'").expect("committed");
+        session.batch_execute("BEGIN; SELECT 1; ROLLBACK").expect("another transaction");
+        let kept = format!("user_id = '{who}' AND operation_type = 'PREPARE TRANSACTION' AND details LIKE '%kept%'");
+        assert_eq!(school.records(&kept), 1, "{who}");
+    }
 }
 
 fn runs_of_two_operations_are_not_folded_into_one() {

@@ -288,7 +288,8 @@ struct Filed<'a> {
 }
 
 /// 22023 where the term is over before it begins.
-const TERM: &str = "SELECT CASE WHEN coalesce($2, now() + interval '7 days') <= clock_timestamp() THEN 'not_after is in the past'
+const TERM: &str = "SELECT CASE WHEN NOT isfinite($2) THEN 'not_after must be a day that comes'
+    WHEN coalesce($2, now() + interval '7 days') <= clock_timestamp() THEN 'not_after is in the past'
     WHEN coalesce($2, now() + interval '7 days') <= coalesce($1, now()) THEN 'not_after must be later than not_before' END";
 
 const TODAY: &str = "SELECT to_char(clock_timestamp() AT TIME ZONE $1, 'YYYYMMDD')";

@@ -5,11 +5,11 @@
 use super::{apply, executor, hidden_detail, reading, rows};
 use crate::audit::buffer;
 use crate::audit::lane::Durability;
-use crate::audit::note::note;
+use crate::audit::note::{append, note};
 use crate::backend::backend_local;
-use crate::core::record::{Kind, Record};
+use crate::core::record::{Kind, Outcome, Record};
 use crate::operation::armed;
-use crate::raw;
+use crate::{raw, session};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
@@ -21,6 +21,8 @@ backend_local! {
     static STARTED: Cell<bool> = const { Cell::new(false) };
     /// Global id of the PREPARE TRANSACTION that is on its way.
     static GID: RefCell<String> = const { RefCell::new(String::new()) };
+    /// What is to be recorded if it fails after all: stamped, since nothing can be looked up then.
+    static FAILURE: RefCell<Option<Record>> = const { RefCell::new(None) };
 }
 
 pub fn init() {
@@ -102,6 +104,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_PARALLEL_COMMIT => {
             super::login::committed();
+            FAILURE.with_borrow_mut(|kept| *kept = None);
             if event == XACT_EVENT_COMMIT {
                 buffer::count_journalled();
             }
@@ -112,6 +115,7 @@ unsafe extern "C-unwind" fn end(event: pg_sys::XactEvent::Type, _argument: *mut 
             ended();
         }
         XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => {
+            note_failure();
             buffer::after_abort();
             armed::after_abort();
             crate::activation::after_abort();
@@ -141,7 +145,8 @@ fn ended() {
     CONCERNED.set(!buffer::is_idle());
 }
 
-/// A prepared transaction's outcome is open: that it was prepared is on record whatever comes.
+/// A prepared transaction's outcome is open: that it was prepared is on record whatever comes, before it is. Should that
+/// fail (a number in use, a temporary table), its failure follows.
 fn note_prepared() {
     if !buffer::is_idle() {
         let mut record = Record::new(Kind::Statement, "PREPARE TRANSACTION");
@@ -149,7 +154,21 @@ fn note_prepared() {
         let gid = GID.with_borrow(Clone::clone);
         record.relations = relations;
         record.details = Some(serde_json::json!({ "gid": gid, "statements": statements }).to_string());
+        let mut failure = record.clone();
+        failure.outcome = Outcome::Failure;
+        session::stamp(&mut failure);
         note(record, Durability::Flushed);
+        FAILURE.with_borrow_mut(|kept| *kept = Some(failure));
+    }
+}
+
+/// It could not be prepared. Must not raise.
+fn note_failure() {
+    if let Some(mut failure) = FAILURE.with_borrow_mut(Option::take) {
+        // Safe: reads the clock.
+        failure.time = unsafe { raw::GetCurrentTimestamp() };
+        // The lane counts what it could not write.
+        let _counted_as_lost = append(&failure, Durability::Flushed);
     }
 }
 
