@@ -190,6 +190,7 @@ mod tests {
             "runs => 0",
             "expected_rows => -1",
             "not_after => now() - interval '1 s'",
+            "not_after => 'infinity'",
             "not_before => now() + interval '8 days'",
         ] {
             refused(&format!("SELECT steward.request('SELECT 1', 'x', {bad})"), &["22023"]);
