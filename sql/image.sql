@@ -2,6 +2,7 @@
 -- the hooks only. Holds values of protected columns, so nobody is granted anything here, auditors included.
 
 CREATE SEQUENCE steward.image_id;
+COMMENT ON SEQUENCE steward.image_id IS 'Numbers of row and table images, in the order in which they were kept.';
 
 CREATE TABLE steward.row_image (
     id         bigint PRIMARY KEY DEFAULT nextval('steward.image_id'),

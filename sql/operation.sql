@@ -3,6 +3,7 @@
 -- No hook sees which sequence setval() is given, so a superuser may move this one: numbers in use are passed over, and
 -- behind the last comes the first.
 CREATE SEQUENCE steward.operation_number AS bigint CYCLE;
+COMMENT ON SEQUENCE steward.operation_number IS 'The last part of the numbers of operations. Whoever takes one leaves a gap, nothing else.';
 COMMENT ON SEQUENCE steward.operation_number IS 'Last part of operation numbers. Never blocks; a gap is a request that was rolled back. Wherever it stands, no number is given twice.';
 
 CREATE TABLE steward._operation (
@@ -143,6 +144,48 @@ CREATE VIEW steward.operation WITH (security_barrier) AS
             OR EXISTS (SELECT FROM steward._operation_approval a WHERE a.capability <> 'approve'))
             AND o.status IN ('submitted', 'approved', 'failed') AND steward._may_sign(o.op_no);
 COMMENT ON VIEW steward.operation IS 'The operations that the caller may see: their own; those that wait for their signature; all of them for persons who approve, witness, audit or configure and for superusers. status: submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again), armed (a session runs its statements one by one). tier is what the whole script needs. Times are timestamptz; expires_at and review_due are the ends of the two terms. approvals_given: those that count now. frozen: its applicant was suspended; it can only be cancelled or rejected. stepwise: each run is the next statement; steps_done of runs_allowed. every: a standing operation; next_run is the end of its last run and this interval later, approvals_lapse when too few approvals will count unless they are renewed. needs_arm: it runs with steward.arm. data_digests: SHA-256 of the data of each COPY FROM STDIN. approvals_open: rows of steward.approval_rule whose signature is missing. Everybody may read it.';
+COMMENT ON COLUMN steward.operation.op_no IS 'OP, the day in steward.time_zone, and a number.';
+COMMENT ON COLUMN steward.operation.status IS 'submitted, approved, executed (waits for its review), closed, rejected, cancelled, expired, failed (may run again), armed (a session runs its statements one by one).';
+COMMENT ON COLUMN steward.operation.tier IS 'What the whole script needs: normal, important or critical.';
+COMMENT ON COLUMN steward.operation.rule IS 'The rule that has given the tier.';
+COMMENT ON COLUMN steward.operation.purpose IS 'What for, in the words of the applicant.';
+COMMENT ON COLUMN steward.operation.impact IS 'What it will do to users, in the words of the applicant.';
+COMMENT ON COLUMN steward.operation.script IS 'What runs, byte for byte.';
+COMMENT ON COLUMN steward.operation.digest IS 'SHA-256 in hexadecimal of what is voted on: the script, the form and the digests of data.';
+COMMENT ON COLUMN steward.operation.expected_rows IS 'Rows that a run may touch; NULL: as many as it takes.';
+COMMENT ON COLUMN steward.operation.rollback_plan IS 'What is done if it goes wrong, in the words of the applicant.';
+COMMENT ON COLUMN steward.operation.applicant IS 'The person who filed it.';
+COMMENT ON COLUMN steward.operation.applicant_login IS 'The login with which it was filed.';
+COMMENT ON COLUMN steward.operation.run_as IS 'The role as which it runs.';
+COMMENT ON COLUMN steward.operation.origin IS 'request: filed with steward.request. statement: opened by an important statement that waits for its review. break_glass: an emergency window.';
+COMMENT ON COLUMN steward.operation.approvals_needed IS 'How many persons must approve.';
+COMMENT ON COLUMN steward.operation.approvals_given IS 'How many approvals count now; of an operation that has ended, how many were given.';
+COMMENT ON COLUMN steward.operation.witness_needed IS 'A second person must confirm each run, at most ten minutes before it.';
+COMMENT ON COLUMN steward.operation.confirmed_by IS 'Who confirmed the coming run, or the last one.';
+COMMENT ON COLUMN steward.operation.confirmed_at IS 'When that was; NULL: the coming run is not confirmed.';
+COMMENT ON COLUMN steward.operation.not_before IS 'It cannot run earlier.';
+COMMENT ON COLUMN steward.operation.expires_at IS 'The end of its term: it cannot run later.';
+COMMENT ON COLUMN steward.operation.runs_allowed IS 'How often it may run; of a stepwise operation, how many statements it has.';
+COMMENT ON COLUMN steward.operation.runs_done IS 'How often it has run.';
+COMMENT ON COLUMN steward.operation.created_at IS 'When it was filed.';
+COMMENT ON COLUMN steward.operation.executed_by IS 'The person who ran it last.';
+COMMENT ON COLUMN steward.operation.executed_at IS 'When its last run ended, or was armed.';
+COMMENT ON COLUMN steward.operation.rows_done IS 'Rows that its statements reported, all runs together.';
+COMMENT ON COLUMN steward.operation.review_due IS 'Until when somebody else is to review what it did; NULL: nobody has to.';
+COMMENT ON COLUMN steward.operation.reviewed_by IS 'The person who reviewed it.';
+COMMENT ON COLUMN steward.operation.reviewed_at IS 'When that was.';
+COMMENT ON COLUMN steward.operation.review_verdict IS 'What the reviewer found.';
+COMMENT ON COLUMN steward.operation.frozen IS 'Its applicant was suspended since; it can only be cancelled or rejected.';
+COMMENT ON COLUMN steward.operation.stepwise IS 'Each run is the next statement of the script, and takes a confirmation of its own.';
+COMMENT ON COLUMN steward.operation.steps_done IS 'Statements of a stepwise operation that were executed; NULL for others.';
+COMMENT ON COLUMN steward.operation.every IS 'Of a standing operation the time that lies at least between two runs; NULL for others.';
+COMMENT ON COLUMN steward.operation.next_run IS 'The earliest begin of the next run of a standing operation.';
+COMMENT ON COLUMN steward.operation.approvals_lapse IS 'When too few approvals of a standing operation will count unless they are renewed.';
+COMMENT ON COLUMN steward.operation.needs_arm IS 'Some of its statements cannot run inside steward.execute: it runs with steward.arm.';
+COMMENT ON COLUMN steward.operation.data_digests IS 'SHA-256 in hexadecimal of the data of each COPY FROM STDIN, in the order of the script.';
+COMMENT ON COLUMN steward.operation.approvals_open IS 'Rows of steward.approval_rule whose signature is missing.';
+COMMENT ON COLUMN steward.operation.form IS 'The form as it was filled in; NULL without one.';
+COMMENT ON COLUMN steward.operation.exactly IS 'A run that touches fewer rows than expected_rows is undone too.';
 
 CREATE VIEW steward.inbox WITH (security_barrier) AS
     SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,

@@ -16,6 +16,22 @@ tests! {
     views_cannot_be_protected,
     a_rule_with_a_broken_pattern_is_not_accepted,
     what_the_policy_looks_for_is_no_login_s_to_read,
+    everything_public_says_what_it_is,
+}
+
+/// Whoever looks at an object with psql is told what it is. Sequences behind identity columns are the server's.
+fn everything_public_says_what_it_is() {
+    let school = School::inactive();
+    let silent = "SELECT coalesce(string_agg(name, ' ' ORDER BY name), '') FROM (
+            SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'steward'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
+                AND c.relname !~ '^(_|chain_|journal_)' AND obj_description(c.oid, 'pg_class') IS NULL
+                AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i'
+                    AND d.refclassid = 'pg_class'::regclass)
+            UNION ALL SELECT p.proname FROM pg_proc p WHERE p.pronamespace = 'steward'::regnamespace AND p.proname !~ '^_'
+                AND obj_description(p.oid, 'pg_proc') IS NULL
+            UNION ALL SELECT a.attname FROM pg_attribute a WHERE a.attrelid = 'steward.operation'::regclass AND a.attnum > 0
+                AND col_description(a.attrelid, a.attnum) IS NULL) s(name)";
+    assert_eq!(school.ask::<String>(silent), "");
 }
 
 /// Networks, thresholds, exemptions: they tell an attacker what to keep away from.
