@@ -115,7 +115,13 @@ fn require_rule_approvals(function: &str, rule: &str) -> Outcome<()> {
 
 /// Notes a policy change in the transaction's own records and tells every session.
 pub fn changed(function: &str, subject: &str) -> Outcome<()> {
+    changed_with(function, subject, None)
+}
+
+/// The same with details, as JSON.
+pub fn changed_with(function: &str, subject: &str, details: Option<String>) -> Outcome<()> {
     let mut record = Record::new(Kind::Policy, function);
+    record.details = details;
     record.tier = Some(Tier::Critical);
     record.relations = vec![subject.to_owned()];
     buffer::push(record);

@@ -44,7 +44,13 @@ pub fn restored(school: &School, op_no: &str) -> (String, i64, i64) {
             &[&op_no],
         )
         .expect("pre-image");
-    (by, row.get(0), row.get(1))
+    let counts: (i64, i64) = (row.get(0), row.get(1));
+    let told = format!(
+        "op_no = '{by}' AND operation_type = 'restore' AND (details::json ->> 'restored')::int8 = {} AND (details::json ->> 'skipped')::int8 = {}",
+        counts.0, counts.1
+    );
+    assert_eq!(school.records(&told), 1, "both counts are on record");
+    (by, counts.0, counts.1)
 }
 
 /// The whole content of a table, as one text.

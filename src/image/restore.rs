@@ -11,6 +11,7 @@ use crate::error::{Fault, Outcome, answer};
 use crate::operation::{cover, numbered, unknown};
 use crate::{own, policy};
 use pgrx::prelude::*;
+use serde_json::json;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
@@ -49,7 +50,14 @@ fn restore_operation(op_no: Option<&str>) -> Outcome<Count> {
         let (number, restored, skipped) = (run.number.into(), count.restored.into(), count.skipped.into());
         own::execute(client, done, &[run.op_no.as_str().into(), number, by.into(), restored, skipped])
     })?;
-    policy::changed("restore", op_no)?;
+    // Called by an operation, whose result the caller does not see.
+    notice!(
+        "pg_steward: {op_no}: {} rows restored, {} skipped because they were changed since",
+        count.restored,
+        count.skipped
+    );
+    let details = json!({ "restored": count.restored, "skipped": count.skipped });
+    policy::changed_with("restore", op_no, Some(details.to_string()))?;
     Ok(count)
 }
 
