@@ -285,5 +285,6 @@ fn pin_server_settings() {
 
 /// Misspelt settings under our prefix are errors, not silent placeholders.
 fn reserve(prefix: &CStr) {
+    // Safe: the prefix outlives the call, which copies it; while preloading.
     unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) }
 }

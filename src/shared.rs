@@ -106,6 +106,7 @@ static mut NEXT_STARTUP: pg_sys::shmem_startup_hook_type = None;
 
 /// Installs the two shared memory hooks. Only while preloading.
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT_REQUEST = pg_sys::shmem_request_hook;
         pg_sys::shmem_request_hook = Some(request);
@@ -116,10 +117,12 @@ pub fn init() {
 
 fn size() -> usize {
     // Backend ids run from 1 to MaxBackends.
+    // Safe: a plain global, set before shared memory is requested.
     size_of::<Shared>() + (unsafe { pg_sys::MaxBackends } as usize + 1) * size_of::<Lane>()
 }
 
 unsafe extern "C-unwind" fn request() {
+    // Safe: in the hook by which the server lets libraries ask for memory.
     unsafe {
         if let Some(next) = NEXT_REQUEST {
             next();
@@ -129,6 +132,7 @@ unsafe extern "C-unwind" fn request() {
 }
 
 unsafe extern "C-unwind" fn startup() {
+    // Safe: in the hook by which the server lets libraries find their memory.
     unsafe {
         if let Some(next) = NEXT_STARTUP {
             next();

@@ -129,9 +129,11 @@ pub fn finish(key: Key, rows: Option<i64>) {
     });
     let Some((nested, reads)) = finished else { return };
     RUNNING.set(RUNNING.get().saturating_sub(1));
+    // Safe: plain getter.
+    let in_block = || unsafe { raw::IsTransactionBlock() };
     if nested {
         ENTRIES.with_borrow_mut(fold_last);
-    } else if reads && unsafe { raw::IsTransactionBlock() } {
+    } else if reads && in_block() {
         // The client has its rows, and the transaction may go on for hours, or end with the process.
         write_reads();
     }

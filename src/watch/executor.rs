@@ -58,6 +58,7 @@ backend_local! {
 }
 
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT_START = pg_sys::ExecutorStart_hook;
         pg_sys::ExecutorStart_hook = Some(start);
@@ -71,6 +72,7 @@ pub fn init() {
 }
 
 unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         if armed::is_armed() {
             super::armed::query_starts(query);
@@ -122,6 +124,7 @@ unsafe extern "C-unwind" fn run(
     count: u64,
     once: bool,
 ) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         if count != 0 {
             lone_call::runs_in_portions(query);
@@ -184,6 +187,7 @@ unsafe extern "C-unwind" fn run(
 }
 
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         if !is_under_way(query) {
             return match NEXT_FINISH {
@@ -212,6 +216,7 @@ unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) {
 }
 
 unsafe extern "C-unwind" fn end(query: *mut pg_sys::QueryDesc) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         armed::ended(query as usize);
         if buffer::something_runs() {

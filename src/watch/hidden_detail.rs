@@ -31,6 +31,7 @@ const INSTEAD: &CStr = c"Values are masked for this role.";
 const CLASSES_WITH_VALUES: [c_int; 2] = [2 | 3 << 6, 4 | 4 << 6];
 
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT_LOG = pg_sys::emit_log_hook;
         pg_sys::emit_log_hook = Some(on_log);

@@ -11,6 +11,7 @@ const CLASS_BYTES: usize = 63;
 
 /// Registers the provider. Only while preloading.
 pub fn init() {
+    // Safe: a name that lives for good and a function of the signature that is asked for.
     unsafe { pg_sys::register_label_provider(c"pg_steward".as_ptr(), Some(check)) }
 }
 

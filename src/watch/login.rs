@@ -63,6 +63,7 @@ static mut START_CONTEXT: pg_sys::ErrorContextCallback = pg_sys::ErrorContextCal
 };
 
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT_AUTHENTICATION = ClientAuthentication_hook;
         ClientAuthentication_hook = Some(authentication);
@@ -72,6 +73,7 @@ pub fn init() {
 }
 
 unsafe extern "C-unwind" fn authentication(port: *mut pg_sys::Port, status: c_int) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         if pg_sys::am_walsender {
             super::replication::begin();
@@ -227,6 +229,7 @@ unsafe extern "C-unwind" fn on_exit(_code: c_int, _argument: pg_sys::Datum) {
 }
 
 unsafe extern "C-unwind" fn on_log(error: *mut pg_sys::ErrorData) {
+    // Safe: the error that is being reported, ours to change; nothing is looked up.
     unsafe {
         super::code::keep_out_of_log(&mut *error);
         super::replication::on_log(error);
@@ -256,6 +259,7 @@ unsafe fn concerns(error: &pg_sys::ErrorData) -> bool {
     }
     match PHASE.get() {
         // A session whose login nobody recorded, because there was no chain yet, is no login that fails.
+        // Safe: a plain global.
         Phase::Connecting if unsafe { pg_sys::PostmasterContext.is_null() } => false,
         Phase::Connecting | Phase::Authenticated => error.elevel >= pg_sys::FATAL as c_int,
         Phase::Established => error.sqlerrcode == SYNTAX || error.sqlerrcode == DENIED && !is_ours(error),

@@ -16,6 +16,7 @@ use std::rc::Rc;
 static mut NEXT: pg_sys::object_access_hook_type = None;
 
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT = pg_sys::object_access_hook;
         pg_sys::object_access_hook = Some(object_access);
@@ -29,6 +30,7 @@ unsafe extern "C-unwind" fn object_access(
     part: c_int,
     argument: *mut c_void,
 ) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         if let Some(next) = NEXT {
             next(access, class, object, part, argument);

@@ -27,6 +27,7 @@ unsafe extern "C-unwind" {
 }
 
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT = pg_sys::planner_hook;
         pg_sys::planner_hook = Some(plan);
@@ -39,6 +40,7 @@ unsafe extern "C-unwind" fn plan(
     options: c_int,
     parameters: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         if cache::if_fresh(cache::Policy::is_masked) == Some(false) {
             return make(query, text, options, parameters);

@@ -12,6 +12,7 @@ use std::ffi::c_char;
 
 /// The group of a GRANT or REVOKE to these roles.
 pub unsafe fn of_grantees(policy: &Policy, grantees: *mut pg_sys::List) -> Group {
+    // Safe: grantees as the parser lists them.
     unsafe { of_roles(policy, list(grantees)) }
 }
 

@@ -427,6 +427,7 @@ fn take(key: u64) -> Option<(Real, *mut pg_sys::QueryDesc, bool)> {
 
 /// Stands in for a scan's own function. A plain frame: nothing to drop, so an ERROR may cross it.
 unsafe extern "C-unwind" fn next_row(node: *mut PlanState) -> *mut pg_sys::TupleTableSlot {
+    // Safe: a node of the running plan, whose own function was kept when this one took its place.
     unsafe {
         let Some((Real::Node(Some(real)), query, counted)) = take(node as u64) else { lost() };
         let slot = real(node);
@@ -446,6 +447,7 @@ unsafe extern "C-unwind" fn evaluate(
     context: *mut pg_sys::ExprContext,
     is_null: *mut bool,
 ) -> pg_sys::Datum {
+    // Safe: a condition of the running plan, whose own function was kept when this one took its place.
     unsafe {
         let Some((Real::Condition(real), _, counted)) = take(condition as u64) else { lost() };
         if !counted {

@@ -83,6 +83,7 @@ backend_local! {
 }
 
 pub fn init() {
+    // Safe: plain hook pointers, set while the postmaster preloads and kept for the chain.
     unsafe {
         NEXT = pg_sys::ProcessUtility_hook;
         pg_sys::ProcessUtility_hook = Some(process_utility);
@@ -99,6 +100,7 @@ unsafe extern "C-unwind" fn process_utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
+    // Safe: the server's own arguments; the frame holds nothing to drop, so an ERROR may cross it.
     unsafe {
         let (statement, read_only_tree) = fixed_names::in_place_of(statement, read_only_tree, context);
         let armed = armed::is_armed() && super::armed::command_starts(statement, source, context);
@@ -299,6 +301,7 @@ unsafe extern "C-unwind" fn complete(
     if let Some(former) = updates {
         answer(own_object::after_update(&former));
     }
+    // Safe: the statement that has just run, in the memory of whoever sent it.
     let loads = unsafe { (*node).type_ == NodeTag::T_CopyStmt };
     if loads
         && !limits.is_empty()

@@ -175,6 +175,7 @@ impl Reader<'_> {
         if !copy.filename.is_null() || copy.is_program {
             self.cluster(Group::Config);
         }
+        // Safe: names of the parser, or null.
         let Some(relation) = (unsafe { resolve(copy.relation) }) else { return };
         if !copy.is_from {
             // Reading own views and tables is a matter of privileges, but for what nobody reads.
@@ -194,6 +195,7 @@ impl Reader<'_> {
         self.facts.loads = true;
         match self.policy.watched(relation) {
             Some(Watched::Protected(member)) => {
+                // Safe: names of the parser, or null.
                 let columns = unsafe { copied_columns(relation, copy.attlist) };
                 let group = if triggers_are_off() { Group::Ddl } else { Group::Write };
                 self.push(group, Some(member.clone()), columns.clone());
@@ -207,6 +209,7 @@ impl Reader<'_> {
     }
 
     unsafe fn lock(&mut self, lock: &pg_sys::LockStmt) {
+        // Safe: names of the parser, or null.
         unsafe { self.each(lock.relations, Group::Upkeep) };
         if lock.mode == pg_sys::AccessShareLock as i32 {
             self.facts.own = None;
@@ -214,6 +217,7 @@ impl Reader<'_> {
         }
         // Locking a view locks every table behind it, at any depth: the records' tables could be among them. And who locks
         // the catalog stops every session, new ones and the chain included.
+        // Safe: names of the parser, or null.
         for relation in unsafe { list(lock.relations).filter_map(|name| resolve(name)) } {
             // Safe: a syscache look-up.
             let is_view = unsafe { pg_sys::get_rel_relkind(relation) } as u8 == pg_sys::RELKIND_VIEW;
@@ -243,6 +247,7 @@ impl Reader<'_> {
     }
 
     unsafe fn vacuum(&mut self, vacuum: &pg_sys::VacuumStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             let full = list::<pg_sys::DefElem>(vacuum.options)
                 .any(|option| text((*option).defname) == "full" && pg_sys::defGetBoolean(option));
@@ -259,6 +264,7 @@ impl Reader<'_> {
 
     unsafe fn reindex(&mut self, reindex: &pg_sys::ReindexStmt) {
         use pg_sys::ReindexObjectType::*;
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             match reindex.kind {
                 REINDEX_OBJECT_SCHEMA => self.schema_as(text(reindex.name), Group::Upkeep),
@@ -270,10 +276,12 @@ impl Reader<'_> {
     }
 
     unsafe fn comment(&mut self, comment: &pg_sys::CommentStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe { self.named(comment.objtype, comment.object, Group::Upkeep) }
     }
 
     unsafe fn create_table(&mut self, table: &pg_sys::CreateStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             self.created(table.relation);
             let group = if table.partbound.is_null() { Group::Ddl } else { Group::Partition };
@@ -282,6 +290,7 @@ impl Reader<'_> {
     }
 
     unsafe fn alter_table(&mut self, alter: &pg_sys::AlterTableStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             let Some(relation) = resolve(alter.relation) else { return };
             let owners: Vec<*mut pg_sys::RoleSpec> = list::<pg_sys::AlterTableCmd>(alter.cmds)
@@ -315,6 +324,7 @@ impl Reader<'_> {
     }
 
     unsafe fn privilege_on(&mut self, table: *mut pg_sys::RangeVar) {
+        // Safe: names of the parser, or null.
         unsafe { self.relation(table, Group::Privilege) };
         if self.facts.own.is_none() {
             self.plain(Group::Privilege);
@@ -322,6 +332,7 @@ impl Reader<'_> {
     }
 
     unsafe fn rename(&mut self, rename: &pg_sys::RenameStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             match rename.renameType {
                 ObjectType::OBJECT_ROLE => self.cluster(Group::Privilege),
@@ -338,6 +349,7 @@ impl Reader<'_> {
     }
 
     unsafe fn move_object(&mut self, alter: &pg_sys::AlterObjectSchemaStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             if !alter.relation.is_null() {
                 self.relation(alter.relation, Group::Ddl);
@@ -353,6 +365,7 @@ impl Reader<'_> {
     }
 
     unsafe fn change_owner(&mut self, alter: &pg_sys::AlterOwnerStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             self.named(alter.objectType, alter.object, Group::Privilege);
             let group = privilege::of_roles(self.policy, std::iter::once(alter.newowner));
@@ -375,6 +388,7 @@ impl Reader<'_> {
 
     unsafe fn drop(&mut self, drop: &pg_sys::DropStmt) {
         use ObjectType::*;
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             match drop.removeType {
                 // With the policy all that it demands goes.
@@ -395,6 +409,7 @@ impl Reader<'_> {
     }
 
     unsafe fn label(&mut self, label: &pg_sys::SecLabelStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe { self.named(label.objtype, label.object, Group::Privilege) };
         if self.facts.own.is_none() {
             self.plain(Group::Privilege);
@@ -402,6 +417,7 @@ impl Reader<'_> {
     }
 
     unsafe fn create_function(&mut self, function: &pg_sys::CreateFunctionStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             self.named(ObjectType::OBJECT_FUNCTION, function.funcname.cast(), Group::Ddl);
             let language =
@@ -414,6 +430,7 @@ impl Reader<'_> {
 
     /// A block in an untrusted language reaches the server's files and processes; any other is decided by what it runs.
     unsafe fn block(&mut self, block: &pg_sys::DoStmt) {
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             let language = list::<pg_sys::DefElem>(block.args).find(|option| text((**option).defname) == "language");
             if language.is_some_and(|option| is_untrusted(pg_sys::defGetString(option))) {
@@ -425,6 +442,7 @@ impl Reader<'_> {
     unsafe fn grant(&mut self, grant: &pg_sys::GrantStmt) {
         // In CREATE SCHEMA other elements may stand before it.
         let (before, own) = (self.facts.deeds.len(), self.facts.own.take());
+        // Safe: a complete statement of the parser; each cast follows what its fields say.
         unsafe {
             for object in list::<pg_sys::Node>(grant.objects) {
                 match grant.objtype {

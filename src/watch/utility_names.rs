@@ -58,12 +58,14 @@ impl Reader<'_> {
     }
 
     pub unsafe fn each(&mut self, names: *mut pg_sys::List, group: Group) {
+        // Safe: names of the parser, or null.
         unsafe { list(names).for_each(|name| self.relation(name, group)) }
     }
 
     /// Without a name the command takes every table.
     pub unsafe fn one_or_all(&mut self, name: *mut pg_sys::RangeVar, group: Group) {
         if !name.is_null() {
+            // Safe: names of the parser, or null.
             return unsafe { self.relation(name, group) };
         }
         let all: Vec<Rc<Member>> = self.policy.roots().cloned().collect();
@@ -136,6 +138,7 @@ impl Reader<'_> {
     }
 
     pub unsafe fn own_extension(&mut self, name: *const c_char) {
+        // Safe: a C string of the parser, or null.
         unsafe { self.own_extension_name(text(name)) }
     }
 
@@ -147,6 +150,7 @@ impl Reader<'_> {
 
     /// Nothing new is put into schema steward.
     pub unsafe fn created(&mut self, name: *mut pg_sys::RangeVar) {
+        // Safe: names of the parser, or null.
         unsafe {
             if !name.is_null() && !(*name).schemaname.is_null() {
                 self.own_schema(text((*name).schemaname));
@@ -155,6 +159,7 @@ impl Reader<'_> {
     }
 
     pub unsafe fn creates_in(&mut self, node: *mut pg_sys::Node, tag: NodeTag) {
+        // Safe: each cast follows the tag.
         unsafe {
             match tag {
                 NodeTag::T_ViewStmt => {
