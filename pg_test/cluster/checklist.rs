@@ -357,7 +357,7 @@ fn the_administrator_s_list_belongs_to_its_rules() {
     answers(&school, "postgres", &op_no, &open[1..]);
     review(&school, &op_no).expect("review");
     let without_window =
-        request(&mut wu, "TRUNCATE app.entry", ", not_after => 'infinity', rollback_plan => 'restore it'");
+        request(&mut wu, "TRUNCATE app.entry", ", not_before => '-infinity', rollback_plan => 'restore it'");
     answers(&school, "postgres", &without_window, &["impact"]);
     school.release(&without_window);
     expect_open(execute(&mut wu, &without_window), &["window"], "'window'");

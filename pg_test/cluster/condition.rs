@@ -97,8 +97,9 @@ fn a_standby_that_does_not_follow_is_told() {
     println!("count: condition: a lag of 5 s told {} s after it began", began.elapsed().as_secs());
     assert!(began.elapsed() > Duration::from_secs(5), "before it was one");
     school.flush_audit();
-    let alert =
-        "SELECT concat_ws(' ', rule, subject, times) FROM steward.alert WHERE rule !~ 'off_hours|slow_statement'";
+    // Asking so often raises one of its own.
+    let alert = "SELECT concat_ws(' ', rule, subject, times) FROM steward.alert
+        WHERE rule !~ 'off_hours|slow_statement|many_operations'";
     assert_eq!(school.ask::<String>(alert), "replication_lag standby 1");
     standby.stop();
     wait(&school, &told("REPLICATION LAG", "SUCCESS"), 1);
