@@ -51,6 +51,12 @@ CREATE TABLE steward.journal_taken (
 COMMENT ON TABLE steward.journal_taken IS 'How many rows of the journal the sequencer has taken, compared with those that committed (files in pg_steward/journal of the data directory): a row that was deleted before it was taken leaves a record MISSING JOURNAL.';
 COMMENT ON COLUMN steward.journal_taken.start IS 'The name, in the journal, of the server start that wrote the rows; below 0: minus the id of a prepared transaction whose rows they are.';
 
+CREATE FUNCTION steward._journal_counted(OUT start bigint, OUT rows bigint) RETURNS SETOF record
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', '_journal_counted_wrapper';
+COMMENT ON FUNCTION steward._journal_counted() IS 'What this server start has counted before this extension was created. Called at installation.';
+REVOKE ALL ON FUNCTION steward._journal_counted() FROM PUBLIC;
+INSERT INTO steward.journal_taken SELECT * FROM steward._journal_counted();
+
 CREATE TABLE steward.spool_offset (
     boot         uuid NOT NULL,
     slot         int NOT NULL,

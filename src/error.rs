@@ -37,6 +37,10 @@ impl Fault {
     pub fn wrong_state(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message)
     }
+    /// 25001: not in a transaction like this one.
+    pub fn wrong_transaction(message: impl Into<String>) -> Self {
+        Self::new(PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION, message)
+    }
     /// 22023: bad argument.
     pub fn bad_argument(message: impl Into<String>) -> Self {
         Self::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)

@@ -45,7 +45,7 @@ fn plain(name: &str, value: f64) -> Metric {
 
 /// The audit trail: is it alive, how far is it. Returns the id of the last record.
 fn trail(metrics: &mut Vec<Metric>) -> Outcome<i64> {
-    let (alive, _, lag, last_id, chained_at, journal, files, bytes, pending, lost, verified, verified_at, _) =
+    let (alive, _, lag, last_id, chained_at, journal, files, bytes, pending, lost, verified, verified_at, failed) =
         status::measure()?;
     // Safe: reads the clock.
     let now = unsafe { raw::GetCurrentTimestamp() };
@@ -66,6 +66,7 @@ fn trail(metrics: &mut Vec<Metric>) -> Outcome<i64> {
         plain("lost_records", lost as f64),
         plain("verified_last_id", verified.unwrap_or(0) as f64),
         plain("verified_age_seconds", age(verified_at)),
+        plain("verification_failed", f64::from(failed.is_some())),
     ]);
     Ok(last_id.unwrap_or(0))
 }

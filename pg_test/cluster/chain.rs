@@ -184,6 +184,8 @@ fn what_a_verification_found_stands_until_all_verifies_again() {
     assert!(damaged(verify_new(&school)));
     let found = "SELECT failed_verification FROM steward.audit_status";
     assert_eq!(school.ask::<Option<String>>(found).as_deref(), Some("edited at record 20"));
+    let metric = "SELECT value FROM steward.metrics WHERE name = 'verification_failed'";
+    assert_eq!(school.ask::<f64>(metric), 1.0);
     let verdict = |code: &str| -> String {
         school.ask(&format!("SELECT verdict FROM steward.mlps_report() WHERE code = '{code}'"))
     };
@@ -202,6 +204,7 @@ fn what_a_verification_found_stands_until_all_verifies_again() {
     let good = verify_new(&school);
     assert!(good.ok && good.checked > 60, "{good:?}");
     assert_eq!(school.ask::<Option<String>>(found), None);
+    assert_eq!(school.ask::<f64>(metric), 0.0);
     let line: String = school.ask("SELECT steward.chain_head()");
     let words: Vec<&str> = line.split(' ').collect();
     let other = line.replace(words[3], &"ab".repeat(32));

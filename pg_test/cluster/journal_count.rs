@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::attack::{TOUCH, attack_the_journal, crash_unchained, said_of_journals};
-use crate::failover::wait_until;
+use crate::attack::{TOUCH, attack_the_journal, attack_waiting, crash_unchained, said_of_journals};
+use crate::fault::sequencer;
 use crate::school::{HOME, School};
 use crate::trail::{verify, work};
 
@@ -17,21 +17,15 @@ tests! {
     a12_a_deleted_row_of_a_prepared_transaction_is_missed,
     a12_another_governed_database_is_no_gap,
     a12_an_extension_created_again_begins_to_count,
+    a12_a_new_extension_misses_a_row_at_once,
+    a12_what_a_transaction_wrote_before_it_created_the_extension_is_no_gap,
     a12_a_damaged_file_of_counts_stops_nobody_and_is_told,
 }
 
 const LAST: &str = "DELETE FROM steward.journal_# WHERE ctid = (SELECT max(ctid) FROM steward.journal_#)";
 
-/// A school that counts, in this server start.
-fn counting(settings: &[&str]) -> School {
-    let school = School::with("enforce", settings);
-    school.flush_audit();
-    wait_until(&school, "SELECT count(*) = 1 FROM steward.journal_taken");
-    school
-}
-
 fn a12_a_deleted_row_of_an_asynchronous_commit_is_missed() {
-    let mut school = counting(&[]);
+    let mut school = School::inactive();
     // The last commit, a synchronous one, has the others flushed.
     let off = format!("BEGIN; SET LOCAL synchronous_commit = off; {TOUCH}; COMMIT");
     let switched = format!("BEGIN; {TOUCH}; SET LOCAL synchronous_commit = off; COMMIT");
@@ -53,7 +47,7 @@ fn a12_a_deleted_row_of_an_asynchronous_commit_is_missed() {
 }
 
 fn a12_a_deleted_row_of_a_prepared_transaction_is_missed() {
-    let mut school = counting(&["max_prepared_transactions = 5"]);
+    let mut school = School::with("enforce", &["max_prepared_transactions = 5"]);
     let prepare = |school: &School, id: i32| {
         let touch = TOUCH.replace("id = 1", &format!("id = {id}"));
         let prepare = format!("BEGIN; {touch}; PREPARE TRANSACTION 'p{id}'");
@@ -82,7 +76,7 @@ fn a12_a_deleted_row_of_a_prepared_transaction_is_missed() {
 }
 
 fn a12_another_governed_database_is_no_gap() {
-    let mut school = counting(&[]);
+    let mut school = School::inactive();
     school.superuser().batch_execute("CREATE DATABASE second").expect("database");
     let govern = |school: &mut School, database: &str| {
         school.configure(&[&format!("steward.database = '{database}'")]);
@@ -114,7 +108,7 @@ fn a12_another_governed_database_is_no_gap() {
 
 /// What others counted before, and what commits meanwhile, is no gap of the new installation; what is deleted later is one.
 fn a12_an_extension_created_again_begins_to_count() {
-    let mut school = counting(&[]);
+    let mut school = School::inactive();
     let mut teacher = school.session("teacher_wang");
     teacher.batch_execute(TOUCH).expect("touch");
     school.operate("postgres", "DROP EXTENSION pg_steward CASCADE");
@@ -125,9 +119,48 @@ fn a12_an_extension_created_again_begins_to_count() {
     }
     drop(teacher);
     assert_eq!(said_of_journals(&school), [""; 0]);
-    wait_until(&school, "SELECT count(*) = 1 FROM steward.journal_taken");
     attack_the_journal(&mut school, &[TOUCH, TOUCH], LAST);
     assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1"]);
+}
+
+/// Nothing of what the new one was to take was ever chained.
+fn a12_a_new_extension_misses_a_row_at_once() {
+    let mut school = School::inactive();
+    school.session("teacher_wang").batch_execute(TOUCH).expect("touch");
+    school.operate("postgres", "DROP EXTENSION pg_steward CASCADE");
+    let worker: i32 = sequencer(&school);
+    school.signal("STOP", worker);
+    let again = "CREATE EXTENSION pg_steward; SELECT steward.protect('app.student')";
+    school.superuser().batch_execute(again).expect("again");
+    (0..2).for_each(|_| school.session("teacher_wang").batch_execute(TOUCH).expect("touch"));
+    school.kill_9_postmaster();
+    school.signal("KILL", worker);
+    // The protection's own, and two updates.
+    attack_waiting(&mut school, 3, LAST);
+    assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1"]);
+}
+
+fn a12_what_a_transaction_wrote_before_it_created_the_extension_is_no_gap() {
+    let school = School::with("observe", &[]);
+    let mut superuser = school.superuser();
+    let refused = superuser.batch_execute("SELECT * FROM steward._journal_counted()");
+    assert!(refused.expect_err("not for callers").to_string().contains("db error"));
+    // Of different texts: the same one again would be counted in one record.
+    let many = "DO $$ BEGIN FOR i IN 1..10000 LOOP
+        EXECUTE format('UPDATE app.student AS s%s SET note = ''x'' WHERE id = 1', i); END LOOP; END $$";
+    let again = "DROP EXTENSION pg_steward CASCADE; CREATE EXTENSION pg_steward; SELECT steward.protect('app.student')";
+    for _ in 0..2 {
+        superuser.batch_execute("BEGIN").expect("begin");
+        superuser.batch_execute(many).expect("updates");
+        let written = "SELECT (SELECT count(*) FROM steward.journal_0) + (SELECT count(*) FROM steward.journal_1)
+            + (SELECT count(*) FROM steward.journal_2)";
+        assert!(superuser.query_one(written, &[]).expect("rows").get::<_, i64>(0) > 1, "nothing was written out");
+        superuser.batch_execute(again).expect("again");
+        superuser.batch_execute(TOUCH).expect("touch");
+        superuser.batch_execute("COMMIT").expect("commit");
+        school.session("teacher_wang").batch_execute(TOUCH).expect("touch");
+        assert_eq!(said_of_journals(&school), [""; 0]);
+    }
 }
 
 /// The file of counts of the running server: the newest.
@@ -147,7 +180,7 @@ pub fn wait_for(what: &str, condition: impl Fn() -> bool) {
 }
 
 fn a12_a_damaged_file_of_counts_stops_nobody_and_is_told() {
-    let mut school = counting(&[]);
+    let mut school = School::inactive();
     let mut teacher = school.session("teacher_wang");
     teacher.batch_execute(TOUCH).expect("touch");
     let told = |school: &School, found: &str| {

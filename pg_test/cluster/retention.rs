@@ -14,6 +14,7 @@ use crate::trail::tamper;
 
 tests! {
     a_segment_that_is_archived_while_an_old_statement_verifies_is_not_missing,
+    an_old_snapshot_does_not_accuse_a_segment_closed_since,
     verify_new_goes_on_when_what_it_verified_is_archived,
     segments_follow_one_another,
     terms_that_the_law_forbids_are_refused,
@@ -450,6 +451,31 @@ fn verify_new_goes_on_when_what_it_verified_is_archived() {
     assert!(school.ask::<bool>("SELECT ok FROM steward.verify_chain()"));
     assert!(school.ask::<i64>("SELECT last_verified_id FROM steward.audit_status") > last);
     assert!(school.ask::<bool>(new));
+}
+
+/// The tables are as they are now, whatever the transaction's snapshot sees of them.
+fn an_old_snapshot_does_not_accuse_a_segment_closed_since() {
+    let school = school_with_segments();
+    let mut auditor = school.superuser();
+    for level in ["REPEATABLE READ", "SERIALIZABLE", "READ COMMITTED"] {
+        auditor.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}; SELECT 1")).expect("begin");
+        fill_segment(&school, 12);
+        for call in ["verify_chain()", "verify_new()"] {
+            let verdict = crate::trail::verdict(&mut auditor, call);
+            assert!(verdict.ok, "{call} under {level}: {verdict:?}");
+        }
+        // Once it has written, its queries can see nothing newer.
+        auditor.batch_execute("CREATE TEMPORARY TABLE written () ON COMMIT DROP").expect("write");
+        let answer = auditor.batch_execute("SELECT * FROM steward.verify_chain()");
+        match level {
+            "READ COMMITTED" => answer.expect(level),
+            _ => {
+                expect_error(answer, &SqlState::ACTIVE_SQL_TRANSACTION, "has written", "READ COMMITTED");
+            }
+        }
+        auditor.batch_execute("ROLLBACK").expect("rollback");
+    }
+    assert_eq!(school.records("operation_type = 'VERIFICATION FAILED'"), 0);
 }
 
 /// The statement is older than the end of the segments.

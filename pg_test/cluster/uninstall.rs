@@ -5,7 +5,8 @@ use std::fs;
 use postgres::error::SqlState;
 
 use crate::expect::{db_error, expect_error};
-use crate::fault::wait_for;
+use crate::failover::wait_until;
+use crate::fault::{sequencer, wait_for};
 use crate::school::{HOME, School};
 
 tests! {
@@ -13,6 +14,7 @@ tests! {
     a_database_that_is_dropped_in_mode_off_leaves_no_activation,
     where_the_policy_is_gone_but_active_the_way_out_is_told,
     a_deactivated_database_is_dropped_with_force,
+    the_extension_is_not_dropped_in_a_circle_with_the_sequencer,
 }
 
 const OFF: &str = "steward.mode = 'off'";
@@ -92,4 +94,30 @@ fn a_deactivated_database_is_dropped_with_force() {
     let set_up = "CREATE EXTENSION pg_steward; CREATE TABLE t (); SELECT steward.protect('t')";
     school.superuser().batch_execute(set_up).expect("is governed again");
     school.flush_audit();
+}
+
+/// It waits for the sequencer's transaction before it holds any table that this one may still ask for.
+fn the_extension_is_not_dropped_in_a_circle_with_the_sequencer() {
+    let school = School::inactive();
+    let mut holder = school.superuser();
+    holder.batch_execute("BEGIN; LOCK TABLE steward._alert").expect("lock");
+    let waits = "SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND backend_type LIKE 'pg_steward sequencer%'";
+    wait_until(&school, waits);
+    // So that it gives up no sooner than told.
+    let worker = sequencer(&school);
+    school.signal("STOP", worker);
+    assert!(school.ask::<bool>(waits), "the sequencer has given up already");
+    let mut dropping = school.superuser();
+    let pid: i32 = dropping.query_one("SELECT pg_backend_pid()", &[]).expect("pid").get(0);
+    let drop = std::thread::spawn(move || dropping.batch_execute("DROP EXTENSION pg_steward CASCADE"));
+    wait_until(&school, &format!("SELECT count(*) > 0 FROM pg_locks WHERE pid = {pid} AND NOT granted"));
+    let held = format!(
+        "SELECT count(*) FROM pg_locks WHERE pid = {pid} AND relation IN (SELECT oid FROM pg_class
+            WHERE relnamespace = 'steward'::regnamespace) AND mode = 'AccessExclusiveLock'"
+    );
+    assert_eq!(school.ask::<i64>(&held), 0, "before the sequencer's transaction has ended");
+    holder.batch_execute("COMMIT").expect("commit");
+    school.signal("CONT", worker);
+    drop.join().expect("thread").expect("dropped");
 }

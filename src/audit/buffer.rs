@@ -347,6 +347,11 @@ fn journalled() -> u64 {
     written_out + JOURNALLED.get().unwrap_or_default()
 }
 
+/// What this transaction has journalled so far is in a table that is gone.
+pub(super) fn forget_journalled() {
+    WRITTEN_OUT.with_borrow_mut(|written| written.iter_mut().for_each(|part| part.rows = 0));
+}
+
 /// COMMIT, before `after_commit`: the sequencer can take what was journalled. Must not raise.
 pub fn count_journalled() {
     let rows = journalled();

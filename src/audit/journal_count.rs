@@ -17,7 +17,7 @@ use super::journal::Taken;
 use super::sequencer::{server_record, transaction};
 use super::start::Start;
 use crate::core::record::{Outcome as Result, Record};
-use crate::error::Outcome;
+use crate::error::{Fault, Outcome};
 use crate::own;
 use crate::shared::{self, Shared};
 use file::{Entry, Flaw};
@@ -129,6 +129,29 @@ pub(super) fn committed(rows: u64) {
     lane.counted.store(&entry);
 }
 
+/// Where the extension begins to compare: what was counted in this server start, before it was created, in a journal that is
+/// gone. Nobody else counts meanwhile: its tables were locked when they were dropped. What this transaction itself has
+/// written there is not counted at its commit.
+#[pg_extern(sql = false)]
+fn _journal_counted() -> TableIterator<'static, (name!(start, i64), name!(rows, i64))> {
+    // Safe: a plain global of this backend.
+    if !unsafe { pg_sys::creating_extension } {
+        Fault::wrong_state("steward._journal_counted() is for the installation script").raise();
+    }
+    super::buffer::forget_journalled();
+    let counted = shared::get().filter(|_| name() != 0).map(|shared| (i64::from(name()), rows_here(shared)));
+    TableIterator::new(counted)
+}
+
+/// Of this server start, in this database.
+fn rows_here(shared: &Shared) -> i64 {
+    // Safe: a plain global.
+    let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
+    let own = |entry: &Entry| entry.database == database;
+    let rows: u64 = entries(shared).iter().filter(|entry| own(entry)).map(|entry| entry.rows).sum();
+    rows as i64
+}
+
 /// PRE_PREPARE: so many rows of this transaction are to be taken if it is committed. May raise.
 pub(super) fn prepares(xid: u64, rows: u64) {
     if rows > 0 && crate::cache::at_home() {
@@ -147,13 +170,10 @@ pub(super) struct Counted {
 
 impl Counted {
     pub fn so_far(shared: &Shared) -> Counted {
-        // Safe: a plain global.
-        let database = unsafe { pg_sys::MyDatabaseId.to_u32() };
-        let own = |entry: &Entry| entry.database == database;
-        let rows: u64 = entries(shared).iter().filter(|entry| own(entry)).map(|entry| entry.rows).sum();
+        let rows = rows_here(shared);
         let waits = fs::read_dir("pg_steward/journal/prepared").is_ok_and(|mut files| files.next().is_some());
         let prepared = if waits { transaction(prepared::read) } else { BTreeMap::new() };
-        Counted { rows: rows as i64, prepared, files: OnceCell::new() }
+        Counted { rows, prepared, files: OnceCell::new() }
     }
 
     /// To be asked once there is a snapshot: a transaction that is seen in it had its file before.
@@ -207,8 +227,6 @@ pub(super) struct JournalCount {
     taken: Option<BTreeMap<i64, i64>>,
     /// What earlier starts have counted. None before it was read.
     former: Option<Vec<Former>>,
-    /// The last round found no row that was counted.
-    quiet: bool,
     /// What earlier starts have counted was compared.
     settled: bool,
     /// Files to be removed once that is committed.
@@ -249,29 +267,15 @@ impl JournalCount {
             let taken = taken.entry(*key).or_default();
             *taken = taken.saturating_add(*count);
         }
-        let since = created(client)?;
-        // One that was created in this start does not know what others have counted before, until nothing waits: not even a
-        // commit whose rows were taken and that has not counted them yet.
-        let unknown = !before.contains_key(&own) && shared.journal_count.began < since;
-        if unknown {
-            taken.remove(&own);
-        }
-        let quiet = rows.counted.is_empty();
-        let still_quiet = std::mem::replace(&mut self.quiet, quiet) && quiet;
         if rows.more {
             save(client, &before, taken)?;
             return Ok(said);
         }
-        if unknown {
-            if still_quiet {
-                taken.insert(own, counted.rows);
-            }
-        } else {
-            let known = taken.entry(own).or_default();
-            if counted.rows > *known {
-                said.push(missing(counted.rows, *known, json!({ "server_start": start_name(own) })));
-                *known = counted.rows;
-            }
+        let since = created(client)?;
+        let known = taken.entry(own).or_default();
+        if counted.rows > *known {
+            said.push(missing(counted.rows, *known, json!({ "server_start": start_name(own) })));
+            *known = counted.rows;
         }
         said.extend(settle_prepared(taken, counted, since, &mut self.over));
         if !std::mem::replace(&mut self.settled, true) {

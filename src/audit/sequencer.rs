@@ -175,11 +175,27 @@ pub(crate) fn transaction<T>(body: impl FnOnce() -> Fallible<T>) -> T {
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
+        hold_extension();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let value = error::answer(body());
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
         value
+    }
+}
+
+/// Until the end of the transaction nobody drops the extension: who wants to waits here, before locking the first table, and
+/// not half-way through them, in a circle with this worker.
+fn hold_extension() {
+    // Safe: catalog access inside a transaction, of a worker that is connected to a database.
+    unsafe {
+        if pg_sys::MyDatabaseId == pg_sys::InvalidOid {
+            return;
+        }
+        let extension = pg_sys::get_extension_oid(c"pg_steward".as_ptr(), true);
+        if extension != pg_sys::InvalidOid {
+            pg_sys::LockDatabaseObject(pg_sys::ExtensionRelationId, extension, 0, pg_sys::AccessShareLock as i32);
+        }
     }
 }
 

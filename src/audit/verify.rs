@@ -126,7 +126,7 @@ pub fn verify(from_id: Option<i64>, to_id: Option<i64>, anchor: Option<&str>) ->
             .hint("Verify up to the anchor's id or further, or leave to_id away."));
     }
     own::run(|client| {
-        let (altered, _now) = (Altered::look(), Newest::snapshot());
+        let (altered, _now) = (Altered::look(), Newest::snapshot()?);
         if let Some(verdict) = altered.unreadable() {
             failed::keep(&verdict);
             return Ok(verdict);
@@ -171,7 +171,7 @@ pub fn verify_since_last() -> Outcome<Verdict> {
 /// None: that record was archived in the meantime.
 fn verify_since(last: Head) -> Outcome<Option<Verdict>> {
     own::run(|client| {
-        let (altered, _now) = (Altered::look(), Newest::snapshot());
+        let (altered, _now) = (Altered::look(), Newest::snapshot()?);
         if let Some(verdict) = altered.unreadable() {
             failed::keep(&verdict);
             return Ok(Some(verdict));
@@ -207,10 +207,20 @@ fn verify_since(last: Head) -> Outcome<Option<Verdict>> {
 struct Newest;
 
 impl Newest {
-    fn snapshot() -> Newest {
+    /// 25001 where own queries do not look at it: once a transaction has written, they take the transaction's.
+    fn snapshot() -> Outcome<Newest> {
         // Safe: inside a transaction; popped when this is dropped, or by the abort.
-        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
-        Newest
+        unsafe {
+            if pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32
+                && pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
+            {
+                return Err(Fault::wrong_transaction("the chain cannot be verified in this transaction")
+                    .detail("It is repeatable read or serializable and has written: it does not see how the tables of the audit trail are now.")
+                    .hint("ROLLBACK, or COMMIT; then ask in a transaction of its own: BEGIN ISOLATION LEVEL READ COMMITTED;"));
+            }
+            pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot());
+        }
+        Ok(Newest)
     }
 }
 

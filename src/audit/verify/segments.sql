@@ -18,8 +18,7 @@ UNION ALL
 SELECT format('steward.segment has number %s from %s to %s behind record %s', c.number, c.first_id, c.last_id, c.before)
     FROM closed c WHERE c.first_id <> c.before + 1 OR c.last_id < c.first_id OR c.number <> c.former + 1
 UNION ALL
-SELECT format('steward.chain_%s has the bounds %s', a.number, pg_get_constraintdef(k.oid)) FROM attached a
+SELECT format('steward.chain_%s has the bounds CHECK (%s)', a.number, pg_get_expr(k.conbin, k.conrelid)) FROM attached a
     JOIN pg_constraint k ON k.conrelid = a.oid AND k.conname = 'bounds'
     LEFT JOIN steward.segment s ON s.number = a.number
-    WHERE replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') IS DISTINCT FROM
-        format('CHECK (((id >= %s) AND (id <= %s)))', s.first_id, s.last_id)
+    WHERE pg_get_expr(k.conbin, k.conrelid) IS DISTINCT FROM format('((id >= %s) AND (id <= %s))', s.first_id, s.last_id)

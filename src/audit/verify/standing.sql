@@ -24,7 +24,14 @@ WITH audit AS (
     FROM audit c JOIN pg_attrdef d ON d.adrelid = c.oid
         JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
     UNION ALL
-    SELECT c.oid, 'constraint ' || pg_get_constraintdef(k.oid)
+    -- No pg_get_constraintdef: it asks the transaction's snapshot, and knows nothing that is newer.
+    SELECT c.oid, concat('constraint ', CASE k.contype WHEN 'c' THEN format('CHECK (%s)', pg_get_expr(k.conbin, k.conrelid))
+            WHEN 'p' THEN format('PRIMARY KEY (%s)', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY key.place)
+                FROM unnest(k.conkey) WITH ORDINALITY AS key (number, place)
+                    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = key.number))
+            ELSE format('%s %I', k.contype, k.conname) END,
+        CASE WHEN k.connoinherit AND k.contype = 'c' THEN ' NO INHERIT' END, CASE WHEN k.condeferrable THEN ' DEFERRABLE' END,
+        CASE WHEN NOT k.convalidated THEN ' NOT VALID' END)
     FROM audit c JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype NOT IN ('n', 't')
     WHERE k.conname <> 'bounds' OR c.model <> 'chain_N'
     UNION ALL
