@@ -187,67 +187,13 @@ COMMENT ON COLUMN steward.operation.approvals_open IS 'Rows of steward.approval_
 COMMENT ON COLUMN steward.operation.form IS 'The form as it was filled in; NULL without one.';
 COMMENT ON COLUMN steward.operation.exactly IS 'A run that touches fewer rows than expected_rows is undone too.';
 
-CREATE VIEW steward.inbox WITH (security_barrier) AS
-    SELECT w.waits_for, o.op_no, o.tier, o.applicant, o.purpose, o.script, o.digest, w.due,
-        format(w.call, o.op_no, left(o.digest, 12)) AS next_command
-    FROM steward.operation o
-    CROSS JOIN LATERAL (
-        SELECT 'approval' AS waits_for, o.expires_at AS due, 'SELECT steward.approve(%L, %L);' AS call
-            WHERE o.origin <> 'break_glass' AND (o.status = 'submitted' OR o.status IN ('approved', 'failed') AND (o.approvals_open <> '{}'
-                    OR o.every IS NULL AND o.approvals_given < o.approvals_needed))
-                AND NOT o.frozen
-                AND CASE WHEN o.approvals_open = '{}' THEN (SELECT steward.has_capability('approve'))
-                    ELSE steward._may_sign(o.op_no) END
-                AND o.applicant <> (SELECT steward.current_person())
-                AND NOT EXISTS (SELECT FROM steward._operation_event e
-                    WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
-        UNION ALL
-        SELECT 'renewal', o.approvals_lapse, 'SELECT steward.approve(%L, %L);'
-            WHERE o.every IS NOT NULL AND o.status IN ('approved', 'failed') AND NOT o.frozen AND (SELECT steward.has_capability('approve'))
-                AND coalesce(o.approvals_lapse, '-infinity') <= clock_timestamp() + interval '720 hours'
-                AND o.applicant <> (SELECT steward.current_person())
-                AND coalesce(o.confirmed_by, '') <> (SELECT steward.current_person())
-                AND NOT EXISTS (SELECT FROM steward._approval a WHERE a.op_no = o.op_no
-                    AND a.person = (SELECT steward.current_person()) AND a.lapses > clock_timestamp() + interval '720 hours')
-        UNION ALL
-        SELECT 'confirmation', o.expires_at,
-                'SELECT steward.confirm(%L, %L' || CASE WHEN o.stepwise THEN ', ' || (o.steps_done + 1) ELSE '' END || ');'
-            WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.witness_needed AND (SELECT steward.has_capability('witness'))
-                AND o.not_before <= clock_timestamp()
-                AND CASE WHEN o.every IS NULL THEN coalesce(o.confirmed_at, '-infinity') <= clock_timestamp() - interval '10 minutes'
-                    ELSE o.confirmed_at IS NULL OR EXISTS (SELECT FROM steward._operation_event e
-                        WHERE e.op_no = o.op_no AND e.event IN ('APPROVE', 'RENEW') AND e.person IS NOT NULL AND e.at > o.confirmed_at) END
-                AND o.applicant <> (SELECT steward.current_person())
-                AND NOT EXISTS (SELECT FROM steward._operation_event e
-                    WHERE e.op_no = o.op_no AND e.event = 'APPROVE' AND e.person = (SELECT steward.current_person()))
-        UNION ALL
-        SELECT 'execution', o.expires_at, CASE WHEN o.needs_arm THEN 'SELECT steward.arm(%L);' ELSE 'SELECT * FROM steward.execute(%L);' END
-            WHERE o.status IN ('approved', 'failed') AND NOT o.frozen AND o.not_before <= clock_timestamp()
-                AND o.origin <> 'break_glass'
-                AND (NOT o.witness_needed OR o.confirmed_at > CASE WHEN o.every IS NULL THEN clock_timestamp() - interval '10 minutes'
-                    ELSE '-infinity' END)
-                AND coalesce(o.next_run, '-infinity') <= clock_timestamp()
-                AND o.applicant = (SELECT steward.current_person())
-        UNION ALL
-        SELECT 'review', o.review_due, 'SELECT steward.review(%L, ''accepted'', ''…'');'
-            WHERE (o.status = 'executed' OR o.status IN ('approved', 'failed') AND o.runs_done > 0 AND o.review_due IS NOT NULL)
-                AND (SELECT steward.has_capability('approve'))
-                AND (o.origin <> 'break_glass' OR o.expires_at <= clock_timestamp())
-                AND o.applicant <> (SELECT steward.current_person())
-                AND coalesce(o.executed_by, '') <> (SELECT steward.current_person())
-        UNION ALL
-        SELECT 'revocation', t.until, replace(concat('SELECT steward.revoke_lapsed();  -- ', t.command), '%', '%%')
-            FROM steward._role_term_open t WHERE t.op_no = o.op_no AND t.until <= clock_timestamp()
-                AND (SELECT steward.has_capability('configure') OR steward.has_capability('approve'))) w;
-COMMENT ON VIEW steward.inbox IS 'What waits for the person behind this login: approvals, confirmations, reviews, and own operations that are ready to run. renewal: approvals of a standing operation lapse within 30 days, or have. revocation: a right whose term is over, for those who approve or configure. due: when the term ends. next_command: the call that takes the step, for the script shown beside it. Everybody may read it; nobody sees what waits for others.';
-
 CREATE VIEW steward.operation_trail WITH (security_barrier) AS
     SELECT e.op_no, e.n, e.at, e.event, e.person, e.login, e.comment, encode(e.digest, 'hex') AS digest, e.details
     FROM steward._operation_event e
     WHERE EXISTS (SELECT FROM steward.operation o WHERE o.op_no = e.op_no);
 COMMENT ON VIEW steward.operation_trail IS 'Every step of the operations that the caller may see; ordered by n it is their history. person NULL: the policy itself. Steps that were refused or rolled back are in steward.audit_log. Everybody may read it.';
 
-GRANT SELECT ON steward.operation, steward.inbox, steward.operation_trail TO PUBLIC;
+GRANT SELECT ON steward.operation, steward.operation_trail TO PUBLIC;
 
 CREATE FUNCTION steward.request(script text, purpose text, impact text DEFAULT NULL, expected_rows bigint DEFAULT NULL,
     rollback_plan text DEFAULT NULL, not_before timestamptz DEFAULT now(), not_after timestamptz DEFAULT now() + interval '7 days',

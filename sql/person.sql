@@ -117,7 +117,7 @@ COMMENT ON FUNCTION steward.register_person IS 'Registers a person or changes on
 CREATE FUNCTION steward.set_post(name text, capabilities text[] DEFAULT NULL, administrator boolean DEFAULT NULL,
     roles regrole[] DEFAULT NULL) RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'set_post_wrapper';
-COMMENT ON FUNCTION steward.set_post IS 'Adds a post or changes one, for everybody who holds it, in open sessions too; NULL keeps what was. capabilities: of apply approve witness audit configure break_glass never_alone. roles: the group roles of the post. Errors: 22023 unknown capability, 42704 unknown role, 55000 exclusive capabilities would meet in one person or the policy could not work any more, 42501 outside an approved operation once the policy is active (with as many approvals as the rules for PRIVILEGE demand). May be called by logins of posts with the capability configure and by superusers.';
+COMMENT ON FUNCTION steward.set_post IS 'Adds a post or changes one, for everybody who holds it, in open sessions too; NULL keeps what was. capabilities: of apply approve witness audit configure break_glass never_alone. roles: the group roles of the post. Errors: 22023 unknown capability, 42704 unknown role, 55000 exclusive capabilities would meet in the post or in one person, or the policy could not work any more, 42501 outside an approved operation once the policy is active (with as many approvals as the rules for PRIVILEGE demand). May be called by logins of posts with the capability configure and by superusers.';
 
 CREATE FUNCTION steward.separation_issues() RETURNS TABLE (person text, one text, other text, held text, reason text)
     LANGUAGE c AS 'MODULE_PATHNAME', 'separation_issues_wrapper';

@@ -60,7 +60,8 @@ extension_sql_file!("../sql/review.sql", name = "review", requires = ["operation
 extension_sql_file!("../sql/window.sql", name = "window", requires = ["review"]);
 extension_sql_file!("../sql/armed.sql", name = "armed", requires = ["window"]);
 extension_sql_file!("../sql/checklist.sql", name = "checklist", requires = ["armed"]);
-extension_sql_file!("../sql/image.sql", name = "image", requires = ["checklist"]);
+extension_sql_file!("../sql/inbox.sql", name = "inbox", requires = ["checklist"]);
+extension_sql_file!("../sql/image.sql", name = "image", requires = ["inbox"]);
 extension_sql_file!("../sql/dependency.sql", name = "dependency", requires = ["image"]);
 extension_sql_file!("../sql/login.sql", name = "login", requires = ["dependency"]);
 extension_sql_file!("../sql/factor.sql", name = "factor", requires = ["login"]);

@@ -128,6 +128,12 @@ fn a_post_with_exclusive_capabilities_is_refused() {
     let mut superuser = school.superuser();
     let king = "SELECT steward.set_post('auditor', '{audit,configure}')";
     expect_error(superuser.batch_execute(king), NOT_READY, "Qian would hold audit and configure", "");
+    // Nobody holds it yet: whoever is registered on it would.
+    let both = superuser.batch_execute("SELECT steward.set_post('bad', '{approve,audit}')");
+    expect_error(both, NOT_READY, "It would hold audit and approve", "exclusive_capability");
+    superuser
+        .batch_execute("SELECT steward.set_post('security_officer', '{apply,approve,configure}')")
+        .expect("by design");
     let bad = superuser.batch_execute("SELECT steward.set_post('auditor', '{audit,fly}')");
     expect_error(bad, &SqlState::INVALID_PARAMETER_VALUE, "apply approve witness", "");
 }
@@ -250,7 +256,7 @@ fn more_approvals_can_be_asked_for() {
     school.vote("reviewer_sun", "approve", &op_no).expect("the first");
     assert_eq!(school.status(&op_no), "submitted");
     let nobody = chen.query("SELECT steward.request('SELECT 1', purpose => 'x', approvals => 4)", &[]);
-    expect_error(nobody, NOT_READY, "there is not an approver", "");
+    expect_error(nobody, NOT_READY, "there is not a fourth approver", "");
     let bad = chen.query("SELECT steward.request('SELECT 1', purpose => 'x', approvals => 10)", &[]);
     expect_error(bad, &SqlState::INVALID_PARAMETER_VALUE, "", "");
 }

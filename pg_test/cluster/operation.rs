@@ -28,6 +28,7 @@ tests! {
     a_failure_that_meets_a_locked_row_is_not_lost,
     a_failure_before_a_run_that_succeeds_is_history,
     a_rejected_operation_does_not_run,
+    a_prepared_execution_is_refused_once_the_approval_is_gone,
     a_cancelled_operation_does_not_run,
     cover_ends_with_the_run,
     an_important_operation_waits_for_its_review,
@@ -326,6 +327,25 @@ fn a_rejected_operation_does_not_run() {
     let run = execute(&mut school.session("region_chen"), &op_no);
     expect_error(run, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
     assert_eq!(changed(&school), 0);
+}
+
+fn a_prepared_execution_is_refused_once_the_approval_is_gone() {
+    let school = School::active();
+    for login in ["region_chen", "postgres"] {
+        let op_no = school.request(login, SIXTY);
+        school.release(&op_no);
+        let mut session = school.session(login);
+        let by_protocol = session.prepare("SELECT steward.execute($1)").expect("prepare");
+        let by_statement = format!("PREPARE run AS SELECT steward.execute('{op_no}')");
+        session.batch_execute(&by_statement).expect("prepare");
+        let reject = "SELECT steward.reject($1, 'not this term')";
+        school.session("reviewer_sun").query(reject, &[&op_no]).expect("reject");
+        let runs = [session.query(&by_protocol, &[&op_no]).map(drop), session.batch_execute("EXECUTE run")];
+        for run in runs {
+            expect_error(run, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "", "");
+        }
+        assert_eq!(changed(&school), 0, "{login}");
+    }
 }
 
 fn a_cancelled_operation_does_not_run() {

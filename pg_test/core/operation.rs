@@ -192,12 +192,23 @@ fn person(name: &str, approve: bool, witness: bool) -> Candidate<'_> {
 #[test]
 fn without_other_persons_nothing_can_be_approved() {
     let both = person("Sun", true, true);
-    assert_eq!(missing("Chen", 1, false, &[]), Some("an approver"));
-    assert_eq!(missing("Chen", 1, false, &[person("Chen", true, true)]), Some("an approver"));
-    assert_eq!(missing("Chen", 1, true, &[person("Sun", true, false)]), Some("a second person who may confirm"));
-    assert_eq!(missing("Chen", 1, true, &[both]), Some("a second person other than the approver"));
-    assert_eq!(missing("Chen", 1, true, &[both, both]), Some("a second person other than the approver"), "two logins");
-    assert_eq!(missing("Chen", 2, false, &[both, both]), Some("an approver"), "two logins");
+    assert_eq!(missing("Chen", 1, false, &[]).as_deref(), Some("an approver"));
+    assert_eq!(missing("Chen", 1, false, &[person("Chen", true, true)]).as_deref(), Some("an approver"));
+    assert_eq!(
+        missing("Chen", 1, true, &[person("Sun", true, false)]).as_deref(),
+        Some("a second person who may confirm")
+    );
+    assert_eq!(missing("Chen", 1, true, &[both]).as_deref(), Some("a second person other than the approver"));
+    assert_eq!(
+        missing("Chen", 1, true, &[both, both]).as_deref(),
+        Some("a second person other than the approver"),
+        "two logins"
+    );
+    assert_eq!(missing("Chen", 2, false, &[both, both]).as_deref(), Some("a second approver"), "two logins");
+    assert_eq!(missing("Chen", 5, false, &[both]).as_deref(), Some("a second approver"));
+    let four = ["A", "B", "C", "D"].map(|name| person(name, true, false));
+    assert_eq!(missing("Chen", 3, false, &four[..2]).as_deref(), Some("a third approver"));
+    assert_eq!(missing("Chen", 6, false, &four).as_deref(), Some("a fifth approver"));
     assert_eq!(missing("Chen", 1, true, &[both, person("Liu", false, true)]), None);
     assert_eq!(missing("Chen", 1, true, &[both, person("Han", true, false)]), None);
     assert_eq!(missing("Chen", 0, false, &[]), None);

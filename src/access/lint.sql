@@ -50,6 +50,16 @@ unlabelled AS (
     WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND NOT c.relispartition
         AND n.nspname NOT IN ('steward', 'pg_catalog', 'information_schema', 'pg_toast')
         AND NOT EXISTS (SELECT FROM steward._class k WHERE (k.relation, k.attnum) = (c.oid, a.attnum))),
+-- What is evaluated over the rows of a relation, whoever writes or reads them.
+of_relation(relation, classid, objid) AS (
+    SELECT conrelid, 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid <> 0
+    UNION ALL SELECT a.attrelid, 'pg_constraint'::regclass, k.oid FROM pg_constraint k JOIN pg_attribute a ON a.atttypid = k.contypid AND NOT a.attisdropped
+    UNION ALL SELECT polrelid, 'pg_policy'::regclass, oid FROM pg_policy
+    UNION ALL SELECT adrelid, 'pg_attrdef'::regclass, oid FROM pg_attrdef),
+called(relation, function) AS (
+    SELECT tgrelid, tgfoid FROM pg_trigger WHERE NOT tgisinternal
+    UNION SELECT o.relation, d.refobjid FROM of_relation o JOIN pg_depend d ON (d.classid, d.objid) = (o.classid, o.objid)
+        AND d.refclassid = 'pg_proc'::regclass),
 found(kind, object, role, why, command) AS (
     SELECT 'floor', h.relation::regclass || '.' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), h.rolname::text,
         'may read the column itself, so only the hook masks it',
@@ -80,6 +90,16 @@ found(kind, object, role, why, command) AS (
         WHERE p.prosecdef AND n.nspname NOT IN ('steward', 'pg_catalog', 'information_schema') AND EXISTS (SELECT FROM steward._class)
             AND (o.rolsuper OR EXISTS (SELECT FROM clear c WHERE c.role = o.oid))
             AND (p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner))
+    UNION ALL SELECT 'unpinned_function', p.oid::regprocedure::text, NULL,
+        format('is called for %s with the search_path of masked roles: names that it does not qualify lead to what they put there', min(r.name)),
+        format('ALTER FUNCTION %s SET search_path = pg_catalog, %s, pg_temp', p.oid::regprocedure,
+            string_agg(DISTINCT c.relnamespace::regnamespace::text, ', '))
+        FROM called u JOIN relation r ON r.oid = u.relation JOIN pg_class c ON c.oid = r.oid JOIN pg_proc p ON p.oid = u.function
+            JOIN pg_language l ON l.oid = p.prolang
+        WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL
+            AND NOT EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search_path=%')
+            AND EXISTS (SELECT FROM hidden h WHERE h.relation = r.oid AND NOT h.rolsuper)
+        GROUP BY p.oid
     UNION ALL SELECT 'superuser', 'role ' || quote_ident(rolname), rolname::text, 'a login that no privilege holds back',
         CASE oid WHEN 10 THEN format('ALTER ROLE %I NOLOGIN', rolname) ELSE format('ALTER ROLE %I NOSUPERUSER', rolname) END
         FROM pg_roles WHERE rolsuper AND rolcanlogin

@@ -181,21 +181,28 @@ pub struct Candidate<'a> {
     pub witness: bool,
 }
 
+/// The first approver that is wanting, after so many.
+const NEXT: [&str; 9] =
+    ["an", "a second", "a third", "a fourth", "a fifth", "a sixth", "a seventh", "an eighth", "a ninth"];
+
 /// What is missing so that `applicant` could have an operation with these demands approved and confirmed by others;
 /// None: it can be done. Logins of one person count once.
-pub fn missing(applicant: &str, approvals: u32, witness: bool, candidates: &[Candidate<'_>]) -> Option<&'static str> {
+pub fn missing(applicant: &str, approvals: u32, witness: bool, candidates: &[Candidate<'_>]) -> Option<String> {
     let others = |wanted: fn(&Candidate<'_>) -> bool| {
         let named = candidates.iter().filter(|candidate| candidate.name != applicant && wanted(candidate));
         named.map(|candidate| candidate.name).collect::<BTreeSet<_>>().len() as u32
     };
-    let steps = approvals + u32::from(witness);
-    if others(|candidate| candidate.approve) < approvals {
-        Some("an approver")
-    } else if witness && others(|candidate| candidate.witness) == 0 {
-        Some("a second person who may confirm")
-    } else if others(|candidate| candidate.approve || candidate.witness) < steps {
-        Some("a second person other than the approver")
-    } else {
-        None
+    let approvers = others(|candidate| candidate.approve);
+    if approvers < approvals {
+        let next = NEXT.get(approvers as usize).unwrap_or(&"one more");
+        return Some(format!("{next} approver"));
     }
+    let what = if witness && others(|candidate| candidate.witness) == 0 {
+        "a second person who may confirm"
+    } else if others(|candidate| candidate.approve || candidate.witness) < approvals + u32::from(witness) {
+        "a second person other than the approver"
+    } else {
+        return None;
+    };
+    Some(what.to_owned())
 }

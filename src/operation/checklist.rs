@@ -105,7 +105,7 @@ pub fn require(operation: &Operation, due: Due, approver: Option<&Person>) -> Ou
             None => open.push(one),
         }
     }
-    if open.is_empty() { Ok(()) } else { Err(still_open(operation, &open)) }
+    if open.is_empty() { Ok(()) } else { Err(still_open(operation, &open)?) }
 }
 
 /// What proves a box, if anything does.
@@ -113,7 +113,7 @@ fn fact(operation: &Operation, one: &Asked) -> Outcome<Option<String>> {
     Ok(one.proof.as_deref().map(|proof| proof::of(operation, proof)).transpose()?.flatten())
 }
 
-fn still_open(operation: &Operation, open: &[&Asked]) -> Fault {
+fn still_open(operation: &Operation, open: &[&Asked]) -> Outcome<Fault> {
     let op_no = &operation.op_no;
     let whose = |one: &Asked| match one.who.as_deref() {
         None if one.proof.as_deref() == Some("chained") => "the system, or whoever reviews, with a reason".to_owned(),
@@ -122,18 +122,38 @@ fn still_open(operation: &Operation, open: &[&Asked]) -> Fault {
     };
     let listed: Vec<String> =
         open.iter().map(|one| format!("{} ({}) by {}", one.name, one.label, whose(one))).collect();
-    let by_person = open.iter().find(|one| one.who.is_some() && can_still_be_filled(operation, one));
-    let by_reviewer = open.iter().find(|one| one.proof.as_deref() != Some("chained"));
-    let hint = match (by_person, by_reviewer) {
-        (Some(one), _) => format!("SELECT steward.answer('{op_no}', '{}', 'yes', '…');", one.name),
-        (None, Some(one)) if waits_for_review(operation) => {
-            format!("SELECT steward.answer('{op_no}', '{}', 'not_applicable', '…');", one.name)
-        }
-        _ => proof::next(open.first().and_then(|one| one.proof.as_deref()).unwrap_or_default()).to_owned(),
-    };
-    Fault::wrong_state(format!("{op_no} has open boxes in its checklist"))
+    Ok(Fault::wrong_state(format!("{op_no} has open boxes in its checklist"))
         .detail(format!("Open: {}.", listed.join("; ")))
-        .hint(hint)
+        .hint(next(operation, open)?))
+}
+
+/// The caller's own box first; else somebody's who can still fill it; else what shows why a fact is wanting.
+fn next(operation: &Operation, open: &[&Asked]) -> Outcome<String> {
+    let call =
+        |one: &Asked, answer| format!("SELECT steward.answer('{}', '{}', '{answer}', '…');", operation.op_no, one.name);
+    let answerable = || open.iter().filter(|one| one.proof.as_deref() != Some("chained"));
+    if let Some(caller) = session::person().filter(|person| person.usable()) {
+        for one in answerable() {
+            match may_answer(operation, one, &caller)? {
+                Some(Stead::Reviewer) => return Ok(call(one, "not_applicable")),
+                Some(Stead::Own) if can_still_be_filled(operation, one) => return Ok(call(one, "yes")),
+                _ => (),
+            }
+        }
+    }
+    let proof = || proof::next(open.first().and_then(|one| one.proof.as_deref()).unwrap_or_default()).to_owned();
+    let by_person = answerable().find(|one| one.who.is_some() && can_still_be_filled(operation, one));
+    Ok(by_person.map_or_else(proof, |one| format!("By {}: {}", whom(operation, one), call(one, "yes"))))
+}
+
+/// Who is meant by a box, for those for whom it is not.
+fn whom(operation: &Operation, one: &Asked) -> String {
+    match (one.who.as_deref(), &operation.parts.witness) {
+        (Some("applicant"), _) => format!("{}, who has applied", operation.parts.applicant),
+        (Some("witness"), Some(witness)) => format!("{witness}, who has confirmed"),
+        (Some("witness"), None) => "a second person".to_owned(),
+        _ => "an approver".to_owned(),
+    }
 }
 
 #[pg_extern(sql = false)]
@@ -157,7 +177,7 @@ fn answer(op_no: Option<&str>, name: Option<&str>, answer: Option<&str>, comment
         require_factor("ANSWER", op_no, operation.tier, &person)?;
         let (boxes, given) = own::run(|client| Ok((boxes(client, op_no)?, given(client, &operation)?)))?;
         let Some(one) = boxes.iter().find(|one| one.name == name) else { return Err(no_box(op_no, name)?) };
-        let instead = check_whose(&operation, one, &person)?;
+        let instead = check_whose(&operation, one, &person)? == Stead::Reviewer;
         if instead && answer == Some("yes") {
             return Err(Fault::bad_argument("whoever reviews answers no or not_applicable, and why")
                 .detail("Nobody can say any more that it was so."));
@@ -183,9 +203,16 @@ fn no_box(op_no: &str, name: &str) -> Outcome<Fault> {
     })
 }
 
-/// Nobody answers another's box, but that whoever reviews a run answers those which nobody can fill any more. True: that is
-/// so here.
-fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<bool> {
+/// As whom somebody answers a box.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stead {
+    Own,
+    /// In the place of those who cannot fill it any more.
+    Reviewer,
+}
+
+/// Nobody answers another's box, but that whoever reviews a run answers those which nobody can fill any more.
+fn may_answer(operation: &Operation, one: &Asked, person: &Person) -> Outcome<Option<Stead>> {
     let (name, parts) = (&person.name, &operation.parts);
     let applicant = parts.applicant == *name;
     let approver = parts.approvers.contains(name);
@@ -199,19 +226,20 @@ fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<b
         _ => false,
     };
     let reviewer = person.may("approve") && conflict(Step::Review, name, parts).is_none();
-    if reviewer
-        && waits_for_review(operation)
-        && !can_still_be_filled(operation, one)
-        && fact(operation, one)?.is_none()
-    {
-        return Ok(true);
+    let instead = reviewer && waits_for_review(operation) && !can_still_be_filled(operation, one);
+    if instead && fact(operation, one)?.is_none() {
+        return Ok(Some(Stead::Reviewer));
     }
-    if theirs {
-        return Ok(false);
+    Ok(theirs.then_some(Stead::Own))
+}
+
+fn check_whose(operation: &Operation, one: &Asked, person: &Person) -> Outcome<Stead> {
+    if let Some(stead) = may_answer(operation, one, person)? {
+        return Ok(stead);
     }
     let whose = one.who.as_deref().map_or("a fact alone fills it".to_owned(), |who| format!("it is the {who}'s"));
     Err(denied("ANSWER", &operation.op_no, format!("answer refused: the box \"{}\" is not theirs", one.name))
-        .detail(format!("{name} cannot answer it; {whose}.")))
+        .detail(format!("{} cannot answer it; {whose}.", person.name)))
 }
 
 /// A run is over, and somebody has to look at it.

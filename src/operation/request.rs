@@ -209,7 +209,7 @@ fn check_people(required: &Requirement, tier: Tier, approvals: u32, applicant: &
         return Err(nobody(&what).hint(hint));
     }
     match missing(&applicant.name, approvals, witness, &candidates(&everybody)) {
-        Some(what) => Err(nobody(what).hint("SELECT steward.register_person(name, post, roles => '{login}');")),
+        Some(what) => Err(nobody(&what).hint("SELECT steward.register_person(name, post, roles => '{login}');")),
         None => Ok(()),
     }
 }
@@ -287,8 +287,9 @@ struct Filed<'a> {
     paper: Option<String>,
 }
 
-/// 22023 where the term is over before it begins.
-const TERM: &str = "SELECT CASE WHEN NOT isfinite($2) THEN 'not_after must be a day that comes'
+/// 22023 where the term is over before it begins, or is none.
+const TERM: &str = "SELECT CASE WHEN NOT isfinite($1) THEN 'not_before must be a day'
+    WHEN NOT isfinite($2) THEN 'not_after must be a day that comes'
     WHEN coalesce($2, now() + interval '7 days') <= clock_timestamp() THEN 'not_after is in the past'
     WHEN coalesce($2, now() + interval '7 days') <= coalesce($1, now()) THEN 'not_after must be later than not_before' END";
 

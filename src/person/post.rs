@@ -55,6 +55,9 @@ fn set(
             own::execute(client, ADD, &arguments)?;
         }
         separation::refuse(&separation::added(&before, separation::sentences(client)?))?;
+        if capabilities.is_some() {
+            separation::refuse_post(client, name)?;
+        }
         // The rights on our own functions and views follow the post.
         let holders =
             "SELECT quote_ident(r.rolname) FROM steward.person p JOIN steward.person_login l ON l.person = p.name

@@ -56,6 +56,20 @@ pub fn refuse(added: &[String]) -> Outcome<()> {
         .hint("SELECT one, other, reason FROM steward.exclusive_capability;"))
 }
 
+/// 55000 for a post whose every holder would have a pair, also while nobody holds it.
+pub fn refuse_post(client: &mut SpiClient<'_>, post: &str) -> Outcome<()> {
+    let pairs = "SELECT format('It would hold %s and %s, which exclude each other: %s', x.one, x.other, x.reason)
+        FROM steward.exclusive_capability x JOIN steward.post p ON p.name = $1 AND p.name <> ALL (x.except_posts)
+            AND ARRAY[x.one, x.other] <@ p.capabilities::text[] ORDER BY x.one, x.other";
+    let pairs = texts(client, pairs, &[post.into()])?;
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::wrong_state(format!("duties that must be separated would meet in post \"{post}\""))
+        .detail(pairs.join("\n"))
+        .hint("SELECT one, other, reason FROM steward.exclusive_capability;"))
+}
+
 /// The issues before a command on roles; None where nothing is refused.
 pub fn before_command() -> Option<Vec<String>> {
     let enforced = shared::active() && shared::mode() == Mode::Enforce && cache::policy_relation().is_some();

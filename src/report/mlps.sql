@@ -234,10 +234,12 @@ FROM (SELECT (SELECT count(*) FROM pg_hba_file_rules WHERE type LIKE 'host%' AND
 -- clause: 8.1.4.4 d
 -- zh: 数据有效性检验
 -- en: data are checked
-SELECT CASE WHEN constraints = 0 AND checks = 0 THEN 'fails' WHEN checks = 0 OR overdue THEN 'partly' ELSE 'conforms' END,
-    format('CHECK and foreign key constraints on protected tables: %s. Integrity checks: %s, last run overdue: %s.', constraints, checks, overdue)
+SELECT CASE WHEN constraints = 0 AND checks = 0 THEN 'fails' WHEN checks = 0 OR overdue OR unmade > 0 THEN 'partly' ELSE 'conforms' END,
+    format('CHECK and foreign key constraints on protected tables: %s. Integrity checks: %s, last run overdue: %s; that could not be made then: %s.', constraints, checks, overdue, unmade)
 FROM (SELECT (SELECT count(*) FROM pg_constraint k JOIN steward.protected p ON p.relation::oid = k.conrelid WHERE contype IN ('c', 'f')) AS constraints,
-    (SELECT count(*) FROM steward.integrity_check) AS checks, (SELECT overdue FROM steward.check_status) AS overdue) f;
+    (SELECT count(*) FROM steward.integrity_check) AS checks, (SELECT overdue FROM steward.check_status) AS overdue,
+    (SELECT count(*) FROM steward._check_result r JOIN steward.integrity_check c ON c.name = r.check_name
+        WHERE r.failure IS NOT NULL AND r.run_id = (SELECT max(id) FROM steward._check_run)) AS unmade) f;
 
 -- code: L3-CES1-21
 -- clause: 8.1.4.4 e
@@ -255,9 +257,12 @@ LEFT JOIN (VALUES (15, 150020, '15.20 (2026-11-13)'), (16, 160014, '16.14 (2026-
 -- clause: 8.1.4.4 f
 -- zh: 检测入侵行为并报警
 -- en: intrusions are detected and told
-SELECT CASE WHEN rules = 0 THEN 'fails' WHEN late > 0 OR unsent > 0 THEN 'partly' ELSE 'conforms' END,
-    format('Alert rules in force: %s. Open alerts that nobody has answered for 15 minutes: %s; that nobody has sent for an hour: %s.', rules, late, unsent)
+SELECT CASE WHEN rules = 0 THEN 'fails' WHEN late > 0 OR unsent > 0 OR unheard IS NOT NULL THEN 'partly' ELSE 'conforms' END,
+    format('Alert rules in force: %s; what none of them hears: %s. Open alerts that nobody has answered for 15 minutes: %s; that nobody has sent for an hour: %s.', rules, coalesce(unheard, 'nothing of importance'), late, unsent)
 FROM (SELECT (SELECT count(*) FROM steward.alert_rule WHERE enabled) AS rules,
+    (SELECT string_agg(said, ', ' ORDER BY said) FROM unnest('{DENIED,LOGIN FAILURES,PERMISSION FAILURES,BREAK GLASS,LOST,MISSING JOURNAL,HEAD MISMATCH,VERIFICATION FAILED}'::text[]) said
+        WHERE NOT EXISTS (SELECT FROM steward.alert_rule r WHERE r.enabled
+            AND (said = ANY (r.operation_types) OR said = ANY (r.results) AND r.operation_types = '{}'))) AS unheard,
     (SELECT count(*) FROM steward._alert WHERE acknowledged_at IS NULL AND raised_at < now() - interval '15 minutes') AS late,
     (SELECT count(*) FROM steward._alert WHERE delivered_at IS NULL AND closed_at IS NULL AND acknowledged_at IS NULL AND raised_at < now() - interval '1 hour') AS unsent) f;
 
@@ -351,8 +356,8 @@ FROM (SELECT count(*) AS far, max(replay_lag) AS behind FROM pg_stat_replication
 SELECT CASE WHEN standbys = 0 THEN 'fails' ELSE 'conforms' END,
     format('Standbys that stream: %s, synchronous: %s.', standbys, synchronous)
 FROM (SELECT count(*) AS standbys, count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS synchronous FROM pg_stat_replication r
-    WHERE state = 'streaming' AND application_name NOT IN ('pg_basebackup', 'pg_receivewal')
-        -- A subscriber of some tables is none.
+    -- Who receives WAL and replays none of it is no standby, whatever it is called; nor is a subscriber of some tables.
+    WHERE state = 'streaming' AND replay_lsn IS NOT NULL AND application_name <> 'pg_basebackup'
         AND NOT EXISTS (SELECT FROM pg_replication_slots l WHERE l.active_pid = r.pid AND l.slot_type = 'logical')) f;
 
 -- code: L3-CES1-32
@@ -432,9 +437,12 @@ FROM steward.retention_policy, (SELECT count(*) AS missing FROM steward.segment 
 -- clause: 8.1.5.4 f
 -- zh: 安全事件识别、报警和分析
 -- en: security incidents are recognised and told
-SELECT CASE WHEN rules = 0 THEN 'fails' WHEN late > 0 THEN 'partly' ELSE 'conforms' END,
-    format('Alert rules in force: %s, of them major: %s. Alerts of the last 30 days: %s, answered later than 15 minutes or not at all: %s.', rules, major, alerts, late)
+SELECT CASE WHEN rules = 0 THEN 'fails' WHEN late > 0 OR unheard IS NOT NULL THEN 'partly' ELSE 'conforms' END,
+    format('Alert rules in force: %s, of them major: %s; what none of them hears: %s. Alerts of the last 30 days: %s, answered later than 15 minutes or not at all: %s.', rules, major, coalesce(unheard, 'nothing of importance'), alerts, late)
 FROM (SELECT count(*) AS rules, count(*) FILTER (WHERE level = 'major') AS major FROM steward.alert_rule WHERE enabled) r,
+    (SELECT string_agg(said, ', ' ORDER BY said) AS unheard FROM unnest('{DENIED,LOGIN FAILURES,PERMISSION FAILURES,BREAK GLASS,LOST,MISSING JOURNAL,HEAD MISMATCH,VERIFICATION FAILED}'::text[]) said
+        WHERE NOT EXISTS (SELECT FROM steward.alert_rule r WHERE r.enabled
+            AND (said = ANY (r.operation_types) OR said = ANY (r.results) AND r.operation_types = '{}'))) u,
     (SELECT count(*) AS alerts, count(*) FILTER (WHERE coalesce(acknowledged_at, clock_timestamp()) - raised_at > interval '15 minutes') AS late
         FROM steward._alert WHERE raised_at > now() - interval '30 days') a;
 
@@ -543,10 +551,11 @@ FROM (SELECT EXISTS (SELECT FROM steward.activation) AND steward._mode() = 'enfo
 -- clause: 8.1.10.8 b
 -- zh: 配置变更纳入变更范畴
 -- en: configuration is under change control
-SELECT CASE WHEN kept = 0 THEN 'fails' WHEN drift IS NULL OR drift > 0 THEN 'partly' ELSE 'conforms' END,
-    format('Settings and lines of pg_hba.conf that were accepted: %s. Differences at the last daily check: %s.', kept, coalesce(drift::text, 'not checked'))
-FROM (SELECT (SELECT count(*) FROM steward._configuration) AS kept,
-    (SELECT issues FROM steward._check_result WHERE check_name = 'configuration_drift' ORDER BY run_id DESC LIMIT 1) AS drift) f;
+SELECT CASE WHEN kept = 0 THEN 'fails' WHEN drift IS NULL OR drift > 0 OR looked < now() - interval '2 days' THEN 'partly' ELSE 'conforms' END,
+    format('Settings and lines of pg_hba.conf that were accepted: %s. Differences at the last daily check: %s (%s).', kept, coalesce(drift::text, 'not checked'),
+        coalesce(looked::timestamptz(0)::text, 'never'))
+FROM (SELECT count(*) AS kept FROM steward._configuration) k LEFT JOIN (SELECT c.issues AS drift, r.ended_at AS looked
+    FROM steward._check_result c JOIN steward._check_run r ON r.id = c.run_id WHERE c.check_name = 'configuration_drift' ORDER BY r.id DESC LIMIT 1) f ON true;
 
 -- code: 8.1.10.9 a, b
 -- clause: 8.1.10.9 a, b
@@ -573,7 +582,7 @@ FROM (SELECT approvals, EXISTS (SELECT FROM steward.activation) AND steward._mod
 -- en: a failed change can be undone, and that was tried
 SELECT CASE WHEN NOT images THEN 'fails' WHEN tried = 0 THEN 'partly' ELSE 'conforms' END,
     format('Critical runs keep what they change: %s. Restores of a run in the last year: %s.', images, tried)
-FROM (SELECT pre_image AS images, (SELECT count(*) FROM steward._operation WHERE script ~* '\msteward\.restore\s*\(' AND runs_done > 0 AND executed_at > now() - interval '1 year') AS tried
+FROM (SELECT pre_image AS images, (SELECT count(*) FROM steward.pre_image WHERE restored > 0 AND restored_at > now() - interval '1 year') AS tried
     FROM steward.tier_policy WHERE tier = 'critical' AND post = '') f;
 
 -- code: 8.1.10.11

@@ -6,6 +6,7 @@ use crate::school::School;
 tests! {
     a_healthy_school_has_few_findings,
     every_way_around_is_found_and_its_command_closes_it,
+    functions_whose_names_are_fixed_are_no_way_around,
     values_that_look_like_a_class_are_found_in_any_column,
     an_identity_number_that_a_birth_date_completes_is_found,
     a_floor_with_a_hole_is_found,
@@ -123,6 +124,34 @@ fn every_way_around_is_found_and_its_command_closes_it() {
         ),
         ("CREATE PUBLICATION feed FOR TABLE app.student", "publication", "app.student", "postgres"),
         ("CREATE PUBLICATION everything FOR ALL TABLES", "publication", "app.student", "postgres"),
+        (
+            "CREATE FUNCTION app.notice() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER notice BEFORE UPDATE ON app.student FOR EACH ROW EXECUTE FUNCTION app.notice()",
+            "unpinned_function",
+            "app.notice()",
+            "",
+        ),
+        (
+            "CREATE FUNCTION app.plausible(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$SELECT $1 <> '0'$$;
+             ALTER TABLE app.student ADD CONSTRAINT plausible CHECK (app.plausible(phone)) NOT VALID",
+            "unpinned_function",
+            "app.plausible(text)",
+            "",
+        ),
+        (
+            "CREATE FUNCTION app.shown(text) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN true; END';
+             CREATE POLICY shown ON app.student USING (app.shown(phone))",
+            "unpinned_function",
+            "app.shown(text)",
+            "",
+        ),
+        (
+            "CREATE FUNCTION app.short(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+             CREATE DOMAIN app.short_text AS text CHECK (app.short(VALUE)); ALTER TABLE app.student ADD remark app.short_text",
+            "unpinned_function",
+            "app.short(text)",
+            "",
+        ),
     ];
     for (way, kind, object, role) in ways {
         set_up(&school, way);
@@ -134,6 +163,19 @@ fn every_way_around_is_found_and_its_command_closes_it() {
             set_up(&school, "ALTER VIEW app.seen SET (security_invoker = true)");
         }
     }
+}
+
+/// Their names were looked up when they were written, or nobody is masked there.
+fn functions_whose_names_are_fixed_are_no_way_around() {
+    let school = labelled();
+    set_up(
+        &school,
+        "CREATE FUNCTION app.fixed(text) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN $1 <> '0';
+         ALTER TABLE app.student ADD CONSTRAINT fixed CHECK (app.fixed(phone)) NOT VALID;
+         CREATE FUNCTION app.notice() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE TRIGGER notice BEFORE UPDATE ON app.school FOR EACH ROW EXECUTE FUNCTION app.notice()",
+    );
+    assert_eq!(finding(&school, "unpinned_function", "%", "%"), None);
 }
 
 fn values_that_look_like_a_class_are_found_in_any_column() {

@@ -34,34 +34,46 @@ tests! {
     a_locked_row_puts_the_opening_off,
 }
 
+/// Who may open one alone: the engineer, and a superuser.
+fn everybody(emergency: &Emergency) -> [(&'static str, Client); 2] {
+    [("ops_zheng", emergency.zheng(0)), ("postgres", emergency.active.stepped_up("postgres", 0))]
+}
+
 fn an_error_after_the_opening_hides_nothing() {
     let emergency = Emergency::new();
     let school = emergency.school();
-    let mut zheng = emergency.zheng(0);
-    let call = format!("SELECT 1 / (length(steward.break_glass('{REASON}')) - length('OP-20261122-0001'))");
-    zheng.batch_execute(&call).expect_err("division by zero");
-    assert_eq!(school.records("operation_type = 'BREAK GLASS' AND result = 'SUCCESS' AND user_id = 'ops_zheng'"), 1);
-    let waiting = "SELECT count(*) FROM steward.operation WHERE origin = 'break_glass' AND status = 'executed'";
-    assert_eq!(school.ask::<i64>(waiting), 1);
-    // It is open, as its record says.
-    zheng.batch_execute(SIXTY).expect("in the window");
-    end(&mut zheng);
+    for (login, mut session) in everybody(&emergency) {
+        let call = format!("SELECT 1 / (length(steward.break_glass('{REASON}')) - length('OP-20261122-0001'))");
+        session.batch_execute(&call).expect_err("division by zero");
+        let opened = format!("operation_type = 'BREAK GLASS' AND result = 'SUCCESS' AND user_id = '{login}'");
+        assert_eq!(school.records(&opened), 1);
+        let waiting = format!(
+            "SELECT count(*) FROM steward._operation WHERE origin = 'break_glass' AND status = 'executed'
+                AND applicant_login = '{login}'"
+        );
+        assert_eq!(school.ask::<i64>(&waiting), 1, "{login}");
+        // It is open, as its record says.
+        session.batch_execute(SIXTY).expect("in the window");
+        end(&mut session);
+    }
 }
 
 fn it_is_no_part_of_a_transaction() {
     let emergency = Emergency::new();
-    let mut zheng = emergency.zheng(0);
     let call = format!("SELECT steward.break_glass('{REASON}')");
-    for block in [format!("BEGIN; {call}"), format!("{call}; {SIXTY}"), format!("BEGIN; SAVEPOINT s; {call}")] {
-        not_opened(zheng.batch_execute(&block), REFUSED, "no part of a transaction");
-        zheng.batch_execute("ROLLBACK").expect("rollback");
+    for (login, mut session) in everybody(&emergency) {
+        for block in [format!("BEGIN; {call}"), format!("{call}; {SIXTY}"), format!("BEGIN; SAVEPOINT s; {call}")] {
+            not_opened(session.batch_execute(&block), REFUSED, "no part of a transaction");
+            session.batch_execute("ROLLBACK").expect("rollback");
+        }
+        let denied = format!("operation_type = 'BREAK GLASS' AND result = 'DENIED' AND user_id = '{login}'");
+        assert_eq!(emergency.school().records(&denied), 3, "{login}");
+        // An end that is rolled back is an end.
+        open(&mut session, "").expect("by itself");
+        session.batch_execute("BEGIN; SELECT steward.end_break_glass(); ROLLBACK").expect("end");
+        expect_refused(session.batch_execute(SIXTY));
     }
     assert_eq!(emergency.moved(), 0);
-    assert_eq!(emergency.school().records("operation_type = 'BREAK GLASS' AND result = 'DENIED'"), 3);
-    // An end that is rolled back is an end.
-    open(&mut zheng, "").expect("by itself");
-    zheng.batch_execute("BEGIN; SELECT steward.end_break_glass(); ROLLBACK").expect("end");
-    expect_refused(zheng.batch_execute(SIXTY));
 }
 
 fn it_is_no_part_of_a_statement_that_writes() {

@@ -122,28 +122,34 @@ fn waits(school: &School, login: &str, code: &str) {
 
 fn wrong_codes_are_counted_through_rollbacks_and_reconnects() {
     let active = Active::new();
-    let phone = active.phone("region_chen");
-    let guess = phone.wrong();
-    let mut chen = active.school.session("region_chen");
-    chen.batch_execute("BEGIN").expect("begin");
-    wrong(&mut chen, &guess);
-    chen.batch_execute("ROLLBACK").expect("rollback");
-    // What somebody else's code tries in their name is no try.
-    chen.batch_execute(&format!(
-        "DO $$BEGIN FOR i IN 1..9 LOOP BEGIN PERFORM steward.verify_totp('{guess}');
-            EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END$$"
-    ))
-    .expect("the block swallows them");
-    for _ in 0..2 {
-        wrong(&mut chen, &guess);
+    for login in ["region_chen", "postgres"] {
+        let phone = active.phone(login);
+        let guess = phone.wrong();
+        let mut session = active.school.session(login);
+        session.batch_execute("BEGIN").expect("begin");
+        wrong(&mut session, &guess);
+        session.batch_execute("ROLLBACK").expect("rollback");
+        // What somebody else's code tries in their name is no try.
+        session
+            .batch_execute(&format!(
+                "DO $$BEGIN FOR i IN 1..9 LOOP BEGIN PERFORM steward.verify_totp('{guess}');
+                    EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END$$"
+            ))
+            .expect("the block swallows them");
+        for _ in 0..2 {
+            wrong(&mut session, &guess);
+        }
+        wrong(&mut active.school.session(login), &guess);
+        session.batch_execute("BEGIN; SAVEPOINT s").expect("begin");
+        wrong(&mut session, &guess);
+        session.batch_execute("ROLLBACK TO s; COMMIT").expect("rollback");
+        waits(&active.school, login, &phone.code(0));
+        let tries = |result: &str| {
+            let tried = format!("operation_type = 'VERIFY TOTP' AND result = '{result}' AND user_id = '{login}'");
+            active.school.records(&tried)
+        };
+        assert_eq!((tries("FAILURE"), tries("DENIED")), (5, 1), "{login}");
     }
-    wrong(&mut active.school.session("region_chen"), &guess);
-    chen.batch_execute("BEGIN; SAVEPOINT s").expect("begin");
-    wrong(&mut chen, &guess);
-    chen.batch_execute("ROLLBACK TO s; COMMIT").expect("rollback");
-    waits(&active.school, "region_chen", &phone.code(0));
-    assert_eq!(active.school.records("operation_type = 'VERIFY TOTP' AND result = 'FAILURE'"), 5);
-    assert_eq!(active.school.records("operation_type = 'VERIFY TOTP' AND result = 'DENIED'"), 1);
     drop(active.stepped_up("region_liu", 0));
 }
 
