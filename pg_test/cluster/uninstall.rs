@@ -15,6 +15,7 @@ tests! {
     where_the_policy_is_gone_but_active_the_way_out_is_told,
     a_deactivated_database_is_dropped_with_force,
     the_extension_is_not_dropped_in_a_circle_with_the_sequencer,
+    a_question_of_an_auditor_does_not_keep_the_extension,
 }
 
 const OFF: &str = "steward.mode = 'off'";
@@ -120,4 +121,17 @@ fn the_extension_is_not_dropped_in_a_circle_with_the_sequencer() {
     holder.batch_execute("COMMIT").expect("commit");
     school.signal("CONT", worker);
     drop.join().expect("thread").expect("dropped");
+}
+
+fn a_question_of_an_auditor_does_not_keep_the_extension() {
+    let school = School::inactive();
+    let slow = "SELECT count(*) FROM pg_class a, pg_class b, pg_class c, pg_class d, pg_class e";
+    let set = "SELECT steward.set_alert_query('slow', 'minor', $1, timeout => '1 min')";
+    school.session("auditor_qian").execute(set, &[&slow]).expect("a question");
+    let asking = "SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE backend_type = 'pg_steward alert query' AND relation = 'pg_class'::regclass";
+    wait_until(&school, asking);
+    let drop = "SET lock_timeout = '20s'; DROP EXTENSION pg_steward CASCADE";
+    school.superuser().batch_execute(drop).expect("nobody holds it");
+    assert!(school.ask::<bool>(asking), "the worker has ended before");
 }

@@ -2,7 +2,7 @@
 //! theirs, and ends. Whatever ends it early is told by the sequencer, which started it.
 
 use super::query::{Task, ask, notify};
-use crate::audit::sequencer::transaction;
+use crate::audit::sequencer::{transaction, transaction_of_others};
 use crate::{own, shared};
 use pgrx::prelude::*;
 use std::ffi::c_int;
@@ -34,7 +34,7 @@ pub extern "C-unwind" fn pg_steward_alert_query_main(owner: pg_sys::Datum) {
     }) else {
         return;
     };
-    let found = transaction(|| Ok(ask(&task, owner)));
+    let found = transaction_of_others(|| Ok(ask(&task, owner)));
     transaction(|| {
         own::run(|client| {
             // What somebody's transaction holds fails here, and is told by the sequencer.

@@ -171,11 +171,20 @@ fn heed_signals(rounds: &mut Rounds) {
 
 /// A transaction with an active snapshot. A fault is raised, which ends the worker and undoes everything.
 pub(crate) fn transaction<T>(body: impl FnOnce() -> Fallible<T>) -> T {
+    transaction_after(hold_extension, body)
+}
+
+/// The same for a query of somebody's, which may last: the extension can be dropped meanwhile.
+pub(crate) fn transaction_of_others<T>(body: impl FnOnce() -> Fallible<T>) -> T {
+    transaction_after(|| (), body)
+}
+
+fn transaction_after<T>(begin: impl FnOnce(), body: impl FnOnce() -> Fallible<T>) -> T {
     // Safe: called outside any transaction; on an error the worker exits and nothing after it runs.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
-        hold_extension();
+        begin();
         pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         let value = error::answer(body());
         pg_sys::PopActiveSnapshot();
