@@ -539,11 +539,13 @@ fn a_changed_setting_is_refused() {
     assert!(refused.starts_with("42501"), "{refused}");
     assert!(wire.query(BULK).expect_err("no cover").starts_with("42501"));
     // A function of the script that changes them for the session.
-    let script = format!("SELECT set_config('DateStyle', 'ISO, DMY', false); {BULK}");
-    let (mut session, op_no) = armed(&school, "postgres", &script, "");
-    session.simple_query("SELECT set_config('DateStyle', 'ISO, DMY', false)").expect("first");
-    expect_error(session.batch_execute(BULK), &SqlState::INSUFFICIENT_PRIVILEGE, "DateStyle", "");
-    assert_eq!((changed(&school), settled(&school, &op_no).as_str()), (0, "executed"));
+    for (setting, value) in [("DateStyle", "ISO, DMY"), ("app.mine", "x")] {
+        let sets = format!("SELECT set_config('{setting}', '{value}', false)");
+        let (mut session, op_no) = armed(&school, "postgres", &format!("{sets}; {BULK}"), "");
+        session.simple_query(&sets).expect("first");
+        expect_error(session.batch_execute(BULK), &SqlState::INSUFFICIENT_PRIVILEGE, setting, "");
+        assert_eq!((changed(&school), settled(&school, &op_no).as_str()), (0, "executed"));
+    }
 }
 
 /// The same bytes, read with other settings: here the backslash is no escape, and there it is.

@@ -1,15 +1,17 @@
 //! What an insider would like a run to leave behind, or to find: cursors, prepared transactions, settings, other runs.
 
+use postgres::NoTls;
 use postgres::error::SqlState;
 
 use crate::expect::{db_error, expect_error, expect_message};
-use crate::school::{School, execute, request};
+use crate::school::{HOME, School, ask, execute, request};
 
 tests! {
     a_cursor_that_a_run_has_opened_ends_with_it,
     a_script_opens_no_cursor,
     a_run_is_not_kept_for_a_later_commit,
     settings_that_change_values_are_fixed,
+    settings_of_extensions_and_applications_are_not_the_session_s_to_choose,
     a_run_executes_or_arms_no_other,
     a_plan_of_the_run_does_not_outlive_it,
 }
@@ -93,6 +95,41 @@ fn settings_that_change_values_are_fixed() {
         assert!(note.starts_with("0.30000000000000004 $12.50 x 2026-01-01"), "{settings}: {note}");
         assert!(note.ends_with("<b>YQ==</b>"), "{settings}: {note}");
         assert!(!note.contains(" or "), "{settings}: {note}");
+    }
+}
+
+fn settings_of_extensions_and_applications_are_not_the_session_s_to_choose() {
+    let school = School::with("enforce", &["session_preload_libraries = 'auto_explain'"]);
+    let set_up = format!(
+        "CREATE EXTENSION pg_trgm; ALTER DATABASE {HOME} SET app.site = 'the school''s';
+         ALTER ROLE region_chen SET auto_explain.log_min_duration = 123456; ALTER ROLE region_chen SET app.mine = 'given'"
+    );
+    school.superuser().batch_execute(&set_up).expect("set-up");
+    let own = "SELECT 'a' % 'b'; ALTER ROLE region_chen SET pg_trgm.similarity_threshold = 0.8";
+    school.session("region_chen").batch_execute(own).expect("one's own role");
+    school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+    // What the role cannot choose is what an administrator has given it.
+    let expected = "0.3 the school's 123456ms";
+    let script = "UPDATE app.student SET note = concat_ws(' ', current_setting('pg_trgm.similarity_threshold'), current_setting('app.site'),
+        nullif(current_setting('app.mine', true), ''), current_setting('auto_explain.log_min_duration')) WHERE id <= 60";
+    let choices = "SELECT concat_ws(' ', current_setting('pg_trgm.similarity_threshold'), current_setting('app.site'),
+        current_setting('app.mine', true), current_setting('auto_explain.log_min_duration'))";
+    for (options, settings) in [
+        ("", "SELECT 1"),
+        ("", "SET pg_trgm.similarity_threshold = 0.9; SET app.site = 'mine'; SET app.mine = 'x'"),
+        ("-c app.mine=y -c pg_trgm.similarity_threshold=0.7", "SET app.site = 'z'"),
+        ("-c app.mine=y -c pg_trgm.similarity_threshold=0.7", "SET app.mine = 'x'; RESET pg_trgm.similarity_threshold"),
+    ] {
+        let mut chen = school.config("region_chen", HOME).options(options).connect(NoTls).expect("connect");
+        chen.batch_execute("SELECT 'a' % 'b'").expect("the library is loaded");
+        let op_no = request(&mut chen, script, "");
+        school.release(&op_no);
+        chen.batch_execute(settings).expect("settings of a session");
+        let before: String = ask(&mut chen, choices);
+        execute(&mut chen, &op_no).expect("execute");
+        let note: String = school.ask("SELECT string_agg(DISTINCT note, ' or ') FROM app.student WHERE id <= 60");
+        assert_eq!(note, expected, "{options} {settings}");
+        assert_eq!(ask::<String>(&mut chen, choices), before, "the session's own come back");
     }
 }
 
