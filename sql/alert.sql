@@ -41,7 +41,7 @@ INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, mi
     ('rows_missing', 'minor', '{operation}', '{ROWS MISSING}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('login_policy_lost', 'major', '{}', '{LOGIN POLICY LOST,LOGIN WITHOUT POLICY}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('records_lost', 'major', '{server}', '{LOST}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
-    ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL,DAMAGED JOURNAL,MISSING JOURNAL,DAMAGED COUNT}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
+    ('records_in_doubt', 'major', '{server}', '{TORN SPOOL,UNREADABLE,COPIED SPOOL,DAMAGED JOURNAL,MISSING JOURNAL,DAMAGED COUNT,POSITIONS ALTERED}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('chain_changed', 'major', '{server}', '{HEAD MISMATCH,VERIFICATION FAILED}', '{}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('daily_check', 'important', '{policy}', '{daily_check}', '{FAILURE}', NULL, NULL, NULL, NULL, '{}', 0, '1 hour'),
     ('slow_statement', 'minor', '{statement}', '{}', '{}', NULL, '1 second', NULL, NULL, '{}', 0, '1 hour'),

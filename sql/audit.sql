@@ -73,10 +73,12 @@ COMMENT ON COLUMN steward.spool_offset.next_counter IS 'Counter that the next re
 
 CREATE TABLE steward.installation (
     single       boolean PRIMARY KEY DEFAULT true CHECK (single),
-    installed_at timestamptz NOT NULL DEFAULT now()
+    installed_at timestamptz NOT NULL DEFAULT now(),
+    positions    bytea
 );
 INSERT INTO steward.installation DEFAULT VALUES;
 COMMENT ON TABLE steward.installation IS 'One row: when this extension was created here. Records that the spool holds from before belong to an earlier ledger.';
+COMMENT ON COLUMN steward.installation.positions IS 'Digests (SHA-256 of each row, XORed) of what the sequencer goes by and no record repeats: journal_taken, spool_offset, the chain''s row of ledger, the times of segment, installed_at. NULL before the chain begins. A verification fails where they are not those of the rows.';
 
 -- An index that stores nothing, for tables whose rows lie in the order of their ids: those of the chain.
 CREATE FUNCTION steward._order_handler(internal) RETURNS index_am_handler

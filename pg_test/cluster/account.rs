@@ -102,7 +102,7 @@ const BY_CLIENT: &str = "
 
 /// What only damage, or a want of space, explains.
 pub const EXPLANATIONS: &str = "operation_type IN ('LOST', 'TORN SPOOL', 'UNREADABLE', 'COPIED SPOOL', 'FOREIGN SPOOL',
-        'HEAD MISMATCH', 'DAMAGED JOURNAL', 'MISSING JOURNAL', 'DAMAGED COUNT')";
+        'HEAD MISMATCH', 'DAMAGED JOURNAL', 'MISSING JOURNAL', 'DAMAGED COUNT', 'POSITIONS ALTERED')";
 
 /// What a check has found: nothing, or it would have panicked.
 #[derive(Clone, Copy, Debug, Default)]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::attack::{TOUCH, attack_the_journal, attack_waiting, crash_unchained, said_of_journals};
 use crate::fault::sequencer;
-use crate::school::{HOME, School};
-use crate::trail::{verify, work};
+use crate::school::{HOME, School, ask};
+use crate::trail::{intruder, load, unload, verdict, verify, work};
 
 tests! {
     a12_a_deleted_row_of_an_asynchronous_commit_is_missed,
@@ -20,6 +20,7 @@ tests! {
     a12_a_new_extension_misses_a_row_at_once,
     a12_what_a_transaction_wrote_before_it_created_the_extension_is_no_gap,
     a12_a_damaged_file_of_counts_stops_nobody_and_is_told,
+    a12_a_row_that_hides_a_deleted_one_is_found_and_told,
 }
 
 const LAST: &str = "DELETE FROM steward.journal_# WHERE ctid = (SELECT max(ctid) FROM steward.journal_#)";
@@ -230,4 +231,50 @@ fn a12_a_damaged_file_of_counts_stops_nobody_and_is_told() {
     assert_eq!(said_of_journals(&school), ["MISSING JOURNAL 1"]);
     school.restart();
     assert_eq!(school.records("operation_type = 'DAMAGED COUNT'"), 5);
+}
+
+/// Whoever lets the tables say that a deleted row was taken, has a verification fail, and the sequencer say so.
+fn a12_a_row_that_hides_a_deleted_one_is_found_and_told() {
+    let mut school = School::active();
+    let hide = "WITH gone AS (DELETE FROM steward.journal_# WHERE ctid = (SELECT max(ctid) FROM steward.journal_#) RETURNING 1)
+        UPDATE steward.journal_taken SET rows = rows + (SELECT count(*) FROM gone) WHERE rows < 9223372036854775807";
+    attack_the_journal(&mut school, &[TOUCH, TOUCH], hide);
+    assert_eq!(said_of_journals(&school), [""; 0], "it is hidden");
+    let told = |school: &School, table: &str| {
+        school.flush_audit();
+        school.records(&format!(
+            "operation_type = 'POSITIONS ALTERED' AND result = 'FAILURE' AND details::jsonb = '{{\"tables\": [\"{table}\"]}}'"
+        ))
+    };
+    assert_eq!(told(&school, "steward.journal_taken"), 1);
+    let alert = "SELECT count(*) > 0 FROM steward.alert WHERE rule = 'records_in_doubt'";
+    wait_for("an alert", || school.ask(alert));
+    // A lane that is said to be chained further than it was, and one that is forgotten.
+    for change in ["UPDATE steward.spool_offset SET byte_offset = byte_offset + 64", "DELETE FROM steward.spool_offset"]
+    {
+        let before = told(&school, "steward.spool_offset");
+        unload(&mut school);
+        let mut session = intruder(&school);
+        assert!(verdict(&mut session, "verify_chain()").ok, "nothing was changed since it was told");
+        session.batch_execute(change).expect(change);
+        for call in ["verify_chain()", "verify_new()"] {
+            let found = verdict(&mut session, call);
+            let newest: i64 = ask(&mut session, "SELECT max(id) FROM steward.chain");
+            let expected = (false, "catalog", Some(newest + 1));
+            assert_eq!((found.ok, found.kind.as_str(), found.first_bad_id), expected, "{change}: {call}");
+        }
+        load(&mut school);
+        assert_eq!(told(&school, "steward.spool_offset"), before + 1, "{change}");
+    }
+    // It is told once, whatever happens then.
+    let all = school.records("operation_type = 'POSITIONS ALTERED'");
+    work(&school, 3);
+    assert!(verify(&school, "").ok);
+    school.restart();
+    work(&school, 3);
+    crash_unchained(&mut school, |school| school.session("teacher_wang").batch_execute(TOUCH).expect("touch"));
+    school.start();
+    work(&school, 3);
+    assert!(verify(&school, "").ok);
+    assert_eq!((all, school.records("operation_type = 'POSITIONS ALTERED'")), (3, 3));
 }

@@ -3,9 +3,8 @@
 //! settings, after a crash, and in what leaves the database. The seed is in each message, and `STEWARD_TEST_SEED` repeats a
 //! run.
 //!
-//! What is not mutated, because nothing in the chain says it: what times the sequencer's own work (of `segment` `closed_at`,
-//! `closed_xid` and `prune_after`) or what it knows of earlier server starts (of `ledger` `boot`, `clusters`, `timeline`,
-//! `fork_epochs`, `fork_ids`, `started_at` of an only row). The chain has neither blocks nor checkpoints of its own.
+//! What is not mutated: `purged_at` of a segment whose file is gone, which nothing says. The chain has neither blocks nor
+//! checkpoints of its own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -158,6 +157,46 @@ const CATALOG: &[&str] = &[
     "UPDATE steward.segment SET file_sha256 = sha256('other') WHERE number = #",
     "UPDATE steward.segment SET file_bytes = coalesce(file_bytes, 0) + 1 WHERE number = #",
     "UPDATE steward.segment SET purged_at = now() WHERE number = #",
+    "UPDATE steward.segment SET prune_after = coalesce(prune_after, last_id) + 1 WHERE number = #",
+    "UPDATE steward.segment SET archived_at = coalesce(archived_at - interval '1 microsecond', now()) WHERE number = #",
+    "UPDATE steward.segment SET closed_at = closed_at - interval '1 microsecond' WHERE number = #",
+    "UPDATE steward.segment SET closed_xid = (coalesce(closed_xid, '3')::text::bigint + 1)::text::xid8 WHERE number = #",
+];
+
+/// How far journal and spool are chained, and since when: any row, any column.
+const POSITIONS: &[&str] = &[
+    "DELETE FROM steward.journal_taken WHERE start = (SELECT start FROM steward.journal_taken ORDER BY random() LIMIT 1)",
+    "INSERT INTO steward.journal_taken VALUES (4711, 9223372036854775807)",
+    "UPDATE steward.journal_taken SET rows = rows - 1
+        WHERE start = (SELECT start FROM steward.journal_taken ORDER BY random() LIMIT 1)",
+    "UPDATE steward.journal_taken SET start = start + 1
+        WHERE start = (SELECT start FROM steward.journal_taken ORDER BY random() LIMIT 1)",
+    "DELETE FROM steward.spool_offset WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "INSERT INTO steward.spool_offset VALUES (gen_random_uuid(), 1, 0, 0, 0)",
+    "UPDATE steward.spool_offset SET boot = gen_random_uuid()
+        WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "UPDATE steward.spool_offset SET slot = slot + 1000
+        WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "UPDATE steward.spool_offset SET generation = generation + 1
+        WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "UPDATE steward.spool_offset SET byte_offset = byte_offset + 64
+        WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "UPDATE steward.spool_offset SET next_counter = next_counter + 1
+        WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "UPDATE steward.spool_offset SET chained_at = chained_at - interval '10 years'
+        WHERE (boot, slot) = (SELECT boot, slot FROM steward.spool_offset ORDER BY random() LIMIT 1)",
+    "DELETE FROM steward.installation",
+    "UPDATE steward.installation SET installed_at = installed_at + interval '1 microsecond'",
+    "UPDATE steward.installation SET positions = NULL",
+    "UPDATE steward.installation SET positions = set_bit(positions, 99, 1 - get_bit(positions, 99))",
+    "UPDATE steward.installation SET positions = substr(positions, 33)",
+    "UPDATE steward.ledger SET boot = gen_random_uuid()",
+    "UPDATE steward.ledger SET started_at = started_at - interval '1 day'",
+    "UPDATE steward.ledger SET clusters = clusters || '4711'::text",
+    "UPDATE steward.ledger SET timeline = timeline + 1",
+    "UPDATE steward.ledger SET sealed_at = sealed_at + interval '1 year'",
+    "UPDATE steward.ledger SET fork_epochs = fork_epochs || 1::bigint",
+    "UPDATE steward.ledger SET fork_ids = '{}'",
 ];
 
 /// The same for the ledger's row, as long as the chain is online from its beginning.
@@ -255,6 +294,7 @@ fn no_single_mutation_of_a_random_chain_passes() {
     }
     none_passes(&mut session, CATALOG, &anchored, &mut random, seed);
     none_passes(&mut session, LEDGER, &anchored, &mut random, seed);
+    none_passes(&mut session, POSITIONS, &anchored, &mut random, seed);
     // The same once the beginning is offline.
     load(&mut school);
     // Until every closed segment is older than the online term.
@@ -281,7 +321,8 @@ fn no_single_mutation_of_a_random_chain_passes() {
     let anchored = format!("verify_chain({})", anchor(&line));
     assert_eq!(verdict(&mut session, &anchored).kind, "ok", "seed {seed}: what is online");
     none_passes(&mut session, CATALOG, &anchored, &mut random, seed);
-    let catalog = 2 * CATALOG.len() + LEDGER.len();
+    none_passes(&mut session, POSITIONS, &anchored, &mut random, seed);
+    let catalog = 2 * CATALOG.len() + LEDGER.len() + 2 * POSITIONS.len();
     report(&format!(
         "single mutations: {mutations} of the chain, {catalog} of the tables beside it, {FILE_MUTATIONS} of archive files, each found"
     ));

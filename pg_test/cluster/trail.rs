@@ -110,11 +110,23 @@ const TOOLS: &str = r"
         UPDATE steward.chain SET id = -id - 1 WHERE id >= first; UPDATE steward.chain SET id = -id WHERE id < 0 $$;
     CREATE FUNCTION pg_temp.pull(first bigint) RETURNS void LANGUAGE sql AS $$
         UPDATE steward.chain SET id = -id + 1 WHERE id >= first; UPDATE steward.chain SET id = -id WHERE id < 0 $$;
+    CREATE FUNCTION pg_temp.bytes(bits bit) RETURNS bytea LANGUAGE sql AS $$
+        SELECT string_agg(decode(lpad(to_hex(substring(bits FROM 8 * i + 1 FOR 8)::int), 2, '0'), 'hex'), '' ORDER BY i)
+        FROM generate_series(0, length(bits) / 8 - 1) AS i $$;
     CREATE FUNCTION pg_temp.cover_up() RETURNS void LANGUAGE sql AS $$
         DELETE FROM steward.definition;
         INSERT INTO steward.definition SELECT DISTINCT id FROM steward.chain
             WHERE steward._record_text(record, 1) = 'definition';
-        UPDATE steward.ledger SET head = NULL $$;
+        UPDATE steward.ledger SET head = NULL;
+        UPDATE steward.installation SET positions = (SELECT string_agg(pg_temp.bytes(digest), '' ORDER BY place)
+            FROM (SELECT place, bit_xor(('x' || encode(row_digest, 'hex'))::bit(256)) AS digest
+            FROM (SELECT generate_series(1, 5), decode(repeat('00', 32), 'hex')
+                UNION ALL SELECT 1, sha256(record_send(r)) FROM steward.journal_taken r
+                UNION ALL SELECT 2, sha256(record_send(r)) FROM steward.spool_offset r
+                UNION ALL SELECT 3, sha256(record_send(r)) FROM steward.ledger r
+                UNION ALL SELECT 4, sha256(record_send(ROW(number, closed_at, closed_xid))) FROM steward.segment
+                UNION ALL SELECT 5, sha256(timestamptz_send(installed_at)) FROM steward.installation) AS r (place, row_digest)
+            GROUP BY place) AS digests) $$;
     -- Another time, or, where the time of sealing would tell, another name.
     CREATE FUNCTION pg_temp.other(record bytea) RETURNS bytea LANGUAGE sql AS $$
         SELECT set_byte(record, byte, get_byte(record, byte) # 1)

@@ -203,7 +203,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
     // Not of the policy's own making, and not a failure.
     events.push(overdue(Outcome::Failure));
     events.push(Event { kind: Kind::Policy, ..overdue(Outcome::Success) });
-    let server: [(&str, &str, &str); 23] = [
+    let server: [(&str, &str, &str); 24] = [
         ("login_policy_lost", "LOGIN POLICY LOST", "pg_steward"),
         ("records_lost", "LOST", "pg_steward"),
         ("records_in_doubt", "TORN SPOOL", "pg_steward"),
@@ -212,6 +212,7 @@ fn incidents() -> (Vec<Event>, Vec<(&'static str, &'static str, u32)>) {
         ("records_in_doubt", "DAMAGED JOURNAL", "pg_steward"),
         ("records_in_doubt", "MISSING JOURNAL", "pg_steward"),
         ("records_in_doubt", "DAMAGED COUNT", "pg_steward"),
+        ("records_in_doubt", "POSITIONS ALTERED", "pg_steward"),
         ("chain_changed", "HEAD MISMATCH", "pg_steward"),
         ("chain_changed", "VERIFICATION FAILED", "pg_steward"),
         ("replication_lag", "REPLICATION LAG", "second"),

@@ -41,6 +41,10 @@ pub struct Archived {
     file: String,
     sha256: Hash,
     bytes: i64,
+    /// The end of the chain then.
+    after: i64,
+    /// When, microseconds since 1970.
+    at: i64,
 }
 
 #[pg_extern(sql = false)]
@@ -145,9 +149,16 @@ fn archive_one(client: &mut SpiClient<'_>, ledger: &Ledger, segment: &Segment) -
         .map_err(|error| unwritable(&error))?;
     let done =
         "UPDATE steward.segment SET archived_at = clock_timestamp(), file = $2, file_sha256 = $3, file_bytes = $4,
-        prune_after = (SELECT max(id) FROM steward.chain) WHERE number = $1";
-    own::execute(client, done, &[segment.number.into(), file.as_str().into(), sha256.to_vec().into(), bytes.into()])?;
-    Ok(Archived { first_id: first, last_id: last, file, sha256, bytes })
+        prune_after = (SELECT max(id) FROM steward.chain) WHERE number = $1
+        RETURNING prune_after, (extract(epoch FROM archived_at) * 1000000)::bigint";
+    let arguments = [segment.number.into(), file.as_str().into(), sha256.to_vec().into(), bytes.into()];
+    let row = own::query(client, done, &arguments)?.first();
+    let (Some(after), Some(at)) = row.get_two::<i64, i64>()? else {
+        return Err(
+            Fault::corrupted("the row of an archived segment is gone").hint("SELECT * FROM steward.verify_chain();")
+        );
+    };
+    Ok(Archived { first_id: first, last_id: last, file, sha256, bytes, after, at })
 }
 
 /// The hash that the segment's first record must follow.
@@ -214,6 +225,7 @@ fn record(archived: &Archived, segment: &Segment) {
         "from_id": archived.first_id, "to_id": archived.last_id, "last_hash": hex(&segment.last.hash),
         "first_time_us": segment.times[0], "last_time_us": segment.times[1],
         "file": archived.file, "sha256": hex(&archived.sha256), "bytes": archived.bytes,
+        "after_id": archived.after, "archived_at_us": archived.at,
     });
     record.details = Some(details.to_string());
     buffer::push(record);

@@ -3,6 +3,7 @@
 //! took: it goes on whatever is done to the machine's clock.
 
 use super::incarnation::HEAD_FILE;
+use super::positions::{self, Rows};
 use super::sequencer::server_record;
 use crate::core::chain::{Head, utc};
 use crate::core::clock::{Clock, Step};
@@ -75,7 +76,8 @@ pub(super) fn look(clock: &mut Clock) -> Option<Record> {
 pub(super) fn save(client: &mut SpiClient<'_>, head: &Head, sealed: i64) -> Outcome<()> {
     let at = TimestampWithTimeZone::try_from(sealed).map_err(|_| Fault::internal("the clock is out of range"))?;
     let sql = "UPDATE steward.ledger SET sealed_at = $1 WHERE ledger = $2 AND sealed_at IS DISTINCT FROM $1";
-    own::execute(client, sql, &[at.into(), Uuid::from_bytes(head.ledger).into()]).map(drop)
+    let arguments = [at.into(), Uuid::from_bytes(head.ledger).into()];
+    positions::change(client, &Rows::of(&head.ledger), |client| own::execute(client, sql, &arguments).map(drop))
 }
 
 /// After the commit: the next sequencer of this server's life goes by the same clock.

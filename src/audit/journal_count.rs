@@ -14,6 +14,7 @@ mod prepared;
 use super::clock::steady;
 use super::incarnation::HEAD_FILE;
 use super::journal::Taken;
+use super::positions::{self, Rows};
 use super::sequencer::{server_record, transaction};
 use super::start::Start;
 use crate::core::record::{Outcome as Result, Record};
@@ -408,13 +409,18 @@ fn read(client: &mut SpiClient<'_>) -> Outcome<BTreeMap<i64, i64>> {
 fn save(client: &mut SpiClient<'_>, before: &BTreeMap<i64, i64>, taken: &BTreeMap<i64, i64>) -> Outcome<()> {
     let sql = "INSERT INTO steward.journal_taken (start, rows) VALUES ($1, $2)
         ON CONFLICT (start) DO UPDATE SET rows = EXCLUDED.rows";
-    for key in before.keys().filter(|key| !taken.contains_key(key)) {
-        own::execute(client, "DELETE FROM steward.journal_taken WHERE start = $1", &[(*key).into()])?;
+    if before == taken {
+        return Ok(());
     }
-    for (key, rows) in taken.iter().filter(|(key, rows)| before.get(key) != Some(rows)) {
-        own::execute(client, sql, &[(*key).into(), (*rows).into()])?;
-    }
-    Ok(())
+    positions::change(client, &Rows::Taken, |client| {
+        for key in before.keys().filter(|key| !taken.contains_key(key)) {
+            own::execute(client, "DELETE FROM steward.journal_taken WHERE start = $1", &[(*key).into()])?;
+        }
+        for (key, rows) in taken.iter().filter(|(key, rows)| before.get(key) != Some(rows)) {
+            own::execute(client, sql, &[(*key).into(), (*rows).into()])?;
+        }
+        Ok(())
+    })
 }
 
 /// When the extension was created here.

@@ -2,6 +2,7 @@
 //! file and its server start, so that a copy of the file that turns up later is known and resumed where the lane was left.
 
 use super::lane_file::{Id, Position};
+use super::positions::{self, Rows};
 use crate::error::{Fault, Outcome};
 use crate::own;
 use pgrx::Uuid;
@@ -40,24 +41,23 @@ pub(super) fn save(client: &mut SpiClient<'_>, positions: &[Position]) -> Outcom
         return Ok(());
     }
     let each = || latest.values();
-    own::execute(
-        client,
-        "INSERT INTO steward.spool_offset (boot, slot, generation, byte_offset, next_counter)
+    let boots = each().map(|position| Uuid::from_bytes(position.boot)).collect::<Vec<_>>();
+    let arguments = [
+        boots.clone().into(),
+        each().map(|position| position.slot as i32).collect::<Vec<_>>().into(),
+        each().map(|position| position.generation as i32).collect::<Vec<_>>().into(),
+        each().map(|position| position.byte_offset as i64).collect::<Vec<_>>().into(),
+        each().map(|position| position.next_counter as i64).collect::<Vec<_>>().into(),
+    ];
+    let sql = "INSERT INTO steward.spool_offset (boot, slot, generation, byte_offset, next_counter)
          SELECT * FROM unnest($1, $2, $3, $4, $5)
          ON CONFLICT (boot, slot) DO UPDATE SET generation = excluded.generation, byte_offset = excluded.byte_offset,
-             next_counter = excluded.next_counter, chained_at = excluded.chained_at",
-        &[
-            each().map(|position| Uuid::from_bytes(position.boot)).collect::<Vec<_>>().into(),
-            each().map(|position| position.slot as i32).collect::<Vec<_>>().into(),
-            each().map(|position| position.generation as i32).collect::<Vec<_>>().into(),
-            each().map(|position| position.byte_offset as i64).collect::<Vec<_>>().into(),
-            each().map(|position| position.next_counter as i64).collect::<Vec<_>>().into(),
-        ],
-    )
-    .map(drop)
+             next_counter = excluded.next_counter, chained_at = excluded.chained_at";
+    positions::change(client, &Rows::Lanes(Some(boots)), |client| own::execute(client, sql, &arguments).map(drop))
 }
 
-/// Deletes the rows of the oldest server starts, so that the table stays small. `own` is the running one.
+/// Deletes the rows of the oldest server starts, so that the table stays small. `own` is the running one. In the
+/// first round after a start, which makes all digests anew.
 pub(super) fn trim(client: &mut SpiClient<'_>, own: Id) -> Outcome<()> {
     let sql = "DELETE FROM steward.spool_offset WHERE boot IN (SELECT boot FROM steward.spool_offset
         WHERE boot <> $1 GROUP BY boot ORDER BY max(chained_at) DESC OFFSET $2)";

@@ -10,6 +10,7 @@ use super::heartbeat::Heartbeat;
 use super::journal_count::{Counted, JournalCount};
 use super::lane_file::{self, Harvest};
 use super::ledger::{self, Ledger};
+use super::positions::{self, Rows};
 use super::sequencer::{server_record, transaction};
 use super::spool::Spool;
 use super::{home, incarnation, journal, offset, segment, start};
@@ -177,6 +178,8 @@ impl Rounds {
                 shared.chained.store(false, SeqCst);
                 return Ok(None);
             };
+            let begins = genesis.is_some();
+            let altered = if self.announced || begins { None } else { positions::compare(client, &ledger.id)? };
             if self.spool.is_none() {
                 let origin = incarnation::origin(client, shared.boot_id, &ledger.id)?;
                 self.spool = Some(Spool::open(origin, offset::positions(client, None)?).map_err(spool_fault)?);
@@ -191,13 +194,14 @@ impl Rounds {
                 None => clock::open(client, shared, &head)?,
             };
             let mut first: Vec<Record> = genesis.into_iter().collect();
-            if !first.is_empty() {
+            if begins {
                 first.extend(incarnation::ancestor(client, &head, true)?);
             }
             let step = clock::look(&mut clock);
             if !self.announced {
                 let continues = first.len() > 1;
                 first.extend(announcements(client, shared, spool, &head, continues)?);
+                first.extend(altered);
             }
             first.extend(step);
             if let Some(mismatch) = self.moved(&head) {
@@ -248,6 +252,9 @@ impl Rounds {
             dictionary.save(client)?;
             self.dictionary = Some(dictionary);
             offset::save(client, &harvest.positions)?;
+            if !self.announced {
+                positions::renew(client, &ledger.id)?;
+            }
             self.ledger = Some(ledger);
             self.epochs = Some(epochs);
             Ok(Some(Done { harvest, head, more }))
@@ -430,7 +437,9 @@ pub(super) fn settle_activation(shared: &Shared, active: bool, why: &str) {
 /// A dump carries this line, so that a restored database can name the head of its ancestor.
 fn keep_head(client: &mut SpiClient<'_>, head: &Head, line: String) -> Outcome<()> {
     let id = Uuid::from_bytes(head.ledger);
-    own::execute(client, "UPDATE steward.ledger SET head = $1 WHERE ledger = $2", &[line.into(), id.into()]).map(drop)
+    let sql = "UPDATE steward.ledger SET head = $1 WHERE ledger = $2";
+    let arguments = [line.into(), id.into()];
+    positions::change(client, &Rows::of(&head.ledger), |client| own::execute(client, sql, &arguments).map(drop))
 }
 
 fn spool_fault(error: std::io::Error) -> Fault {

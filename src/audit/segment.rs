@@ -3,6 +3,7 @@
 //! Never here: a record changed, moved or dropped.
 
 use super::clock::steady;
+use super::positions::{self, Rows};
 use super::sequencer::transaction;
 use super::{archive, ledger};
 use crate::backend::backend_local;
@@ -169,7 +170,8 @@ pub(super) fn definitions_renewed(client: &mut SpiClient<'_>) -> Outcome<()> {
     // Safe: reads shared state.
     let next = unsafe { pg_sys::ReadNextFullTransactionId().value }.to_string();
     let renewed = "UPDATE steward.segment SET closed_xid = $1::xid8 WHERE closed_xid IS NULL";
-    own::execute(client, renewed, &[next.into()]).map(drop)
+    let arguments = [next.into()];
+    positions::change(client, &Rows::Segments, |client| own::execute(client, renewed, &arguments).map(drop))
 }
 
 /// Whether the open segment is full or old; None while it is empty. Its first record tells when it began, except where the
@@ -204,7 +206,8 @@ fn close(client: &mut SpiClient<'_>, open: &Open) -> Outcome<bool> {
             first_time = EXCLUDED.first_time, last_time = EXCLUDED.last_time, last_hash = EXCLUDED.last_hash,
             closed_at = EXCLUDED.closed_at, closed_xid = NULL"
     );
-    own::execute(client, &row, &[number.into()])?;
+    let arguments = [number.into()];
+    positions::change(client, &Rows::Segments, |client| own::execute(client, &row, &arguments))?;
     create(client, number + 1)?;
     // Every session must know the new table before it decides again. The old one's cached shape changes as well.
     // Safe: queues a transactional invalidation message for an existing relation.

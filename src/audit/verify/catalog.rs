@@ -2,13 +2,14 @@
 //! the chain alone, so a wrong row here changes no record; but what is not found is not shown, and what a row says to be
 //! in a file may be nowhere. So each is compared with what the chain itself says, by the same snapshot.
 //!
-//! Not compared, because the chain does not say it: of a segment `closed_at`, `closed_xid` and `prune_after`, which time the
-//! sequencer's own work; of a ledger what the sequencer knows of earlier server starts, and `started_at` beyond the order of
-//! the rows. What an archived PRUNE or genesis record says, only its file does.
+//! What the chain does not say, the sequencer has left beside it: when a segment was closed, what it knows of earlier server
+//! starts, how far journal and spool are chained (`positions`). Not compared: `purged_at` of a file that is gone. What an
+//! archived PRUNE or genesis record says, only its file does.
 
 use super::definitions::Definitions;
 use super::{Task, disk, stored_hash};
 use crate::audit::archive::{self, hex};
+use crate::audit::positions;
 use crate::audit::retention::PURGE;
 use crate::audit::segment;
 use crate::core::chain::{Hash, Head, Verdict};
@@ -58,9 +59,22 @@ pub(super) fn compare(
     let oldest = own::select(client, "SELECT id FROM steward.chain ORDER BY id LIMIT 1", &[])?.first();
     let oldest = if oldest.is_empty() { 1 } else { oldest.get_one::<i64>()?.unwrap_or(1) };
     let Some(found) = ledger(client, task, oldest, read.to_id.unwrap_or_default())? else {
-        return segments(client, oldest);
+        return match segments(client, oldest)? {
+            None => left(client, task, read),
+            found => Ok(found),
+        };
     };
     Ok(Some(found))
+}
+
+/// What the sequencer goes by is as it left it.
+fn left(client: &mut SpiClient<'_>, task: &Task, read: &Verdict) -> Outcome<Option<Difference>> {
+    // Before the first record nothing was left.
+    let Some(newest) = read.to_id else { return Ok(None) };
+    let Some(table) = positions::altered(client, &task.ledger.id)?.into_iter().next() else { return Ok(None) };
+    let detail = "The rows are not those that the sequencer left there, by the digest in steward.installation: what was \
+                  deleted from journal or spool at the same time may not be missed.";
+    Ok(Some(Difference::of(table, newest + 1, detail)))
 }
 
 /// A row of `steward.segment`.
@@ -76,7 +90,8 @@ struct Closed {
     bytes: Option<i64>,
     prune_after: Option<i64>,
     prune_id: Option<i64>,
-    archived: bool,
+    /// Microseconds since 1970.
+    archived_at: Option<i64>,
     purged: bool,
     /// Its table is there.
     online: bool,
@@ -85,7 +100,7 @@ struct Closed {
 fn closed(client: &mut SpiClient<'_>) -> Outcome<Vec<Closed>> {
     let sql = "SELECT number, first_id, last_id, last_hash, CASE WHEN isfinite(first_time) THEN (extract(epoch FROM first_time) * 1000000)::bigint END,
             CASE WHEN isfinite(last_time) THEN (extract(epoch FROM last_time) * 1000000)::bigint END, file, file_sha256, file_bytes, prune_after,
-            prune_id, archived_at IS NOT NULL, purged_at IS NOT NULL,
+            prune_id, CASE WHEN isfinite(archived_at) THEN (extract(epoch FROM archived_at) * 1000000)::bigint END, purged_at IS NOT NULL,
             EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = $1 AND c.relname = 'chain_' || number)
         FROM steward.segment ORDER BY number";
@@ -102,7 +117,7 @@ fn closed(client: &mut SpiClient<'_>) -> Outcome<Vec<Closed>> {
             bytes: row.get(9)?,
             prune_after: row.get(10)?,
             prune_id: row.get(11)?,
-            archived: row.get(12)? == Some(true),
+            archived_at: row.get(12)?,
             purged: row.get(13)? == Some(true),
             online: row.get(14)? == Some(true),
         });
@@ -162,7 +177,9 @@ fn agrees(client: &mut SpiClient<'_>, id: i64, hash: Option<Option<Hash>>, time:
 /// What is wrong with what a row says of its archive file.
 fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Option<&'static str>> {
     let facts = [row.file.is_some(), row.sha256.is_some(), row.bytes.is_some(), row.prune_after.is_some()];
-    if facts.iter().any(|fact| *fact != row.archived) || row.prune_id.is_some() && !row.archived {
+    if facts.iter().any(|fact| *fact != row.archived_at.is_some())
+        || row.prune_id.is_some() && row.archived_at.is_none()
+    {
         return Ok(Some("it is half archived"));
     }
     if row.purged {
@@ -173,7 +190,7 @@ fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Op
             return Ok(Some(what));
         }
     }
-    if !row.archived {
+    if row.archived_at.is_none() {
         return Ok(None);
     }
     let told = match row.prune_id {
@@ -243,16 +260,16 @@ fn is_told(record: &[u8], row: &Closed) -> bool {
     let Some((to_id, hash)) = segment::pruned_to(record) else { return false };
     let details = details(record);
     let sha256 = row.sha256.as_deref().map(hex);
-    // The first versions did not tell the times.
-    let told_times = details.get("last_time_us").is_some();
     let times = [details["first_time_us"].as_i64(), details["last_time_us"].as_i64()];
     to_id == row.last_id
-        && (!told_times || times == row.times)
+        && times == row.times
         && Some(hash) == row.last_hash
         && details["from_id"].as_i64() == Some(row.first_id)
         && details["file"].as_str() == row.file.as_deref()
         && details["sha256"].as_str() == sha256.as_deref()
         && details["bytes"].as_i64() == row.bytes
+        && details["after_id"].as_i64() == row.prune_after
+        && details["archived_at_us"].as_i64() == row.archived_at
 }
 
 fn details(record: &[u8]) -> Value {

@@ -4,7 +4,7 @@ use super::material::Material;
 use super::words::{Language, count};
 
 /// Records of the server's own life that mean that others are missing or in doubt.
-const FAULTS: [&str; 10] = [
+const FAULTS: [&str; 11] = [
     "LOST",
     "TORN SPOOL",
     "UNREADABLE",
@@ -15,6 +15,7 @@ const FAULTS: [&str; 10] = [
     "DAMAGED JOURNAL",
     "MISSING JOURNAL",
     "DAMAGED COUNT",
+    "POSITIONS ALTERED",
 ];
 
 /// What the figures leave out, or what they are not proved by.
