@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 #[pg_schema]
 mod tests {
     use crate::audit::lane::Durability::{Buffered, Flushed};
-    use crate::audit::{journal, lane, ledger};
+    use crate::audit::{journal, lane, ledger, positions};
     use crate::core::chain::Head;
     use crate::core::frame::{Frames, HEADER_LEN, Header};
     use crate::core::record::{Kind, Outcome, Record};
@@ -31,6 +31,7 @@ mod tests {
             let mut head = ledger::head(client, &ledger)?;
             let encoded: Vec<_> = [genesis].iter().chain(records).map(Record::encode).collect();
             ledger::append(&ledger, &mut head, &encoded)?;
+            positions::renew(client, &ledger.id)?;
             assert!(ledger::current(client)? == Some(ledger), "the chain's ledger is found again");
             Ok(head)
         }))

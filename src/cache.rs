@@ -158,12 +158,14 @@ pub enum Watched {
     Own(OwnKind),
 }
 
-/// Records are closed from the first moment, configuration from `activate()` on, and secrets are not even read.
+/// Records are closed from the first moment, configuration from `activate()` on, and secrets are not even read. On the
+/// extension nothing of others hangs: who says that something does locks it, and the sequencer needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnKind {
     Record,
     Secret,
     Configuration,
+    Extension,
 }
 
 /// One table of a protected tree with its own attribute numbers.

@@ -1,6 +1,7 @@
 //! Taking the policy out again, in order or not: nobody is left before a policy that is active and can approve nothing.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use postgres::error::SqlState;
 
@@ -16,6 +17,8 @@ tests! {
     a_deactivated_database_is_dropped_with_force,
     the_extension_is_not_dropped_in_a_circle_with_the_sequencer,
     a_question_of_an_auditor_does_not_keep_the_extension,
+    nobody_keeps_the_extension_from_the_sequencer,
+    a_drop_that_is_refused_keeps_nothing_from_the_sequencer,
 }
 
 const OFF: &str = "steward.mode = 'off'";
@@ -134,4 +137,102 @@ fn a_question_of_an_auditor_does_not_keep_the_extension() {
     let drop = "SET lock_timeout = '20s'; DROP EXTENSION pg_steward CASCADE";
     school.superuser().batch_execute(drop).expect("nobody holds it");
     assert!(school.ask::<bool>(asking), "the worker has ended before");
+}
+
+/// Commands that lock the extension for as long as their transaction lasts, by whoever owns what they are about.
+const DEPENDS: &[&str] = &[
+    "ALTER FUNCTION mine.one() DEPENDS ON EXTENSION pg_steward",
+    "ALTER FUNCTION mine.one() NO DEPENDS ON EXTENSION pg_steward",
+    "ALTER ROUTINE mine.one() DEPENDS ON EXTENSION pg_steward",
+    "ALTER INDEX mine.t_pkey DEPENDS ON EXTENSION pg_steward",
+    "ALTER TRIGGER t ON mine.t DEPENDS ON EXTENSION pg_steward",
+    "ALTER MATERIALIZED VIEW mine.v DEPENDS ON EXTENSION pg_steward",
+    "DO $$ BEGIN EXECUTE 'ALTER FUNCTION mine.one() DEPENDS ON EXTENSION pg_steward'; END $$",
+];
+
+const MINE: &str = "CREATE SCHEMA mine AUTHORIZATION teacher_wang; SET ROLE teacher_wang;
+    CREATE FUNCTION mine.one() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TABLE mine.t (i int PRIMARY KEY); CREATE MATERIALIZED VIEW mine.v AS SELECT 1 AS one;
+    CREATE TRIGGER t AFTER INSERT ON mine.t EXECUTE FUNCTION mine.one()";
+
+/// What this session has locked of the extension.
+fn holds_the_extension(school: &School, pid: i32) -> bool {
+    school.ask(&format!(
+        "SELECT count(*) > 0 FROM pg_locks WHERE pid = {pid} AND locktype = 'object' AND classid = 'pg_extension'::regclass"
+    ))
+}
+
+fn pid_of(session: &mut postgres::Client) -> i32 {
+    session.query_one("SELECT pg_backend_pid()", &[]).expect("pid").get(0)
+}
+
+/// The sequencer needs the extension in each of its transactions: nobody else keeps it.
+fn nobody_keeps_the_extension_from_the_sequencer() {
+    let school = School::with("enforce", &[]);
+    school.superuser().batch_execute(MINE).expect("what a teacher owns");
+    for activated in [false, true] {
+        if activated {
+            school.superuser().batch_execute("SELECT steward.activate()").expect("activate");
+        }
+        for (login, statement) in
+            DEPENDS.iter().flat_map(|statement| [("teacher_wang", statement), ("postgres", statement)])
+        {
+            let mut session = school.session(login);
+            let pid = pid_of(&mut session);
+            session.batch_execute("BEGIN").expect("begin");
+            let error = db_error(session.batch_execute(statement));
+            assert_eq!(error.code(), &SqlState::INSUFFICIENT_PRIVILEGE, "{activated}: {login}: {statement}: {error:?}");
+            assert!(!holds_the_extension(&school, pid), "{activated}: {login}: {statement}");
+        }
+    }
+}
+
+/// Who has no right to drop it waits for it all the same, and gives it back at once.
+fn a_drop_that_is_refused_keeps_nothing_from_the_sequencer() {
+    let school = School::inactive();
+    let worker = sequencer(&school);
+    for swallowed in [
+        "BEGIN; SAVEPOINT s; DROP EXTENSION pg_steward",
+        "BEGIN; SAVEPOINT s; DROP EXTENSION pg_steward CASCADE",
+        "BEGIN; DO $$ BEGIN DROP EXTENSION pg_steward; END $$",
+        "BEGIN; COMMENT ON EXTENSION pg_steward IS 'mine'",
+        "BEGIN; ALTER EXTENSION pg_steward UPDATE",
+        "BEGIN; ALTER EXTENSION pg_steward ADD TABLE app.student",
+    ] {
+        let mut teacher = school.session("teacher_wang");
+        let pid = pid_of(&mut teacher);
+        db_error(teacher.batch_execute(swallowed));
+        assert!(!holds_the_extension(&school, pid), "{swallowed}");
+        teacher.batch_execute("ROLLBACK").expect("rollback");
+        let caught = format!(
+            "BEGIN; DO $$ BEGIN EXECUTE '{}'; EXCEPTION WHEN OTHERS THEN NULL; END $$",
+            swallowed.rsplit("; ").next().expect("a statement").replace('\'', "''")
+        );
+        if !swallowed.contains("END $$") {
+            teacher.batch_execute(&caught).expect("swallowed");
+            assert!(!holds_the_extension(&school, pid), "{caught}");
+        }
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut teacher = school.session("teacher_wang");
+                while !stop.load(SeqCst) {
+                    db_error(teacher.batch_execute("DROP EXTENSION pg_steward CASCADE"));
+                }
+            });
+        }
+        for _ in 0..10 {
+            school
+                .session("teacher_wang")
+                .batch_execute("UPDATE app.student SET note = 'x' WHERE id = 1")
+                .expect("update");
+            school.flush_audit();
+        }
+        stop.store(true, SeqCst);
+    });
+    assert_eq!(sequencer(&school), worker, "it had to begin anew");
+    let updates = "operation_type = 'UPDATE' AND table_name = 'app.student' AND result = 'SUCCESS'";
+    assert_eq!(school.records(updates), 10);
 }

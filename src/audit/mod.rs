@@ -24,7 +24,7 @@ pub mod note;
 mod offset;
 mod order;
 pub mod outcome;
-mod positions;
+pub mod positions;
 pub mod retention;
 mod round;
 pub mod segment;

@@ -113,7 +113,7 @@ pub(super) fn change<T>(
 }
 
 /// The digests of all rows as they are now, at the end of the first round after a start.
-pub(super) fn renew(client: &mut SpiClient<'_>, ledger: &chain::Ledger) -> Outcome<()> {
+pub(crate) fn renew(client: &mut SpiClient<'_>, ledger: &chain::Ledger) -> Outcome<()> {
     let digests = standing(client, ledger)?;
     keep(client, &digests)
 }

@@ -531,6 +531,10 @@ pub fn guard_own(kind: OwnKind, name: &str, tag: &str, source: &Source<'_>) {
         OwnKind::Configuration => {
             ("policy tables are changed by the functions of schema steward only", "\\df steward.*")
         }
+        OwnKind::Extension => (
+            "nothing is made to depend on the extension of the policy",
+            "Leave it as it is; when the extension is dropped, drop it by its own name.",
+        ),
     };
     deny(
         record,

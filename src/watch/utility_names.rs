@@ -179,6 +179,11 @@ impl Reader<'_> {
                     if (*alter).relation.is_null() {
                         self.named((*alter).objectType, (*alter).object, Group::Ddl)
                     }
+                    // Whoever owns what is altered would hold the lock on it until their transaction ends.
+                    let extension = (*alter).extname;
+                    if !extension.is_null() && text((*extension).sval) == "pg_steward" {
+                        self.facts.own = Some((OwnKind::Extension, "extension pg_steward".to_owned()));
+                    }
                 }
                 _ => {}
             }
