@@ -26,7 +26,7 @@ COMMENT ON COLUMN steward.alert_rule.from_time IS 'In steward.time_zone; from_ti
 COMMENT ON COLUMN steward.alert_rule.posts IS 'Of the person; who is no registered person has none.';
 COMMENT ON COLUMN steward.alert_rule.more_than IS '0: every record. Otherwise the next one of the same person, or login, within the time.';
 COMMENT ON COLUMN steward.alert_rule.free_days IS 'Beside these hours, all day on weekends and holidays; see steward.holiday.';
-COMMENT ON COLUMN steward.alert_rule.more_rows IS 'So many rows of the same person within the time are none too many: those that statements returned or changed.';
+COMMENT ON COLUMN steward.alert_rule.more_rows IS 'So many rows of the same person within the time are none too many: those that statements returned or changed, or that went into an aggregate which can show them all in one (string_agg, array_agg, json_agg, one of somebody''s own): these stand in the record''s details as rows_read.';
 COMMENT ON COLUMN steward.alert_rule.set_by IS 'The person with the capability audit whose own rule it is; NULL: the policy''s.';
 INSERT INTO steward.alert_rule (name, level, kinds, operation_types, results, min_tier, longer_than, from_time, to_time, except_posts, more_than, within) VALUES
     -- Manual 5.1, the four of it.
@@ -138,7 +138,7 @@ CREATE TABLE steward._alert (
 );
 -- One case that nobody has answered for each subject of a rule: what comes again is counted.
 CREATE UNIQUE INDEX alert_open ON steward._alert (rule, subject) WHERE acknowledged_at IS NULL;
-CREATE INDEX alert_unanswered ON steward._alert (raised_at) WHERE acknowledged_at IS NULL AND escalated_at IS NULL;
+CREATE INDEX alert_unanswered ON steward._alert (raised_at) WHERE acknowledged_at IS NULL;
 COMMENT ON TABLE steward._alert IS 'Alerts. Written by the sequencer with the records that raised them. Read through steward.alert.';
 
 CREATE FUNCTION steward._may_see_alerts() RETURNS boolean LANGUAGE c STABLE
@@ -155,7 +155,7 @@ CREATE VIEW steward.alert WITH (security_barrier) AS
         coalesce(acknowledged_at, clock_timestamp()) - raised_at AS response,
         coalesce(acknowledged_at, clock_timestamp()) - raised_at > interval '15 minutes' AS late
     FROM steward._alert WHERE (SELECT steward._may_see_alerts());
-COMMENT ON VIEW steward.alert IS 'Alerts, for superusers and persons with the capability audit or configure; nobody else sees a row. subject: the person, or the login of nobody; of what is overdue its kind, so that hundreds are one alert: sample names ten of them, steward.reminder all. times: records folded into it, until the rule''s time (within) after the acknowledgement; what comes later is a new alert. response: from the alert to its acknowledgement, or until now. late: not acknowledged within 15 minutes (manual 5.1). Everybody may read it.';
+COMMENT ON VIEW steward.alert IS 'Alerts, for superusers and persons with the capability audit or configure; nobody else sees a row. subject: the person, or the login of nobody (login X where a person is called X); of what is overdue its kind, so that hundreds are one alert: sample names ten of them, steward.reminder all. times: records folded into it, until the rule''s time (within) after the acknowledgement; what comes later is a new alert. response: from the alert to its acknowledgement, or until now. late: not acknowledged within 15 minutes (manual 5.1); escalated_at: when it was last told again because of that, every hour. Everybody may read it.';
 
 CREATE FUNCTION steward.set_alert_rule(name text, level text, kinds text[] DEFAULT '{}', operation_types text[] DEFAULT '{}',
     results text[] DEFAULT '{}', min_tier steward.tier DEFAULT NULL, longer_than interval DEFAULT NULL, from_time time DEFAULT NULL,

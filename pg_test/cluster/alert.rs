@@ -34,6 +34,7 @@ tests! {
     injected_sql_is_suspected_once_of_each_person,
     syntax_errors_one_after_the_other_are_told,
     rows_of_an_hour_are_counted_together,
+    rows_that_an_aggregate_shows_in_one_are_rows_read,
 }
 
 /// A school in which it is this hour now, active.
@@ -258,8 +259,19 @@ fn an_alert_that_nobody_answers_is_told_again() {
     assert!(told.expect("connection").is_some(), "nobody was told");
     assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.alert_outbox WHERE escalated_at IS NOT NULL"), 1);
     assert!(ask::<bool>(&mut officer, "SELECT late FROM steward.alert"));
+    // And again, every hour.
+    let sent = "SELECT steward.confirm_delivery(id) FROM steward.alert_outbox";
+    officer.batch_execute(sent).expect("sent");
+    let told = officer.notifications().timeout_iter(Duration::from_secs(12)).next();
+    assert!(told.expect("connection").is_none(), "it was told again at once");
+    officer
+        .batch_execute("UPDATE steward._alert SET escalated_at = escalated_at - interval '61 min'")
+        .expect("earlier");
+    let told = officer.notifications().timeout_iter(Duration::from_secs(60)).next().expect("connection");
+    assert!(told.is_some_and(|told| told.payload().contains("escalated")), "nobody was told again");
+    assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.alert_outbox"), 1);
     school.flush_audit();
-    assert_eq!(school.records("operation_type = 'confirm_delivery' AND details LIKE '%\"alert\"%'"), 1);
+    assert_eq!(school.records("operation_type = 'confirm_delivery' AND details LIKE '%\"alert\"%'"), 2);
 }
 
 fn a_rolled_back_statement_has_its_alert() {
@@ -570,4 +582,69 @@ fn rows_of_an_hour_are_counted_together() {
     assert_eq!(alerts(&school), ["copies Wang 1"]);
     let both = "SELECT steward.set_alert_rule('x', 'minor', more_rows => 5, more_than => 5)";
     assert_eq!(db_error(officer.execute(both, &[])).code(), &SqlState::CHECK_VIOLATION);
+}
+
+/// One row may carry a thousand numbers; one that tells how many there are, or the highest, does not.
+fn rows_that_an_aggregate_shows_in_one_are_rows_read() {
+    let school = night_or_day(12);
+    let mut officer = school.superuser();
+    let set_up = "CREATE AGGREGATE app.every(text) (SFUNC = textcat, STYPE = text, INITCOND = '');
+        CREATE FUNCTION app.names() RETURNS json LANGUAGE plpgsql AS
+            'BEGIN RETURN (SELECT json_agg(name) FROM app.student WHERE id <= 30); END';
+        GRANT EXECUTE ON FUNCTION app.names() TO PUBLIC;
+        SELECT steward.set_alert_rule('copies', 'minor', operation_types => '{SELECT}', more_rows => 25);
+        SELECT steward.drop_alert_rule('many_rows')";
+    officer.batch_execute(set_up).expect("set-up");
+    let workers = "SET force_parallel_mode = on; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
+        SET min_parallel_table_scan_size = 0";
+    let mut teacher = school.session("teacher_wang");
+    let read = |teacher: &mut Client, statement: &str| -> Option<i64> {
+        let rows = teacher.simple_query(statement).expect(statement);
+        assert!(rows.len() > 1, "{statement}");
+        school.flush_audit();
+        let last = "SELECT (details::jsonb ->> 'rows_read')::bigint FROM steward.audit_log
+            WHERE operation_type = 'SELECT' AND table_name = 'app.student' ORDER BY id DESC LIMIT 1";
+        school.superuser().query_one(last, &[]).expect("a record").get(0)
+    };
+    for (statement, expected) in [
+        ("SELECT string_agg(name, ',') FROM app.student WHERE id <= 20", Some(20)),
+        ("SELECT length(string_agg(name, ',')) FROM app.student WHERE id <= 20", Some(20)),
+        ("SELECT array_agg(name) FROM app.student WHERE id <= 20", Some(20)),
+        ("SELECT json_agg(s) FROM app.student s WHERE id <= 20", Some(20)),
+        ("SELECT xmlagg(xmlelement(name n, name)) FROM app.student WHERE id <= 20", Some(20)),
+        ("SELECT app.every(name) FROM app.student WHERE id <= 20", Some(20)),
+        ("SELECT id % 2, string_agg(name, ',') FROM app.student WHERE id <= 20 GROUP BY 1", Some(20)),
+        ("SELECT string_agg(name, ',') OVER () FROM app.student WHERE id <= 20 LIMIT 1", Some(20)),
+        ("SELECT x FROM (SELECT string_agg(name, ',') AS x FROM app.student WHERE id <= 20 OFFSET 0) AS y", Some(20)),
+        (
+            "WITH y AS MATERIALIZED (SELECT string_agg(name, ',') AS x FROM app.student WHERE id <= 20) SELECT x FROM y",
+            Some(20),
+        ),
+        ("SELECT (SELECT string_agg(name, ',') FROM app.student WHERE id <= 20)", Some(20)),
+        (
+            "SELECT string_agg(name, ',') FROM app.student WHERE id <= 10 UNION ALL
+            SELECT string_agg(name, ',') FROM app.student WHERE id BETWEEN 11 AND 20",
+            Some(20),
+        ),
+        ("SELECT count(*) FROM app.student WHERE id <= 20", None),
+        ("SELECT max(name), sum(id), avg(id), bool_or(id > 3), min(note) FROM app.student WHERE id <= 20", None),
+        ("SELECT name FROM app.student WHERE id <= 20", None),
+        ("SELECT string_agg(name, ',') FROM app.student WHERE id = 1", None),
+    ] {
+        assert_eq!(read(&mut teacher, statement), expected, "{statement}");
+        let mut beside = school.session("teacher_wang");
+        beside.batch_execute(workers).expect("settings");
+        assert_eq!(read(&mut beside, statement), expected, "with workers: {statement}");
+    }
+    // What repeats within a statement is one record, with the sum.
+    let often = "DO $$ BEGIN FOR i IN 1..100 LOOP PERFORM string_agg(name, ',') FROM app.student WHERE id <= i; END LOOP; END $$";
+    teacher.batch_execute(often).expect(often);
+    school.flush_audit();
+    let folded = "operation_type = 'SELECT' AND repeats = 100 AND (details::jsonb ->> 'rows_read')::int = 5050 AND rows = 100";
+    assert_eq!(school.records(folded), 1);
+    // The alert goes by them.
+    officer.batch_execute("DELETE FROM steward._alert").expect("a clean start");
+    let mut clerk = school.session("clerk_zhao");
+    clerk.query("SELECT app.names()", &[]).expect("names");
+    assert_eq!(told(&school, "subject = 'Zhao' AND rule = 'copies'"), ["copies Zhao 1"]);
 }

@@ -33,6 +33,7 @@ tests! {
     names_from_a_raw_start_up_packet_cannot_hurt_the_trail,
     two_hundred_failures_at_once_are_two_hundred_records,
     five_failures_in_a_row_are_told_and_a_success_ends_the_row,
+    a_login_that_is_called_like_a_person_is_not_taken_for_them,
     a_locked_login_is_refused_with_the_right_password_too_until_the_lock_ends,
     neither_crash_nor_restart_forgets_failures_and_locks,
     the_last_administrator_and_services_are_never_locked,
@@ -430,6 +431,25 @@ fn five_failures_in_a_row_are_told_and_a_success_ends_the_row() {
         AND NOT (details::json ->> 'locked')::boolean";
     assert_eq!(gate.school.records(told), 1);
     drop(gate.log_in("teacher_wang", "right").expect("nothing is locked as installed"));
+}
+
+/// Anybody who reaches the socket can try names: Han is a person, but no login.
+fn a_login_that_is_called_like_a_person_is_not_taken_for_them() {
+    let gate = Gate::active("");
+    for user in ["Han", "nobody_at_all", "teacher_wang"] {
+        for _ in 0..5 {
+            assert!(gate.log_in(user, "wrong").is_err(), "{user}");
+        }
+    }
+    gate.school.flush_audit();
+    let mut officer = gate.log_in("security_han", "right").expect("login");
+    let subjects = "SELECT string_agg(subject, ', ' ORDER BY subject) FROM steward.alert WHERE rule = 'login_failures'";
+    wait_until(&gate.school, "SELECT count(*) = 3 FROM steward.alert WHERE rule = 'login_failures'");
+    let subjects: String = officer.query_one(subjects, &[]).expect("alerts").get(0);
+    assert_eq!(subjects, "Wang, login Han, nobody_at_all");
+    // Nobody is kept from answering for the person they are called like.
+    let answer = "SELECT steward.acknowledge(id, 'a guess') FROM steward.alert WHERE subject = 'login Han'";
+    officer.batch_execute(answer).expect("Han answers");
 }
 
 /// Five failures lock for three seconds.

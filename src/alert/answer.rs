@@ -1,6 +1,7 @@
 //! What people do about alerts: acknowledge them in time, close them with a result, confirm that they were sent. Nobody
 //! answers an alert about themselves (requirements 71, 72).
 
+use super::watch::subject_of;
 use crate::audit::buffer;
 use crate::core::record::{Kind, Record};
 use crate::error::{Fault, Outcome, answer};
@@ -95,7 +96,7 @@ fn theirs(function: &str, id: Option<i64>) -> Outcome<i64> {
     let open = "SELECT subject FROM steward._alert WHERE id = $1 AND closed_at IS NULL FOR UPDATE";
     let subject = own::run(|client| one_text(client, open, &[id.into()]))?;
     match (id, subject) {
-        (Some(id), Some(subject)) if subject != me() && subject != session::login_name() => Ok(id),
+        (Some(id), Some(subject)) if subject != me() && subject != subject_of(&session::login_name()) => Ok(id),
         (Some(id), Some(_)) => Err(Fault::refused(format!("alert {id} is about you"))
             .detail("Somebody else must look into it.")
             .hint("SELECT name, post FROM steward.person;")),

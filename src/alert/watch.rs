@@ -12,7 +12,7 @@ use crate::cache;
 use crate::core::alert::{Recent, Rule, kind_of};
 use crate::core::calendar::{Calendar, Moment};
 use crate::core::injection::Patterns;
-use crate::core::record::{Field, Kind, Side, Split, Value, find_field, find_in_body, list};
+use crate::core::record::{Field, Kind, ROWS_READ, Side, Split, Value, find_field, find_in_body, list};
 use crate::core::tier::Tier;
 use crate::error::Outcome;
 use crate::register::reminder::TOLD;
@@ -21,6 +21,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use serde_json::json;
 use std::collections::HashMap;
+use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -205,7 +206,7 @@ impl Watch {
     fn count(&mut self, place: usize, who: &Who, what: &What, about: Option<&Rc<str>>, time: i64, record: &[u8]) {
         let key = (place, who.subject.clone());
         let rule = &self.rules[place];
-        let rows = if rule.more_rows.is_some() { number(record, Field::Rows) } else { 0 };
+        let rows = if rule.more_rows.is_some() { number(record, Field::Rows).max(rows_read(record)) } else { 0 };
         let recent = self.recent.entry(key.clone()).or_default();
         let exceeds = recent.exceeds(rule, time, acts(record), rows);
         if rule.more_than == 0 && rule.more_rows.is_none() {
@@ -266,8 +267,12 @@ impl Watch {
     fn read_who(&self, bytes: &[u8]) -> Who {
         let person = text(bytes, Field::Person);
         let post = person.and_then(post_of);
-        let subject = person.or_else(|| text(bytes, Field::UserId)).unwrap_or("nobody");
-        Who { subject: subject.into(), rules: self.bits(|rule| rule.concerns_post(post.as_deref())) }
+        let subject = match (person, text(bytes, Field::UserId)) {
+            (Some(person), _) => person.into(),
+            (None, Some(login)) => subject_of(login).into(),
+            (None, None) => "nobody".into(),
+        };
+        Who { subject, rules: self.bits(|rule| rule.concerns_post(post.as_deref())) }
     }
 
     fn read_what(&self, bytes: &[u8]) -> What {
@@ -332,7 +337,7 @@ impl Watch {
     }
 
     /// Now and then, in a transaction of its own: what could not be written down before, alerts that nobody has
-    /// acknowledged within 15 minutes, which are told again.
+    /// acknowledged within 15 minutes, which are told again, and then every hour.
     pub fn tend(&mut self) {
         // Safe: reads the clock.
         let now = unsafe { pg_sys::GetCurrentTimestamp() };
@@ -355,9 +360,21 @@ impl Watch {
     }
 }
 
+/// What is about a login of nobody: its name, or what nobody takes for the person of that name.
+pub fn subject_of(login: &str) -> String {
+    let policy = cache::policy();
+    let name = CString::new(login).unwrap_or_default();
+    // Safe: a look-up by name inside a transaction.
+    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    let is_theirs = policy.person(role).is_some_and(|person| person.name == login);
+    let is_a_person = policy.everybody().iter().any(|person| person.name == login);
+    if is_a_person && !is_theirs { format!("login {login}") } else { login.to_owned() }
+}
+
 const ESCALATE: &str = "UPDATE steward._alert SET escalated_at = clock_timestamp(), delivered_at = NULL
-    WHERE id IN (SELECT id FROM steward._alert WHERE acknowledged_at IS NULL AND escalated_at IS NULL
-        AND raised_at < clock_timestamp() - interval '15 minutes' FOR NO KEY UPDATE SKIP LOCKED)
+    WHERE id IN (SELECT id FROM steward._alert WHERE acknowledged_at IS NULL
+        AND raised_at < clock_timestamp() - interval '15 minutes'
+        AND (escalated_at < clock_timestamp() - interval '1 hour') IS NOT FALSE FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING id, rule, level";
 
 fn told_of(client: &mut SpiClient<'_>, query: &str) -> Outcome<Vec<(i64, String, String)>> {
@@ -460,6 +477,17 @@ pub(super) fn tell(event: &str, id: i64, rule: &str, level: &str) {
 /// How often what a record tells of has happened: nested statements that repeat are one record.
 fn acts(record: &[u8]) -> i64 {
     number(record, Field::Repeats).max(1)
+}
+
+/// How many rows went into those that a statement returned, if it says so.
+fn rows_read(record: &[u8]) -> i64 {
+    match find_field(record, Field::Details) {
+        Ok(Some(Value::Text(details))) if details.contains(ROWS_READ) => {
+            let details: serde_json::Value = serde_json::from_str(details).unwrap_or_default();
+            details[ROWS_READ].as_i64().unwrap_or(0)
+        }
+        _ => 0,
+    }
 }
 
 fn number(record: &[u8], field: Field) -> i64 {

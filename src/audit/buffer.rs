@@ -9,11 +9,12 @@ use super::note::Parcel;
 use super::{journal, journal_count, outcome};
 use crate::backend::backend_local;
 use crate::break_glass::window;
-use crate::core::record::{Draft, Kind, Outcome, Part, Record};
+use crate::core::record::{Draft, Kind, Outcome, Part, ROWS_READ, Record};
 use crate::core::tier::Tier;
 use crate::raw;
 use crate::settings::{ReadDurability, read_durability};
 use pgrx::pg_sys;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -41,6 +42,8 @@ struct Entry {
     /// Subtransaction it began in: aborted ones are later ones too.
     subtransaction: u32,
     settled: bool,
+    /// Rows read of protected tables, where an aggregate may show them in fewer.
+    read: Option<i64>,
 }
 
 /// Records that a subtransaction has journalled already: its rollback takes them along.
@@ -83,7 +86,18 @@ fn enter(draft: Draft, key: Key, running: bool, nested: bool, outlives_commit: b
     // Safe: plain getter inside a transaction.
     let subtransaction = unsafe { raw::GetCurrentSubTransactionId() };
     let started = Instant::now();
-    let entry = Entry { draft, key, running, nested, outlives_commit, reads, started, subtransaction, settled: false };
+    let entry = Entry {
+        draft,
+        key,
+        running,
+        nested,
+        outlives_commit,
+        reads,
+        started,
+        subtransaction,
+        settled: false,
+        read: None,
+    };
     ENTRIES.with_borrow_mut(|entries| entries.push(entry));
 }
 
@@ -119,9 +133,15 @@ pub fn tier(key: Key) -> Option<Tier> {
 
 /// Completes a running entry; without one nothing happens.
 pub fn finish(key: Key, rows: Option<i64>) {
+    finish_having_read(key, rows, None);
+}
+
+/// The same for a query that may have read more rows than it has returned or changed.
+pub fn finish_having_read(key: Key, rows: Option<i64>, read: Option<i64>) {
     let finished = with_running(key, |entry| {
         entry.running = false;
         entry.draft.rows = rows;
+        entry.read = read;
         let duration = entry.started.elapsed().as_micros() as i64;
         entry.draft.duration_us = Some(duration);
         crate::login::idle::active_until(entry.draft.time + duration);
@@ -179,6 +199,7 @@ fn fold_last(entries: &mut Vec<Entry>) {
             && entry.draft.who == last.draft.who
     };
     let Some(first) = earlier.iter_mut().rev().take(FOLD_WINDOW).find(same) else { return };
+    first.read = first.read.into_iter().chain(last.read).reduce(|one, other| one + other);
     let (first, last) = (&mut first.draft, &last.draft);
     first.repeats = Some(first.repeats.unwrap_or(1) + last.repeats.unwrap_or(1));
     first.rows = Some(first.rows.unwrap_or(0) + last.rows.unwrap_or(0));
@@ -223,6 +244,7 @@ fn gone(subtransaction: u32) -> Option<Entry> {
         // Nothing can take it back.
         subtransaction: 1,
         settled: true,
+        read: None,
     })
 }
 
@@ -295,12 +317,20 @@ fn parcel<'a>(entries: impl Iterator<Item = &'a mut Entry>, xid: u64) -> Parcel 
     let mut parcel = Parcel::default();
     for entry in entries {
         entry.draft.xid.get_or_insert(xid);
-        parcel.add(&entry.draft);
+        parcel.add(&entry.told());
     }
     parcel
 }
 
 impl Entry {
+    /// What goes on record: with the rows read, where they are more.
+    fn told(&self) -> Cow<'_, Draft> {
+        match self.read.filter(|read| *read > self.draft.rows.unwrap_or(0)) {
+            Some(read) => Cow::Owned(self.draft.clone().with_detail(ROWS_READ, read)),
+            None => Cow::Borrowed(&self.draft),
+        }
+    }
+
     /// Its record is not due with this commit: the command goes on in a transaction of its own.
     fn waits(&self) -> bool {
         self.running && self.outlives_commit
@@ -395,7 +425,7 @@ fn spool<'a>(entries: impl Iterator<Item = &'a Entry>) {
         return lane::count(entries.count());
     }
     let mut parcel = Parcel::default();
-    entries.for_each(|entry| parcel.add(&entry.draft));
+    entries.for_each(|entry| parcel.add(&entry.told()));
     let durability = match read_durability() {
         ReadDurability::Buffered if !window::was_opened() => Durability::Buffered,
         _ => Durability::Flushed,

@@ -18,7 +18,7 @@ mod field;
 mod sealed;
 mod split;
 
-pub use draft::{Draft, Known, Part};
+pub use draft::{Draft, Known, Part, ROWS_READ};
 pub use error::FormatError;
 pub use field::{Field, Value, check, find_field, find_in_body, is_definition, is_of_kind, list};
 pub use sealed::{SERVER, seal, sealed_time};

@@ -8,7 +8,7 @@ use super::facts::{self, Deed};
 use super::judge::{self, RelationLimit};
 use super::standing_aside;
 use super::statement::Source;
-use super::{hidden_detail, lone_call, out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
+use super::{fan_out, hidden_detail, lone_call, out_of_scope, parallel, quiet, reading, row_trigger, rows, tripwire};
 use crate::audit::{buffer, outcome};
 use crate::backend::backend_local;
 use crate::break_glass::window;
@@ -355,6 +355,7 @@ unsafe extern "C-unwind" fn decide(query: *mut pg_sys::QueryDesc, flags: c_int) 
         let mut draft = crate::session::draft(&policy, judge::what(&policy, tag, &facts.deeds, &judgement, &source));
         draft.details = tripwire::compared(plan);
         buffer::begin(draft, query as usize, !source.top_level, !facts.writes);
+        fan_out::prepare(query);
         if let Some(allowance) = allowance.filter(|_| flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int == 0) {
             reading::remember(query, allowance);
         }
@@ -526,7 +527,9 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     // Safe: ExecutorEnd still has its executor state.
     let rows = unsafe { if (*query).estate.is_null() { 0 } else { (*(*query).estate).es_processed } };
     if buffer::runs(query as usize) {
-        buffer::finish(query as usize, Some(rows as i64));
+        // Safe: as above.
+        let read = unsafe { fan_out::rows_read(query, &cache::policy_as_heard()) };
+        buffer::finish_having_read(query as usize, Some(rows as i64), read);
     }
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
     rows::query_ended(query);

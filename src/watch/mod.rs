@@ -14,6 +14,7 @@ pub mod executor;
 pub mod exported;
 pub mod expression;
 pub mod facts;
+mod fan_out;
 mod fixed_names;
 pub mod function;
 pub mod granted;

@@ -28,13 +28,13 @@ use std::rc::Rc;
 /// Rows that are taken at once out of those of the hour.
 const PORTION: u64 = 64;
 
-type Walker = unsafe extern "C-unwind" fn(*mut PlanState, *mut c_void) -> bool;
+pub(super) type Walker = unsafe extern "C-unwind" fn(*mut PlanState, *mut c_void) -> bool;
 type Evaluation =
     unsafe extern "C-unwind" fn(*mut pg_sys::ExprState, *mut pg_sys::ExprContext, *mut bool) -> pg_sys::Datum;
 
 // The bindings leave it out, since its callback has no prototype in C.
 unsafe extern "C-unwind" {
-    fn planstate_tree_walker(node: *mut PlanState, walker: Walker, context: *mut c_void) -> bool;
+    pub(super) fn planstate_tree_walker(node: *mut PlanState, walker: Walker, context: *mut c_void) -> bool;
 }
 
 /// A query that reads protected tables under a limit.
@@ -306,7 +306,7 @@ unsafe fn upsert(node: *mut PlanState, scans: &Scans) {
 }
 
 /// Nodes that take rows out of a table.
-fn is_scan(tag: NodeTag) -> bool {
+pub(super) fn is_scan(tag: NodeTag) -> bool {
     use NodeTag::*;
     matches!(
         tag,

@@ -3,6 +3,7 @@
 
 use super::field::{Field, Writer};
 use super::{Kind, Outcome, Record};
+use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -63,7 +64,19 @@ pub struct Draft {
     pub backend: Option<i64>,
 }
 
+/// The detail that says how many rows of protected tables went into the few that a statement returned.
+pub const ROWS_READ: &str = "rows_read";
+
 impl Draft {
+    /// With one more number among its details, an object of JSON or nothing.
+    pub fn with_detail(mut self, name: &str, number: i64) -> Draft {
+        let details = self.details.as_deref().and_then(|details| serde_json::from_str::<Value>(details).ok());
+        let mut details = details.filter(Value::is_object).unwrap_or_else(|| Value::Object(Map::new()));
+        details[name] = number.into();
+        self.details = Some(details.to_string());
+        self
+    }
+
     /// The same record; its references, if it has any, are not kept.
     pub fn of(record: &Record) -> Draft {
         Draft {
