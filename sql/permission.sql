@@ -182,7 +182,23 @@ CREATE VIEW steward._plan AS
         JOIN steward._holds s ON s.role = h.role AND s.held <> s.role AND has_column_privilege(s.held, h.relation, h.attnum, 'SELECT')
         WHERE NOT EXISTS (SELECT FROM steward._hidden o WHERE (o.relation, o.attnum, o.role) = (h.relation, h.attnum, s.held))
             AND NOT EXISTS (SELECT FROM steward._holds o WHERE (o.role, o.held) = (h.role, c.relowner))
-        GROUP BY 1, 2, 3) inherited;
+        GROUP BY 1, 2, 3) inherited
+    -- Beneath the masks a role has a list of columns: what was added since is not in it, nor what a mask covered once. Whether
+    -- it is to read them, the matrix tells, or nobody.
+    UNION ALL SELECT 9, relation, quote_ident(rolname), NULL,
+        format('may not read %s, which no mask covers, though other columns: GRANT SELECT (%s) ON TABLE %s TO %s, if it is to',
+            columns, columns, relation::regclass, quote_ident(rolname))
+    FROM (SELECT l.relation, r.rolname, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) AS columns
+        FROM (SELECT DISTINCT b.attrelid AS relation, x.grantee AS role
+            FROM pg_catalog.pg_attribute b, pg_catalog.aclexplode(b.attacl) x WHERE x.privilege_type = 'SELECT') l
+        JOIN steward._tree t ON t.relation = l.relation AND NOT t.governed
+        JOIN pg_catalog.pg_roles r ON r.oid = l.role AND NOT r.rolsuper
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = l.relation AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE NOT has_column_privilege(l.role, l.relation, a.attnum, 'SELECT')
+            AND NOT EXISTS (SELECT FROM steward._hidden h WHERE (h.relation, h.attnum, h.role) = (l.relation, a.attnum, l.role))
+            AND (EXISTS (SELECT FROM steward._hidden h WHERE (h.relation, h.role) = (l.relation, l.role))
+                OR EXISTS (SELECT FROM steward._class k WHERE (k.relation, k.attnum) = (l.relation, a.attnum)))
+        GROUP BY 1, 2) uncovered;
 COMMENT ON VIEW steward._plan IS 'The commands of steward.plan(), by phase; those without a command are remarks.';
 
 CREATE VIEW steward.privilege_drift AS

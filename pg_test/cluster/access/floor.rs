@@ -21,6 +21,7 @@ tests! {
     policies_that_are_there_are_not_opened,
     the_matrix_and_the_masks_agree,
     what_is_inherited_beneath_a_mask_is_said,
+    a_column_that_no_mask_covers_and_a_masked_role_lacks_is_said,
     pg_stats_tell_a_masked_role_nothing,
     errors_tell_a_masked_role_no_other_values,
     whom_row_security_stops_from_copy_from_is_said,
@@ -204,6 +205,35 @@ fn what_is_inherited_beneath_a_mask_is_said() {
     );
     set_up(&school, "REVOKE helpers FROM clerk_zhao");
     assert_eq!(school.ask::<String>(remarks), "");
+}
+
+/// A list of columns does not grow by itself; whether somebody is to read what is not in it, only people know.
+fn a_column_that_no_mask_covers_and_a_masked_role_lacks_is_said() {
+    let school = masked();
+    apply(&school);
+    let remarks = "SELECT coalesce(string_agg(concat_ws(' ', table_name, role_id, reason), ';'), '') FROM steward.plan()
+        WHERE command IS NULL AND reason LIKE 'may not read%'";
+    assert_eq!(school.ask::<String>(remarks), "");
+    let said = |columns: &str| {
+        format!(
+            "app.student clerk_zhao may not read {columns}, which no mask covers, though other columns: \
+             GRANT SELECT ({columns}) ON TABLE app.student TO clerk_zhao, if it is to"
+        )
+    };
+    set_up(&school, "ALTER TABLE app.student ADD COLUMN nick text");
+    assert_eq!(school.ask::<String>(remarks), said("nick"));
+    set_up(&school, "SELECT steward.drop_mask('clerk_zhao', 'phone')");
+    assert_eq!(school.ask::<String>(remarks), said("phone, nick"));
+    set_up(&school, "GRANT SELECT (phone, nick) ON TABLE app.student TO clerk_zhao");
+    assert_eq!(school.ask::<String>(remarks), "");
+    set_up(&school, "SELECT steward.drop_mask('clerk_zhao', 'id_card')");
+    assert_eq!(school.ask::<String>(remarks), said("id_card"));
+    assert_eq!(plan(&school), Vec::<String>::new(), "nothing is done about it");
+    // Where the matrix says what the role reads, it is a command.
+    set_up(&school, "SELECT steward.set_permission('clerk_zhao', 'app.student', true)");
+    apply(&school);
+    assert_eq!(school.ask::<String>(remarks), "");
+    assert!(natively(&school, "clerk_zhao", "id_card"));
 }
 
 fn pg_stats_tell_a_masked_role_nothing() {
