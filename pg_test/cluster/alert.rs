@@ -640,7 +640,8 @@ fn rows_that_an_aggregate_shows_in_one_are_rows_read() {
     let often = "DO $$ BEGIN FOR i IN 1..100 LOOP PERFORM string_agg(name, ',') FROM app.student WHERE id <= i; END LOOP; END $$";
     teacher.batch_execute(often).expect(often);
     school.flush_audit();
-    let folded = "operation_type = 'SELECT' AND repeats = 100 AND (details::jsonb ->> 'rows_read')::int = 5050 AND rows = 100";
+    let folded =
+        "operation_type = 'SELECT' AND repeats = 100 AND (details::jsonb ->> 'rows_read')::int = 5050 AND rows = 100";
     assert_eq!(school.records(folded), 1);
     // The alert goes by them.
     officer.batch_execute("DELETE FROM steward._alert").expect("a clean start");

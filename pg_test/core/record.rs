@@ -371,3 +371,13 @@ proptest! {
         prop_assert_eq!(value(Field::Xid), record.xid.map(Value::Unsigned));
     }
 }
+
+#[test]
+fn a_detail_is_added_to_those_there_are() {
+    let draft = |details: Option<&str>| {
+        Draft::of(&Record { details: details.map(str::to_owned), ..Record::new(Kind::Statement, "SELECT") })
+    };
+    let told = |details| draft(details).with_detail("rows_read", 7).details;
+    assert_eq!(told(None).as_deref(), Some(r#"{"rows_read":7}"#));
+    assert_eq!(told(Some(r#"{"compared":["a.b"]}"#)).as_deref(), Some(r#"{"compared":["a.b"],"rows_read":7}"#));
+}

@@ -528,7 +528,7 @@ unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
     let rows = unsafe { if (*query).estate.is_null() { 0 } else { (*(*query).estate).es_processed } };
     if buffer::runs(query as usize) {
         // Safe: as above.
-        let read = unsafe { fan_out::rows_read(query, &cache::policy_as_heard()) };
+        let read = unsafe { fan_out::rows_read(query) };
         buffer::finish_having_read(query as usize, Some(rows as i64), read);
     }
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));

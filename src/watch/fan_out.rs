@@ -5,7 +5,7 @@
 
 use super::list;
 use super::reading::{is_scan, planstate_tree_walker};
-use crate::cache::Policy;
+use crate::cache::{self, Policy};
 use pgrx::pg_sys::{self, NodeTag, PlanState};
 use std::ffi::c_void;
 
@@ -24,13 +24,13 @@ pub unsafe fn prepare(query: *mut pg_sys::QueryDesc) {
 }
 
 /// Rows read of protected tables, for a query that was prepared so.
-pub unsafe fn rows_read(query: *mut pg_sys::QueryDesc, policy: &Policy) -> Option<i64> {
+pub unsafe fn rows_read(query: *mut pg_sys::QueryDesc) -> Option<i64> {
     // Safe: ExecutorEnd still has its executor state.
     unsafe {
         if (*query).instrument_options & COUNT_ROWS == 0 || !gathers_anywhere((*query).plannedstmt) {
             return None;
         }
-        let mut sum = Sum { policy, rows: 0.0 };
+        let mut sum = Sum { policy: &cache::policy_as_heard(), rows: 0.0 };
         add((*query).planstate, (&raw mut sum).cast());
         Some(sum.rows as i64)
     }

@@ -211,7 +211,8 @@ fn what_is_inherited_beneath_a_mask_is_said() {
 fn a_column_that_no_mask_covers_and_a_masked_role_lacks_is_said() {
     let school = masked();
     apply(&school);
-    let remarks = "SELECT coalesce(string_agg(concat_ws(' ', table_name, role_id, reason), ';'), '') FROM steward.plan()
+    let remarks =
+        "SELECT coalesce(string_agg(concat_ws(' ', table_name, role_id, reason), ';'), '') FROM steward.plan()
         WHERE command IS NULL AND reason LIKE 'may not read%'";
     assert_eq!(school.ask::<String>(remarks), "");
     let said = |columns: &str| {
