@@ -1,10 +1,11 @@
 //! Alerts: each rule speaks of what it says and of nothing else, once and in time; somebody else answers, with a result.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use postgres::Client;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
+use postgres::{Client, NoTls};
 
 use crate::expect::{db_error, expect_error};
 use crate::school::{School, ask};
@@ -26,6 +27,7 @@ tests! {
     rules_are_set_by_the_policy_only,
     an_auditor_adds_rules_and_weakens_none,
     bad_rules_are_refused,
+    a_rule_on_what_nobody_records_is_asked_about,
     alerts_survive_a_crash_and_are_raised_once,
     an_open_transaction_on_an_alert_stops_neither_the_chain_nor_other_alerts,
     nobody_answers_by_way_of_another_s_view,
@@ -436,6 +438,27 @@ fn bad_rules_are_refused() {
     assert_eq!(ask::<i64>(&mut officer, "SELECT count(*) FROM steward.alert_rule WHERE name = 'x'"), 0);
     let none = officer.execute("SELECT steward.drop_alert_rule('x')", &[]);
     expect_error(none, &SqlState::UNDEFINED_OBJECT, "", "steward.alert_rule");
+}
+
+fn a_rule_on_what_nobody_records_is_asked_about() {
+    let school = School::inactive();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let mut config = school.config("postgres", crate::school::HOME);
+    let notices = heard.clone();
+    config.notice_callback(move |notice| notices.lock().expect("notices").push(notice.message().to_owned()));
+    let mut officer = config.connect(NoTls).expect("connection");
+    let mut asked = |types: &str| -> Vec<String> {
+        let rule = format!("SELECT steward.set_alert_rule('x', 'minor', operation_types => '{{{types}}}')");
+        officer.batch_execute(&rule).expect("a rule");
+        std::mem::take(&mut *heard.lock().expect("notices"))
+    };
+    assert_eq!(asked("SELCT,UPDATE,MISPELT"), ["no record of operation type SELCT, MISPELT is known"]);
+    // The rule that is replaced does not vouch for itself.
+    assert_eq!(asked("SELCT"), ["no record of operation type SELCT is known"]);
+    // Commands, what other rules speak of, and what was recorded.
+    assert_eq!(asked("SELECT,DROP TABLE,MISSING JOURNAL,HEAD MISMATCH"), [""; 0]);
+    school.flush_audit();
+    assert_eq!(asked("set_alert_rule,SERVER START"), [""; 0]);
 }
 
 fn alerts_survive_a_crash_and_are_raised_once() {

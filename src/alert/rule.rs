@@ -9,7 +9,8 @@ use crate::policy::{changed, require_privilege, tier_from_enum};
 use crate::{cache, own, session};
 use pgrx::datum::{DatumWithOid, Interval, Time};
 use pgrx::prelude::*;
-use std::ffi::CStr;
+use pgrx::spi::SpiClient;
+use std::ffi::{CStr, CString};
 
 /// The sequencer tells with one bit for each rule whom it speaks of.
 pub const MOST: usize = 64;
@@ -96,11 +97,12 @@ fn set_alert_rule(
         let tier = min_tier.map(tier_from_enum).transpose()?.map(|tier| tier.name().to_owned());
         let (posts, except_posts) = (texts(posts)?, texts(except_posts)?);
         let named: Vec<String> = posts.iter().chain(&except_posts).cloned().collect();
+        let operation_types = texts(operation_types)?;
         let row: [DatumWithOid<'_>; 17] = [
             name.into(),
             level.into(),
             texts(kinds)?.into(),
-            texts(operation_types)?.into(),
+            operation_types.clone().into(),
             texts(results)?.into(),
             tier.into(),
             longer_than.into(),
@@ -136,10 +138,31 @@ fn set_alert_rule(
                 return Err(Fault::bad_argument(format!("at most {MOST} alert rules can be enabled"))
                     .hint("SELECT steward.drop_alert_rule(name) …"));
             }
-            Ok(())
+            ask_about_unknown(client, name, operation_types)
         })?;
         changed("set_alert_rule", name)
     })())
+}
+
+/// What a rule speaks of may be misspelt, and then it never fires. Only people know: what a program will record is not known
+/// before it did.
+fn ask_about_unknown(client: &mut SpiClient<'_>, name: &str, mut operation_types: Vec<String>) -> Outcome<()> {
+    // Safe: compares with the server's own list.
+    let is_command =
+        |text: &CString| unsafe { pg_sys::GetCommandTagEnum(text.as_ptr()) } != pg_sys::CommandTag::CMDTAG_UNKNOWN;
+    operation_types.retain(|text| !CString::new(text.as_str()).is_ok_and(|text| is_command(&text)));
+    let unknown = "SELECT string_agg(t, ', ') FROM unnest($1::text[]) t
+        WHERE NOT EXISTS (SELECT FROM steward.alert_rule r WHERE t = ANY (r.operation_types) AND r.name <> $2)
+            AND NOT EXISTS (SELECT FROM steward._definition d WHERE steward._record_text(d.record, 9) = t)
+            AND NOT EXISTS (SELECT FROM (SELECT record FROM steward.chain ORDER BY id DESC LIMIT 1000) c
+                WHERE steward._record_text(c.record, 9) = t)";
+    if let Some(unknown) = one_text(client, unknown, &[operation_types.into(), name.into()])? {
+        Fault::unknown(format!("no record of operation type {unknown} is known"))
+            .detail("No command of PostgreSQL is called so, no other rule speaks of it, and none was recorded lately: if it is misspelt, the rule never fires.")
+            .hint("SELECT DISTINCT operation_type FROM steward.audit_log ORDER BY 1;")
+            .notice();
+    }
+    Ok(())
 }
 
 /// Who audits adds rules and changes the own ones (manual 2.1, «设置监控规则»); what the policy demands to be told of, or
