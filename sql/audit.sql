@@ -124,7 +124,8 @@ CREATE TABLE steward.segment (
     file_bytes  bigint,
     prune_after bigint,
     prune_id    bigint,
-    purged_at   timestamptz
+    purged_at   timestamptz,
+    purge_id    bigint
 );
 COMMENT ON TABLE steward.segment IS 'The closed segments of steward.chain: segment N is table steward.chain_N until it is archived.';
 COMMENT ON COLUMN steward.segment.last_time IS 'Time of the last record; NULL if it is unreadable. Records of one moment may lie in two segments.';
@@ -133,6 +134,7 @@ COMMENT ON COLUMN steward.segment.file IS 'Name of the archive file in pg_stewar
 COMMENT ON COLUMN steward.segment.prune_after IS 'The end of the chain when the segment was archived: its PRUNE record has a higher id.';
 COMMENT ON COLUMN steward.segment.prune_id IS 'The PRUNE record that says the segment was archived; only after it was chained is the table dropped.';
 COMMENT ON COLUMN steward.segment.purged_at IS 'When the archive file was removed, its offline term being over.';
+COMMENT ON COLUMN steward.segment.purge_id IS 'The PURGE record that says so; NULL until the sequencer has found it.';
 
 CREATE TABLE steward.definition (id bigint PRIMARY KEY);
 COMMENT ON TABLE steward.definition IS 'Ids of the records of steward.chain that define who or what later records of their segment refer to.';

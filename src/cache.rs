@@ -159,7 +159,8 @@ pub enum Watched {
 }
 
 /// Records are closed from the first moment, configuration from `activate()` on, and secrets are not even read. On the
-/// extension nothing of others hangs: who says that something does locks it, and the sequencer needs it.
+/// extension nothing of others hangs: who says that something does locks it, and the sequencer needs it. Only a superuser may
+/// say so before `activate()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnKind {
     Record,

@@ -3,18 +3,18 @@
 //! settings, after a crash, and in what leaves the database. The seed is in each message, and `STEWARD_TEST_SEED` repeats a
 //! run.
 //!
-//! What is not mutated: `purged_at` of a segment whose file is gone, which nothing says. The chain has neither blocks nor
-//! checkpoints of its own.
+//! The chain has neither blocks nor checkpoints of its own.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use postgres::Client;
 
 use crate::cluster::succeed;
+use crate::failover::wait_until;
 use crate::fault::{report, scaled};
 use crate::retention::wait_until_offline;
 use crate::school::{HOME, School, ask};
-use crate::trail::{anchor, intruder, load, unload, verdict};
+use crate::trail::{anchor, intruder, load, tamper, unload, verdict};
 use crate::witness;
 
 tests! {
@@ -161,6 +161,16 @@ const CATALOG: &[&str] = &[
     "UPDATE steward.segment SET archived_at = coalesce(archived_at - interval '1 microsecond', now()) WHERE number = #",
     "UPDATE steward.segment SET closed_at = closed_at - interval '1 microsecond' WHERE number = #",
     "UPDATE steward.segment SET closed_xid = (coalesce(closed_xid, '3')::text::bigint + 1)::text::xid8 WHERE number = #",
+];
+
+/// Of a segment whose file was removed.
+const PURGED: &[&str] = &[
+    "UPDATE steward.segment SET purged_at = purged_at - interval '1 microsecond' WHERE purged_at IS NOT NULL",
+    "UPDATE steward.segment SET purged_at = NULL WHERE purged_at IS NOT NULL",
+    "UPDATE steward.segment SET purge_id = purge_id + 1 WHERE purged_at IS NOT NULL",
+    "UPDATE steward.segment SET purge_id = NULL WHERE purged_at IS NOT NULL",
+    "UPDATE steward.segment SET purged_at = now() WHERE number = 2",
+    "UPDATE steward.segment SET purged_at = now(), purge_id = (SELECT purge_id FROM steward.segment WHERE number = 1) WHERE number = 2",
 ];
 
 /// How far journal and spool are chained, and since when: any row, any column.
@@ -315,14 +325,21 @@ fn no_single_mutation_of_a_random_chain_passes() {
     for table in ["chain", "segment", "definition", "journal"] {
         assert!(!dumped.contains(&format!("COPY steward.{table}")), "seed {seed}: {table} is dumped");
     }
+    // A file goes when its term is over.
+    let older = "UPDATE steward.segment SET last_time = last_time - interval '366 days' WHERE number = 1";
+    tamper(&mut school, older);
+    school.operate("postgres", "SELECT steward.purge_archive()");
+    wait_until(&school, "SELECT purge_id IS NOT NULL FROM steward.segment WHERE number = 1");
     unload(&mut school);
     let mut session = intruder(&school);
+    session.batch_execute(&older.replace(" - ", " + ")).expect("as old as it is");
     let line: String = ask(&mut session, "SELECT steward.chain_head()");
     let anchored = format!("verify_chain({})", anchor(&line));
     assert_eq!(verdict(&mut session, &anchored).kind, "ok", "seed {seed}: what is online");
+    none_passes(&mut session, PURGED, &anchored, &mut random, seed);
     none_passes(&mut session, CATALOG, &anchored, &mut random, seed);
     none_passes(&mut session, POSITIONS, &anchored, &mut random, seed);
-    let catalog = 2 * CATALOG.len() + LEDGER.len() + 2 * POSITIONS.len();
+    let catalog = 2 * CATALOG.len() + LEDGER.len() + 2 * POSITIONS.len() + PURGED.len();
     report(&format!(
         "single mutations: {mutations} of the chain, {catalog} of the tables beside it, {FILE_MUTATIONS} of archive files, each found"
     ));

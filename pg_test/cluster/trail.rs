@@ -124,7 +124,8 @@ const TOOLS: &str = r"
                 UNION ALL SELECT 1, sha256(record_send(r)) FROM steward.journal_taken r
                 UNION ALL SELECT 2, sha256(record_send(r)) FROM steward.spool_offset r
                 UNION ALL SELECT 3, sha256(record_send(r)) FROM steward.ledger r
-                UNION ALL SELECT 4, sha256(record_send(ROW(number, closed_at, closed_xid))) FROM steward.segment
+                UNION ALL SELECT 4, sha256(record_send(ROW(number, closed_at, closed_xid, purge_id,
+                    CASE WHEN purge_id IS NOT NULL THEN purged_at END))) FROM steward.segment
                 UNION ALL SELECT 5, sha256(timestamptz_send(installed_at)) FROM steward.installation) AS r (place, row_digest)
             GROUP BY place) AS digests) $$;
     -- Another time, or, where the time of sealing would tell, another name.

@@ -1,5 +1,5 @@
 //! What the sequencer goes by and no record repeats: how far journal and spool are chained, which server starts and
-//! clusters the chain lived through, when its segments were closed. Somebody who changes such a row while the library is
+//! clusters the chain lived through, when its segments were closed and their files removed. Somebody who changes such a row while the library is
 //! not loaded could hide with it what was deleted. So `steward.installation` keeps a digest of these rows, which changes in
 //! the transaction that changes them. A verification compares the two; so does the sequencer when it starts, and then says
 //! what it found in a record and goes on with what there is.
@@ -70,10 +70,11 @@ impl Rows {
                 "SELECT sha256(record_send(r)) FROM steward.ledger r WHERE ledger = $1",
                 &[(*id).into()],
             )?,
-            // What else is in these rows the chain says.
+            // What else is in these rows the chain says. When a file was removed counts once the record of it was found.
             Rows::Segments => own::select(
                 client,
-                "SELECT sha256(record_send(ROW(number, closed_at, closed_xid))) FROM steward.segment",
+                "SELECT sha256(record_send(ROW(number, closed_at, closed_xid, purge_id,
+                    CASE WHEN purge_id IS NOT NULL THEN purged_at END))) FROM steward.segment",
                 &[],
             )?,
             Rows::Installation => {

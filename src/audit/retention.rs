@@ -1,18 +1,24 @@
 //! The terms of retention, and the end of an archive file whose term is over.
 
 use super::lane::Durability;
-use super::{archive, note};
+use super::positions::{self, Rows};
+use super::{archive, flush, note};
+use crate::core::chain::Head;
 use crate::core::record::{Kind, Record};
 use crate::core::tier::Tier;
 use crate::error::{Fault, Outcome, answer};
 use crate::{own, policy};
 use pgrx::datum::Interval;
 use pgrx::prelude::*;
-use serde_json::json;
+use pgrx::spi::SpiClient;
+use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::io;
 
 /// The operation type of the record that says an archive file was removed.
-pub(super) const PURGE: &str = "PURGE";
+const PURGE: &str = "PURGE";
+/// Microseconds that the records of a removal may take to be chained, before anything is removed.
+const PATIENCE: i128 = 30_000_000;
 
 #[pg_extern(sql = false)]
 fn set_retention(
@@ -79,14 +85,19 @@ pub fn purge() -> Outcome<Vec<String>> {
         }
         Ok(files)
     })?;
-    for (file, details) in &files {
+    for (_, details) in &files {
         // Stands whatever becomes of this transaction: a removed file does not come back.
         let mut record = Record::new(Kind::Policy, PURGE);
         record.tier = Some(Tier::Critical);
         record.details = Some(details.to_string());
         note::note(record, Durability::Flushed);
+    }
+    if !files.is_empty() {
+        flush::wait(PATIENCE)?;
+    }
+    for (file, _) in &files {
         remove(file)?;
-        let gone = "UPDATE steward.segment SET purged_at = clock_timestamp() WHERE file = $1";
+        let gone = "UPDATE steward.segment SET purged_at = clock_timestamp() WHERE file = $1 AND purged_at IS NULL";
         own::run(|client| own::execute(client, gone, &[file.as_str().into()]).map(drop))?;
     }
     Ok(files.into_iter().map(|(file, _)| file).collect())
@@ -100,5 +111,44 @@ fn remove(file: &str) -> Outcome<()> {
             Err(Fault::io(format!("the archive file \"{file}\" cannot be removed: {error}")))
         }
         _ => Ok(()),
+    }
+}
+
+/// The PURGE record of a file, among the records after this one.
+pub(super) fn purge_of(client: &mut SpiClient<'_>, file: &str, after: i64) -> Outcome<Option<i64>> {
+    let sql = "SELECT id, record FROM steward.chain WHERE id > $1 AND steward._record_text(record, 9) = $2 ORDER BY id";
+    for row in own::select(client, sql, &[after.into(), PURGE.into()])? {
+        let record = row.get::<Vec<u8>>(2)?.and_then(|record| Record::decode(&record).ok());
+        let details = record.and_then(|record| serde_json::from_str::<Value>(&record.details?).ok());
+        if details.is_some_and(|details| details["file"].as_str() == Some(file)) {
+            return Ok(row.get(1)?);
+        }
+    }
+    Ok(None)
+}
+
+/// The sequencer's: removed files whose record it has not found, each with the id up to which it has looked.
+#[derive(Default)]
+pub(super) struct Purges(HashMap<i32, i64>);
+
+impl Purges {
+    /// Names the records of files that were removed, which from then on stands as it is.
+    pub fn look(&mut self, client: &mut SpiClient<'_>, head: &Head) -> Outcome<()> {
+        let unnamed = "SELECT number, file, coalesce(prune_id, last_id) FROM steward.segment
+            WHERE purged_at IS NOT NULL AND purge_id IS NULL AND file IS NOT NULL FOR UPDATE SKIP LOCKED";
+        let named = "UPDATE steward.segment SET purge_id = $2 WHERE number = $1";
+        for row in own::query(client, unnamed, &[])? {
+            let (Some(number), Some(file)) = (row.get::<i32>(1)?, row.get::<String>(2)?) else { continue };
+            let after = self.0.get(&number).copied().or(row.get::<i64>(3)?).unwrap_or_default();
+            match purge_of(client, &file, after)? {
+                Some(id) => {
+                    let arguments = [number.into(), id.into()];
+                    positions::change(client, &Rows::Segments, |client| own::execute(client, named, &arguments))?;
+                    self.0.remove(&number);
+                }
+                None => drop(self.0.insert(number, head.id)),
+            }
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 use super::clock::steady;
 use super::positions::{self, Rows};
+use super::retention::Purges;
 use super::sequencer::transaction;
 use super::{archive, ledger};
 use crate::backend::backend_local;
@@ -103,6 +104,7 @@ pub(super) struct Care {
     filled: Option<(i32, i64)>,
     /// Every transaction before this one had ended at the last look, and the rounds since then have left nothing behind.
     taken_before: Option<String>,
+    purges: Purges,
 }
 
 impl Care {
@@ -130,6 +132,7 @@ impl Care {
             }
             transaction(|| own::run(|client| self.sample(client, head)));
         }
+        transaction(|| own::run(|client| self.purges.look(client, head)));
         self.taken_before = if complete { transaction(|| own::run(oldest_transaction)) } else { None };
     }
 

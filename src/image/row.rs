@@ -9,7 +9,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::{self, Datum, Oid, PgOid};
 use pgrx::spi::{OwnedPreparedStatement, SpiClient};
 use std::cell::RefCell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 const INSERT: &str = "INSERT INTO steward.row_image
         (op_no, run, login, relation, table_name, command, keys, columns, old_values, new_values)
@@ -86,9 +86,30 @@ fn create(client: &mut SpiClient<'_>, table: &str) -> Outcome<()> {
         FOR EACH ROW EXECUTE FUNCTION steward._keep_row_image()"
     );
     own::execute(client, &create, &[])?;
-    let with_extension = format!("ALTER TRIGGER \"{TRIGGER}\" ON {table} DEPENDS ON EXTENSION pg_steward");
-    own::execute(client, &with_extension, &[])?;
+    let relation = own::select(client, "SELECT to_regclass($1)::oid", &[table.into()])?.first().get_one::<Oid>()?;
+    let relation = relation.ok_or_else(|| Fault::internal("a table with a new trigger is not found"))?;
+    go_with_extension(relation);
     Ok(())
+}
+
+/// The trigger goes with the extension. Written down as ALTER TRIGGER … DEPENDS ON EXTENSION would, which also locks the
+/// extension until the transaction ends: the sequencer needs it in each of its own.
+fn go_with_extension(relation: Oid) {
+    let Ok(name) = CString::new(TRIGGER) else { return };
+    // Safe: the trigger was made by a command before, and the extension runs this; both addresses are copied.
+    unsafe {
+        let trigger = pg_sys::ObjectAddress {
+            classId: pg_sys::TriggerRelationId,
+            objectId: pg_sys::get_trigger_oid(relation, name.as_ptr(), false),
+            objectSubId: 0,
+        };
+        let extension = pg_sys::ObjectAddress {
+            classId: pg_sys::ExtensionRelationId,
+            objectId: pg_sys::get_extension_oid(c"pg_steward".as_ptr(), false),
+            objectSubId: 0,
+        };
+        pg_sys::recordDependencyOn(&trigger, &extension, pg_sys::DependencyType::DEPENDENCY_AUTO_EXTENSION);
+    }
 }
 
 /// Sets the trigger on tables that have come to inherit from a protected one. What has it switched off keeps it so.

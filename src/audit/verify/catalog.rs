@@ -3,15 +3,13 @@
 //! in a file may be nowhere. So each is compared with what the chain itself says, by the same snapshot.
 //!
 //! What the chain does not say, the sequencer has left beside it: when a segment was closed, what it knows of earlier server
-//! starts, how far journal and spool are chained (`positions`). Not compared: `purged_at` of a file that is gone. What an
-//! archived PRUNE or genesis record says, only its file does.
+//! starts, how far journal and spool are chained, when a file was removed (`positions`). What an archived PRUNE or genesis
+//! record says, only its file does.
 
 use super::definitions::Definitions;
 use super::{Task, disk, stored_hash};
 use crate::audit::archive::{self, hex};
-use crate::audit::positions;
-use crate::audit::retention::PURGE;
-use crate::audit::segment;
+use crate::audit::{positions, retention, segment};
 use crate::core::chain::{Hash, Head, Verdict};
 use crate::core::record::Record;
 use crate::error::{Fault, Outcome};
@@ -95,6 +93,8 @@ struct Closed {
     purged: bool,
     /// Its table is there.
     online: bool,
+    /// The sequencer has found the PURGE record.
+    purge_named: bool,
 }
 
 fn closed(client: &mut SpiClient<'_>) -> Outcome<Vec<Closed>> {
@@ -102,7 +102,7 @@ fn closed(client: &mut SpiClient<'_>) -> Outcome<Vec<Closed>> {
             CASE WHEN isfinite(last_time) THEN (extract(epoch FROM last_time) * 1000000)::bigint END, file, file_sha256, file_bytes, prune_after,
             prune_id, CASE WHEN isfinite(archived_at) THEN (extract(epoch FROM archived_at) * 1000000)::bigint END, purged_at IS NOT NULL,
             EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent = $1 AND c.relname = 'chain_' || number)
+                WHERE i.inhparent = $1 AND c.relname = 'chain_' || number), purge_id IS NOT NULL
         FROM steward.segment ORDER BY number";
     let mut rows = Vec::new();
     for row in own::select(client, sql, &[disk::chain().into()])? {
@@ -120,6 +120,7 @@ fn closed(client: &mut SpiClient<'_>) -> Outcome<Vec<Closed>> {
             archived_at: row.get(12)?,
             purged: row.get(13)? == Some(true),
             online: row.get(14)? == Some(true),
+            purge_named: row.get(15)? == Some(true),
         });
     }
     Ok(rows)
@@ -186,7 +187,10 @@ fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Op
         if row.online {
             return Ok(Some("the file is said to be removed, and the table is there"));
         }
-        if let Some(what) = put_back(client, row, oldest)? {
+        if !row.purge_named && !was_purged(client, row)? {
+            return Ok(Some("the file is said to be removed, and no PURGE record says so"));
+        }
+        if let Some(what) = put_back(row) {
             return Ok(Some(what));
         }
     }
@@ -211,31 +215,22 @@ fn archived(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Op
 
 /// What is wrong with a file that was purged and is there again. The one that was archived, put back from a backup, is as
 /// good as it was: its digest is in the PRUNE record.
-fn put_back(client: &mut SpiClient<'_>, row: &Closed, oldest: i64) -> Outcome<Option<&'static str>> {
-    let Some(file) = &row.file else { return Ok(None) };
-    let Some(found) = archive::digest_of(file) else { return Ok(None) };
+fn put_back(row: &Closed) -> Option<&'static str> {
+    let file = row.file.as_ref()?;
+    let found = archive::digest_of(file)?;
     if row.sha256.as_deref() != Some(&found[..]) {
-        return Ok(Some("the file was purged, and another one has its name: move it out of pg_steward/archive"));
-    }
-    // Without its record it was never purged, if that would be online.
-    if row.prune_id.is_some_and(|id| id >= oldest) && !was_purged(client, row)? {
-        return Ok(Some("the file is said to be removed, and is there; no PURGE record says so"));
+        return Some("the file was purged, and another one has its name: move it out of pg_steward/archive");
     }
     Fault::wrong_state(format!("the archive file \"{file}\" was purged and is there again"))
         .detail("It is the one that was archived: its digest is that of the PRUNE record.")
         .hint("SELECT * FROM steward.purge_archive(); removes it again if its offline term is over.")
         .notice();
-    Ok(None)
+    None
 }
 
 fn was_purged(client: &mut SpiClient<'_>, row: &Closed) -> Outcome<bool> {
-    let sql = "SELECT record FROM steward.chain WHERE id > $1 AND steward._record_text(record, 9) = $2";
-    for found in own::select(client, sql, &[row.last_id.into(), PURGE.into()])? {
-        if details(&found.get::<Vec<u8>>(1)?.unwrap_or_default())["file"].as_str() == row.file.as_deref() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let Some(file) = &row.file else { return Ok(false) };
+    Ok(retention::purge_of(client, file, row.last_id)?.is_some())
 }
 
 fn record(client: &mut SpiClient<'_>, id: i64) -> Outcome<Option<Vec<u8>>> {
