@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 
 use crate::cluster::{Cluster, succeed};
-use crate::expect::{expect_error, expect_refused};
+use crate::expect::{db_error, expect_error, expect_refused};
+use crate::fault::sequencer;
 use crate::school::{HOME, School, settings};
 use crate::trail::tamper;
 
@@ -28,6 +29,7 @@ tests! {
     an_event_trigger_has_no_say_in_segments,
     kill_9_while_archiving_loses_no_record,
     a_file_is_purged_when_its_offline_term_is_over,
+    nothing_is_purged_before_it_is_on_record_in_the_chain,
     a_purged_file_that_is_put_back_is_known_by_its_digest,
     segments_are_dumped_and_dropped_with_the_extension,
 }
@@ -373,6 +375,26 @@ fn a_file_is_purged_when_its_offline_term_is_over() {
     assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 0);
     // Whoever makes a file look older than it is shows.
     assert_eq!(verdict(&school), ("catalog".to_owned(), 1));
+}
+
+fn nothing_is_purged_before_it_is_on_record_in_the_chain() {
+    let mut school = school_with_segments();
+    let files = archive(&school);
+    tamper(&mut school, "UPDATE steward.segment SET last_time = now() - interval '366 days' WHERE number = 1");
+    school.flush_audit();
+    let worker = sequencer(&school);
+    school.signal("STOP", worker);
+    let cut_short = "SET statement_timeout = '2s'; SELECT steward.purge_archive()";
+    let refused = school.superuser().batch_execute(cut_short);
+    school.signal("CONT", worker);
+    assert_eq!(db_error(refused).code(), &SqlState::QUERY_CANCELED);
+    assert!(files[0].exists(), "it was removed before the record of it was chained");
+    let unsaid = "SELECT count(*) FROM steward.segment WHERE purged_at IS NOT NULL OR purge_id IS NOT NULL";
+    school.flush_audit();
+    assert_eq!(school.ask::<i64>(unsaid), 0);
+    assert_eq!(school.ask::<i64>("SELECT count(*) FROM steward.purge_archive()"), 1);
+    assert!(!files[0].exists());
+    crate::failover::wait_until(&school, "SELECT purge_id IS NOT NULL FROM steward.segment WHERE number = 1");
 }
 
 /// From a backup of the archive, say: what was archived is told from what only has its name, and goes again in its time.

@@ -1,8 +1,8 @@
 //! What the sequencer goes by and no record repeats: how far journal and spool are chained, which server starts and
-//! clusters the chain lived through, when its segments were closed and their files removed. Somebody who changes such a row while the library is
-//! not loaded could hide with it what was deleted. So `steward.installation` keeps a digest of these rows, which changes in
-//! the transaction that changes them. A verification compares the two; so does the sequencer when it starts, and then says
-//! what it found in a record and goes on with what there is.
+//! clusters the chain lived through, when its segments were closed and their files removed. Somebody who changes such a row
+//! while the library is not loaded could hide with it what was deleted. So `steward.installation` keeps a digest of these
+//! rows, which changes in the transaction that changes them. A verification compares the two; so does the sequencer when it
+//! starts, and then says what it found in a record and goes on with what there is.
 //!
 //! The digest of a table is the XOR of those of its rows: who changes a few of many reads only these. It is beside the rows
 //! that it proves, and proves nothing against somebody who computes it anew.
