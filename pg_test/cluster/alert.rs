@@ -37,6 +37,7 @@ tests! {
     syntax_errors_one_after_the_other_are_told,
     rows_of_an_hour_are_counted_together,
     rows_that_an_aggregate_shows_in_one_are_rows_read,
+    rows_that_a_cursor_returned_count_however_it_ends,
 }
 
 /// A school in which it is this hour now, active.
@@ -671,4 +672,45 @@ fn rows_that_an_aggregate_shows_in_one_are_rows_read() {
     let mut clerk = school.session("clerk_zhao");
     clerk.query("SELECT app.names()", &[]).expect("names");
     assert_eq!(told(&school, "subject = 'Zhao' AND rule = 'copies'"), ["copies Zhao 1"]);
+}
+
+/// In portions, and in a block that is rolled back: the client has its rows.
+fn rows_that_a_cursor_returned_count_however_it_ends() {
+    let school = night_or_day(12);
+    let open = "DECLARE c CURSOR FOR SELECT name FROM app.student ORDER BY id";
+    let gathered = "DECLARE c CURSOR FOR SELECT string_agg(name, ',') FROM app.student GROUP BY id % 4";
+    for (declare, end, expected) in [
+        (open, "CLOSE c; COMMIT", (20, None)),
+        (open, "COMMIT", (20, None)),
+        (open, "ROLLBACK", (20, None)),
+        (open, "SELECT 1 / 0", (20, None)),
+        // The third run sends ten rows, and then fails.
+        (
+            "DECLARE c CURSOR FOR SELECT name, 1 / (31 - id) FROM app.student ORDER BY id",
+            "FETCH ALL FROM c",
+            (30, None),
+        ),
+        (gathered, "CLOSE c; COMMIT", (4, Some(200))),
+        (gathered, "ROLLBACK", (4, Some(200))),
+    ] {
+        let mut teacher = school.session("teacher_wang");
+        teacher.batch_execute(&format!("BEGIN; {declare}; FETCH 10 FROM c; FETCH 10 FROM c")).expect("rows");
+        // Some of these ends are errors.
+        let _one_is_an_error = teacher.batch_execute(end);
+        let _nothing_is_open = teacher.batch_execute("ROLLBACK");
+        drop(teacher);
+        school.flush_audit();
+        let last = "SELECT rows, (details::jsonb ->> 'rows_read')::bigint FROM steward.audit_log
+            WHERE operation_type = 'SELECT' AND table_name = 'app.student' ORDER BY id DESC LIMIT 1";
+        let row = school.superuser().query_one(last, &[]).expect("a record");
+        let found: (Option<i64>, Option<i64>) = (row.get(0), row.get(1));
+        assert_eq!(found, (Some(expected.0), expected.1), "{declare}; {end}");
+    }
+    // A session that is ended with its cursor open.
+    let mut teacher = school.session("teacher_wang");
+    teacher.batch_execute(&format!("BEGIN; {open}; FETCH 40 FROM c")).expect("rows");
+    drop(teacher);
+    crate::failover::wait_until(&school, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'teacher_wang'");
+    school.flush_audit();
+    assert_eq!(school.records("operation_type = 'SELECT' AND table_name = 'app.student' AND rows = 40"), 1);
 }

@@ -44,6 +44,8 @@ struct Entry {
     settled: bool,
     /// Rows read of protected tables, where an aggregate may show them in fewer.
     read: Option<i64>,
+    /// Rows returned in the run that an error has broken off.
+    broken_off: i64,
 }
 
 /// Records that a subtransaction has journalled already: its rollback takes them along.
@@ -97,6 +99,7 @@ fn enter(draft: Draft, key: Key, running: bool, nested: bool, outlives_commit: b
         subtransaction,
         settled: false,
         read: None,
+        broken_off: 0,
     };
     ENTRIES.with_borrow_mut(|entries| entries.push(entry));
 }
@@ -133,15 +136,43 @@ pub fn tier(key: Key) -> Option<Tier> {
 
 /// Completes a running entry; without one nothing happens.
 pub fn finish(key: Key, rows: Option<i64>) {
-    finish_having_read(key, rows, None);
+    with_running(key, |entry| entry.draft.rows = rows);
+    complete(key);
 }
 
-/// The same for a query that may have read more rows than it has returned or changed.
-pub fn finish_having_read(key: Key, rows: Option<i64>, read: Option<i64>) {
+/// A query has run, or a portion of it: a cursor is read in many.
+pub fn ran(key: Key, rows: i64) {
+    with_running(key, |entry| {
+        entry.draft.rows = Some(entry.draft.rows.unwrap_or(0) + rows);
+        entry.broken_off = 0;
+    });
+}
+
+/// So many rows were read so far to return them.
+pub fn has_read(key: Key, rows: i64) {
+    with_running(key, |entry| entry.read = Some(rows));
+}
+
+/// An error leaves a run, which has returned so many rows. Must not raise.
+pub fn broke_off(key: Key, rows: i64) {
+    ENTRIES.with(|entries| {
+        if let Ok(mut entries) = entries.try_borrow_mut()
+            && let Some(entry) = entries.iter_mut().rev().find(|entry| entry.running && entry.key == key)
+        {
+            entry.broken_off = rows;
+        }
+    });
+}
+
+/// The same as `finish` for a query, whose runs were counted; one that never ran has returned nothing.
+pub fn finish_as_counted(key: Key) {
+    with_running(key, |entry| *entry.draft.rows.get_or_insert(0));
+    complete(key);
+}
+
+fn complete(key: Key) {
     let finished = with_running(key, |entry| {
         entry.running = false;
-        entry.draft.rows = rows;
-        entry.read = read;
         let duration = entry.started.elapsed().as_micros() as i64;
         entry.draft.duration_us = Some(duration);
         crate::login::idle::active_until(entry.draft.time + duration);
@@ -245,6 +276,7 @@ fn gone(subtransaction: u32) -> Option<Entry> {
         subtransaction: 1,
         settled: true,
         read: None,
+        broken_off: 0,
     })
 }
 
@@ -255,6 +287,9 @@ fn settle(entry: &mut Entry) {
     entry.draft.outcome = if entry.running { Outcome::Failure } else { Outcome::RolledBack };
     if entry.running {
         entry.running = false;
+        // The client has them.
+        let rows = entry.draft.rows.unwrap_or(0) + entry.broken_off;
+        entry.draft.rows = (rows > 0).then_some(rows);
         entry.draft.sqlstate = outcome::sqlstate();
         entry.draft.duration_us = Some(entry.started.elapsed().as_micros() as i64);
         RUNNING.set(RUNNING.get().saturating_sub(1));

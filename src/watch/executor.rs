@@ -153,6 +153,7 @@ unsafe extern "C-unwind" fn run(
             }
         }
         let mut context = listen();
+        context.arg = query.cast();
         if is_listened_to() {
             pg_sys::error_context_stack = &raw mut context;
         }
@@ -173,6 +174,12 @@ unsafe extern "C-unwind" fn run(
             None => core_run(query, direction, count, once),
         }
         pg_sys::error_context_stack = context.previous;
+        if buffer::something_runs() {
+            buffer::ran(query as usize, returned(query));
+            if fan_out::is_counted(query) {
+                gathered(query);
+            }
+        }
         if counts {
             reading::rests();
         }
@@ -246,7 +253,22 @@ pub fn listen() -> pg_sys::ErrorContextCallback {
     }
 }
 
-unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
+/// So far: a cursor may stay open to the end of a transaction that is rolled back.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn gathered(query: *mut pg_sys::QueryDesc) {
+    // Safe: the query has just run and is not ended.
+    if let Some(rows) = unsafe { fan_out::rows_read(query) } {
+        buffer::has_read(query as usize, rows);
+    }
+}
+
+/// Rows that the run which is under way, or was the last, has returned or changed: each run counts anew.
+unsafe fn returned(query: *mut pg_sys::QueryDesc) -> i64 {
+    // Safe: a query that was started and is not ended has its executor state.
+    unsafe { if (*query).estate.is_null() { 0 } else { (*(*query).estate).es_processed as i64 } }
+}
+
+unsafe extern "C-unwind" fn on_error(argument: *mut c_void) {
     // Safe: an error context callback runs while an error is on PostgreSQL's stack.
     let code = unsafe { core_geterrcode() };
     // Safe: as above.
@@ -254,6 +276,10 @@ unsafe extern "C-unwind" fn on_error(_argument: *mut c_void) {
     // Classes 00, 01 and 02 are no errors: notices pass here too.
     if code & 0xfff > 2 << 6 {
         outcome::notice_error(code);
+        if !argument.is_null() {
+            // Safe: the query in whose run the error comes up; its frame is below this one.
+            buffer::broke_off(argument as usize, unsafe { returned(argument.cast()) });
+        }
     }
 }
 
@@ -524,12 +550,8 @@ unsafe extern "C-unwind" fn count_finally(query: *mut pg_sys::QueryDesc) {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn complete(query: *mut pg_sys::QueryDesc) {
-    // Safe: ExecutorEnd still has its executor state.
-    let rows = unsafe { if (*query).estate.is_null() { 0 } else { (*(*query).estate).es_processed } };
     if buffer::runs(query as usize) {
-        // Safe: as above.
-        let read = unsafe { fan_out::rows_read(query) };
-        buffer::finish_having_read(query as usize, Some(rows as i64), read);
+        buffer::finish_as_counted(query as usize);
     }
     LIMITED.with_borrow_mut(|limited| limited.retain(|limited| limited.query != query));
     rows::query_ended(query);

@@ -23,11 +23,17 @@ pub unsafe fn prepare(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// Rows read of protected tables, for a query that was prepared so.
+/// Whether a query's rows are counted, by us or by somebody else.
+pub unsafe fn is_counted(query: *mut pg_sys::QueryDesc) -> bool {
+    // Safe: a complete QueryDesc.
+    unsafe { (*query).instrument_options & COUNT_ROWS != 0 }
+}
+
+/// Rows read of protected tables so far, for a query that was prepared so.
 pub unsafe fn rows_read(query: *mut pg_sys::QueryDesc) -> Option<i64> {
-    // Safe: ExecutorEnd still has its executor state.
+    // Safe: the query was started and is not ended.
     unsafe {
-        if (*query).instrument_options & COUNT_ROWS == 0 || !gathers_anywhere((*query).plannedstmt) {
+        if !is_counted(query) || !gathers_anywhere((*query).plannedstmt) {
             return None;
         }
         let mut sum = Sum { policy: &cache::policy_as_heard(), rows: 0.0 };
